@@ -1,0 +1,1 @@
+//! Fivefold's benchmarks: folds, threshold, decode, warp and one training step.
