@@ -2,5 +2,13 @@
 //! become one threshold and a submission. The modules follow the data's one way.
 
 pub mod folds;
+pub mod labels;
+pub mod macro_f1;
 pub mod random_state;
+pub mod scores;
 pub mod threshold;
+pub mod ids;
+pub mod randomness;
+pub mod spec;
+pub mod job;
+pub mod manifest;

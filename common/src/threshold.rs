@@ -1,1 +1,400 @@
-//! (being written)
+//! One threshold for all labels: the exact maximiser of macro F1 over a set of scores.
+//!
+//! A row's labels are those with `score > threshold`. Under [`EmptyRows::Argmax`] a row with none gets the label of its
+//! highest score, in the fit as in the submission. That label is also above every threshold below the row's maximum, so the
+//! rule is the same as "scores above the threshold, and always the argmax"; the sweep below rests on that.
+//!
+//! Scores are f32 and are compared as f64, thresholds are f64. A threshold must stay f64 on its way: between two
+//! neighbouring f32 there is room for it only there.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::labels::{LABEL_COUNT, Labels};
+use crate::macro_f1::{ClassTally, MacroF1, labels_where};
+use crate::scores::is_probability;
+
+/// What becomes of a row that has no score above the threshold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmptyRows {
+    /// It gets the label of its highest score, the lowest such label where several are equal.
+    #[default]
+    Argmax,
+    /// It stays without labels.
+    Leave,
+}
+
+impl fmt::Display for EmptyRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            EmptyRows::Argmax => "argmax",
+            EmptyRows::Leave => "leave",
+        })
+    }
+}
+
+/// A word that is not an [`EmptyRows`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("empty_rows must be argmax or leave, but is {0:?}")]
+pub struct UnknownEmptyRows(pub String);
+
+impl FromStr for EmptyRows {
+    type Err = UnknownEmptyRows;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "argmax" => Ok(EmptyRows::Argmax),
+            "leave" => Ok(EmptyRows::Leave),
+            _ => Err(UnknownEmptyRows(word.to_owned())),
+        }
+    }
+}
+
+/// Why no threshold can be fitted or judged.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ThresholdError {
+    /// There is no row.
+    #[error("there are no rows to fit a threshold on")]
+    NoRows,
+    /// The slices do not belong together.
+    #[error("{scores} scores do not fit {rows} rows of {LABEL_COUNT} labels")]
+    Shape {
+        /// How many scores were given.
+        scores: usize,
+        /// How many targets were given.
+        rows: usize,
+    },
+    /// A score that cannot be a probability.
+    #[error("row {row}, label {label}: a score must be in 0..=1, but is {score}")]
+    Score {
+        /// Counted from 1.
+        row: usize,
+        /// The label, from 0.
+        label: usize,
+        /// The score.
+        score: f32,
+    },
+}
+
+/// The best threshold of a set of scores.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ThresholdFit {
+    /// The threshold, in 0..=1: the middle of the best interval.
+    pub threshold: f64,
+    /// The macro F1 that it reaches on the rows of the fit, in 0..=1.
+    pub macro_f1: f64,
+    /// The lower end of the best interval: every threshold in `lower..upper` reaches the same macro F1.
+    pub lower: f64,
+    /// The upper end of the best interval, itself outside of it unless it is 1 or equals `lower`.
+    pub upper: f64,
+}
+
+/// The labels of one row at a threshold. `scores` has shape `[28]`.
+pub fn predict<S: Copy + Into<f64>>(scores: &[S; LABEL_COUNT], threshold: f64, empty_rows: EmptyRows) -> Labels {
+    let above = labels_where(|class| scores[usize::from(class)].into() > threshold);
+    if above.is_empty() && empty_rows == EmptyRows::Argmax {
+        let best = argmax(scores);
+        return labels_where(|class| usize::from(class) == best);
+    }
+    above
+}
+
+/// The first of the highest scores.
+fn argmax<S: Copy + Into<f64>>(scores: &[S; LABEL_COUNT]) -> usize {
+    let mut best = 0;
+    for class in 1..LABEL_COUNT {
+        if scores[class].into() > scores[best].into() {
+            best = class;
+        }
+    }
+    best
+}
+
+/// Macro F1 of `scores` (row-major `[rows, 28]`, each in 0..=1) against `targets` (`[rows]`) at one threshold.
+///
+/// # Errors
+/// Where the shapes do not fit, there is no row, or a score is NaN or outside 0..=1.
+pub fn macro_f1_at(
+    scores: &[f32],
+    targets: &[Labels],
+    threshold: f64,
+    empty_rows: EmptyRows,
+) -> Result<MacroF1, ThresholdError> {
+    let mut tally = ClassTally::default();
+    for (row, target) in checked_rows(scores, targets)?.iter().zip(targets) {
+        tally.add(*target, predict(row, threshold, empty_rows));
+    }
+    Ok(MacroF1::from(&tally))
+}
+
+/// The threshold that maximises macro F1 of `scores` (row-major `[rows, 28]`, each in 0..=1) against `targets` (`[rows]`).
+///
+/// The maximum is exact: every set of predictions that any threshold in 0..=1 can make is judged, from integer counts, in
+/// `O(n log n)` for `n` scores. Thresholds between two neighbouring distinct scores all predict the same, and neighbouring
+/// intervals with the same macro F1 count as one. The answer is the middle of the best interval. Of separate intervals
+/// that are equally good it takes the widest, and of equally wide ones the lowest.
+///
+/// # Errors
+/// Where the shapes do not fit, there is no row, or a score is NaN or outside 0..=1.
+pub fn fit_threshold(
+    scores: &[f32],
+    targets: &[Labels],
+    empty_rows: EmptyRows,
+) -> Result<ThresholdFit, ThresholdError> {
+    Ok(Sweep::new(scores, targets, empty_rows)?.fit())
+}
+
+/// Macro F1 at each of `thresholds`, in their order; arguments as in [`fit_threshold`].
+///
+/// # Errors
+/// Where the shapes do not fit, there is no row, or a score is NaN or outside 0..=1.
+pub fn macro_f1_curve(
+    scores: &[f32],
+    targets: &[Labels],
+    thresholds: &[f64],
+    empty_rows: EmptyRows,
+) -> Result<Vec<f64>, ThresholdError> {
+    Ok(Sweep::new(scores, targets, empty_rows)?.curve(thresholds))
+}
+
+/// The rows of a score matrix, after the checks that every function here needs.
+fn checked_rows<'a>(scores: &'a [f32], targets: &[Labels]) -> Result<&'a [[f32; LABEL_COUNT]], ThresholdError> {
+    let (rows, rest) = scores.as_chunks::<LABEL_COUNT>();
+    if rows.len() != targets.len() || !rest.is_empty() {
+        return Err(ThresholdError::Shape { scores: scores.len(), rows: targets.len() });
+    }
+    if rows.is_empty() {
+        return Err(ThresholdError::NoRows);
+    }
+    if let Some(index) = scores.iter().position(|score| !is_probability(*score)) {
+        let (row, label) = (index / LABEL_COUNT + 1, index % LABEL_COUNT);
+        return Err(ThresholdError::Score { row, label, score: scores[index] });
+    }
+    Ok(rows)
+}
+
+/// Every (score, label) that a falling threshold adds to the predictions, in order, and the counts before any is added.
+pub(crate) struct Sweep {
+    /// Sorted ascending; the sweep takes them from the end.
+    steps: Vec<Step>,
+    /// The counts at a threshold of 1.
+    start: ClassTally,
+}
+
+/// A positive score's bits above its label and whether that is right: sorting the numbers sorts the scores, because the
+/// bits of floats that are not negative have the floats' order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Step(u64);
+
+impl Step {
+    fn new(score: f32, class: usize, is_true: bool) -> Step {
+        Step(u64::from(score.to_bits()) << 32 | (class as u64) << 1 | u64::from(is_true))
+    }
+
+    fn score(self) -> f64 {
+        f64::from(f32::from_bits((self.0 >> 32) as u32))
+    }
+
+    fn apply(self, tally: &mut ClassTally) {
+        let counts = &mut tally.classes[(self.0 as u32 >> 1) as usize];
+        counts.predicted += 1;
+        counts.true_positives += self.0 & 1;
+    }
+}
+
+impl Sweep {
+    /// Arguments and errors as in [`fit_threshold`].
+    pub(crate) fn new(scores: &[f32], targets: &[Labels], empty_rows: EmptyRows) -> Result<Sweep, ThresholdError> {
+        let rows = checked_rows(scores, targets)?;
+        let mut steps = Vec::with_capacity(scores.len());
+        let mut start = ClassTally::default();
+        for (row, target) in rows.iter().zip(targets) {
+            let always = match empty_rows {
+                EmptyRows::Argmax => labels_where(|class| usize::from(class) == argmax(row)),
+                EmptyRows::Leave => Labels::default(),
+            };
+            start.add(*target, always);
+            for (class, score) in row.iter().enumerate() {
+                // A score of 0 is above no threshold, and what is always predicted is never added.
+                if *score > 0.0 && !always.contains(class as u8) {
+                    steps.push(Step::new(*score, class, target.contains(class as u8)));
+                }
+            }
+        }
+        steps.sort_unstable();
+        Ok(Sweep { steps, start })
+    }
+
+    /// See [`fit_threshold`].
+    pub(crate) fn fit(&self) -> ThresholdFit {
+        let mut tally = self.start;
+        let mut waiting = self.steps.as_slice();
+        let mut upper = 1.0;
+        let mut best: Option<Interval> = None;
+        let mut current: Option<Interval> = None;
+        loop {
+            let lower = waiting.last().map_or(0.0, |step| step.score());
+            let macro_f1 = tally.macro_f1();
+            current = Some(match current {
+                Some(interval) if interval.macro_f1 == macro_f1 => Interval { lower, ..interval },
+                finished => {
+                    best = better(best, finished);
+                    Interval { macro_f1, lower, upper }
+                }
+            });
+            if waiting.is_empty() {
+                break;
+            }
+            while let Some((step, rest)) = waiting.split_last().filter(|(step, _)| step.score() == lower) {
+                step.apply(&mut tally);
+                waiting = rest;
+            }
+            upper = lower;
+        }
+        let Interval { macro_f1, lower, upper } = better(best, current).unwrap_or_default();
+        let middle = lower + (upper - lower) / 2.0;
+        // Should the middle round to the upper end, the lower end still belongs to the interval.
+        let threshold = if middle < upper { middle } else { lower };
+        ThresholdFit { threshold, macro_f1, lower, upper }
+    }
+
+    /// See [`macro_f1_curve`].
+    pub(crate) fn curve(&self, thresholds: &[f64]) -> Vec<f64> {
+        let mut falling: Vec<usize> = (0..thresholds.len()).collect();
+        falling.sort_by(|a, b| thresholds[*b].total_cmp(&thresholds[*a]));
+        let mut tally = self.start;
+        let mut waiting = self.steps.as_slice();
+        let mut values = vec![0.0; thresholds.len()];
+        for index in falling {
+            while let Some((step, rest)) = waiting.split_last().filter(|(step, _)| step.score() > thresholds[index]) {
+                step.apply(&mut tally);
+                waiting = rest;
+            }
+            values[index] = tally.macro_f1();
+        }
+        values
+    }
+}
+
+/// Thresholds that all reach the same macro F1.
+#[derive(Clone, Copy, Default)]
+struct Interval {
+    macro_f1: f64,
+    lower: f64,
+    upper: f64,
+}
+
+/// The better of two intervals, of which `candidate` lies lower.
+fn better(best: Option<Interval>, candidate: Option<Interval>) -> Option<Interval> {
+    let (Some(a), Some(b)) = (best, candidate) else { return candidate.or(best) };
+    let candidate_wins =
+        b.macro_f1 > a.macro_f1 || (b.macro_f1 == a.macro_f1 && b.upper - b.lower >= a.upper - a.lower);
+    if candidate_wins { candidate } else { best }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows that score only the first labels; the others are 0.
+    fn matrix(rows: &[&[f32]]) -> Vec<f32> {
+        let mut scores = vec![0.0; rows.len() * LABEL_COUNT];
+        for (row, values) in rows.iter().enumerate() {
+            scores[row * LABEL_COUNT..][..values.len()].copy_from_slice(values);
+        }
+        scores
+    }
+
+    fn labels(text: &[&str]) -> Vec<Labels> {
+        text.iter().map(|labels| labels.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_middle_of_the_best_gap() {
+        let scores = matrix(&[&[0.75], &[0.5], &[0.25]]);
+        let fit = fit_threshold(&scores, &labels(&["0", "0", "1"]), EmptyRows::Leave).unwrap();
+        assert_eq!((fit.threshold, fit.lower, fit.upper), (0.375, 0.25, 0.5));
+        assert_eq!(fit.macro_f1, 1.0 / 28.0);
+    }
+
+    #[test]
+    fn neighbouring_intervals_with_the_same_f1_are_one() {
+        // Label 2 is nobody's: its score at 0.5 changes nothing.
+        let scores = matrix(&[&[0.75, 0.0, 0.5], &[0.25]]);
+        let fit = fit_threshold(&scores, &labels(&["0", ""]), EmptyRows::Leave).unwrap();
+        assert_eq!((fit.lower, fit.upper, fit.threshold), (0.25, 0.75, 0.5));
+    }
+
+    #[test]
+    fn of_equally_good_intervals_the_widest_then_the_lowest() {
+        // F1 of label 0 is 2/3 with one of one, 1/2 with one of two, 2/3 with two of four.
+        let targets = labels(&["0", "", "", "0"]);
+        let wide_above = matrix(&[&[0.875], &[0.5], &[0.375], &[0.25]]);
+        let fit = fit_threshold(&wide_above, &targets, EmptyRows::Leave).unwrap();
+        assert_eq!((fit.lower, fit.upper), (0.5, 0.875));
+        let equal = matrix(&[&[0.75], &[0.5], &[0.375], &[0.25]]);
+        let fit = fit_threshold(&equal, &targets, EmptyRows::Leave).unwrap();
+        assert_eq!((fit.lower, fit.upper), (0.0, 0.25));
+    }
+
+    #[test]
+    fn neighbouring_floats_are_separated() {
+        let low = 0.3_f32;
+        let high = f32::from_bits(low.to_bits() + 1);
+        let fit = fit_threshold(&matrix(&[&[high], &[low]]), &labels(&["0", ""]), EmptyRows::Leave).unwrap();
+        assert!(f64::from(high) > fit.threshold && f64::from(low) <= fit.threshold);
+        assert_eq!(fit.macro_f1, 1.0 / 28.0);
+    }
+
+    #[test]
+    fn the_ends_of_the_range() {
+        // Each row's only score is its highest, which is always predicted: every threshold is the same.
+        let fit = fit_threshold(&matrix(&[&[1.0, 0.0], &[0.5, 0.0]]), &labels(&["", "0"]), EmptyRows::Argmax).unwrap();
+        assert_eq!((fit.lower, fit.upper, fit.threshold), (0.0, 1.0, 0.5));
+        // Only a threshold of 1 keeps the second row from label 1.
+        let scores = matrix(&[&[0.75, 1.0], &[1.0, 1.0]]);
+        let fit = fit_threshold(&scores, &labels(&["1", "0"]), EmptyRows::Argmax).unwrap();
+        assert_eq!((fit.lower, fit.upper, fit.threshold), (1.0, 1.0, 1.0));
+        assert_eq!(fit.macro_f1, 2.0 / 28.0);
+        // All scores 0: every threshold is the same.
+        let fit = fit_threshold(&matrix(&[&[0.0]]), &labels(&["0"]), EmptyRows::Leave).unwrap();
+        assert_eq!((fit.threshold, fit.macro_f1), (0.5, 0.0));
+    }
+
+    #[test]
+    fn an_empty_row_gets_the_first_of_its_highest() {
+        let mut scores = [0.1_f32; LABEL_COUNT];
+        (scores[4], scores[9]) = (0.2, 0.2);
+        assert_eq!(predict(&scores, 0.5, EmptyRows::Argmax).to_string(), "4");
+        assert_eq!(predict(&scores, 0.15, EmptyRows::Argmax).to_string(), "4 9");
+        assert_eq!(predict(&scores, 0.5, EmptyRows::Leave).to_string(), "");
+        assert_eq!(predict(&scores, f64::from(0.2_f32), EmptyRows::Leave).to_string(), "");
+    }
+
+    #[test]
+    fn refuses_what_is_no_score() {
+        let targets = labels(&["0", "1"]);
+        for wrong in [f32::NAN, -0.1, 1.5, f32::INFINITY] {
+            let mut scores = vec![0.5; 2 * LABEL_COUNT];
+            scores[LABEL_COUNT + 3] = wrong;
+            let error = fit_threshold(&scores, &targets, EmptyRows::Argmax).unwrap_err();
+            assert!(error.to_string().starts_with("row 2, label 3: "), "{error}");
+            assert!(macro_f1_at(&scores, &targets, 0.5, EmptyRows::Leave).is_err());
+        }
+        assert_eq!(fit_threshold(&[], &[], EmptyRows::Leave), Err(ThresholdError::NoRows));
+        let error = fit_threshold(&[0.5; 29], &targets[..1], EmptyRows::Leave);
+        assert_eq!(error, Err(ThresholdError::Shape { scores: 29, rows: 1 }));
+    }
+
+    #[test]
+    fn words() {
+        for mode in [EmptyRows::Argmax, EmptyRows::Leave] {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+            assert_eq!(serde_json::to_string(&mode).unwrap(), format!("\"{mode}\""));
+        }
+        assert!("Argmax".parse::<EmptyRows>().is_err());
+    }
+}
