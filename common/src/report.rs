@@ -1,0 +1,395 @@
+//! The report of a cross-validation: what the out-of-fold scores are worth, and at which threshold.
+//!
+//! As JSON it is one object with the fields of [`Report`]; all fractions are in 0..=1, counts are rows.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use serde::{Deserialize, Serialize};
+
+use crate::labels::{LABEL_COUNT, Labels};
+use crate::macro_f1::{ClassF1, ClassTally, best_constant_prediction};
+use crate::scores::{ScoreRow, ScoreTable, ScoreTableError, Source};
+use crate::threshold::{EmptyRows, Sweep, ThresholdError, fit_threshold, macro_f1_at, predict};
+
+/// The organelles that the labels stand for, in label order, as the competition names them.
+pub const LABEL_NAMES: [&str; LABEL_COUNT] = [
+    "Nucleoplasm",
+    "Nuclear membrane",
+    "Nucleoli",
+    "Nucleoli fibrillar center",
+    "Nuclear speckles",
+    "Nuclear bodies",
+    "Endoplasmic reticulum",
+    "Golgi apparatus",
+    "Peroxisomes",
+    "Endosomes",
+    "Lysosomes",
+    "Intermediate filaments",
+    "Actin filaments",
+    "Focal adhesion sites",
+    "Microtubules",
+    "Microtubule ends",
+    "Cytokinetic bridge",
+    "Mitotic spindle",
+    "Microtubule organizing center",
+    "Centrosome",
+    "Lipid droplets",
+    "Plasma membrane",
+    "Cell junctions",
+    "Mitochondria",
+    "Aggresome",
+    "Cytosol",
+    "Cytoplasmic bodies",
+    "Rods & rings",
+];
+
+/// How many points the curve has: thresholds 0, 1/200, …, 199/200.
+const CURVE_POINTS: u32 = 200;
+
+/// Which rows of the table a report judges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FitOn {
+    /// The competition's rows alone: they are drawn like the test set, the HPA's are not.
+    #[default]
+    Train,
+    /// The competition's and the HPA's rows.
+    TrainAndHpa,
+}
+
+/// What the out-of-fold scores of all folds are worth.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The job set's id, where the scores come from one.
+    pub job_set: Option<String>,
+    /// What made the scores (spec, digests, versions, devices); null where nobody said.
+    #[serde(default)]
+    pub made_by: serde_json::Value,
+    /// BLAKE3 digest, in hex, of the out-of-fold table as CSV.
+    pub oof_digest: String,
+    /// All rows of the table.
+    pub rows_in_table: u64,
+    /// Which rows everything below is computed on.
+    pub fit_on: FitOn,
+    /// How many rows those are.
+    pub rows: u64,
+    /// What becomes of a row without a score above the threshold.
+    pub empty_rows: EmptyRows,
+    /// The one threshold for all labels: `score > threshold`.
+    pub threshold: f64,
+    /// Lower and upper end of the interval whose thresholds are all as good; `threshold` is its middle.
+    pub threshold_interval: [f64; 2],
+    /// Macro F1 at the threshold, on the rows that it was fitted on.
+    pub macro_f1: f64,
+    /// The score to believe: no row is judged at a threshold that it helped to fit. Null with fewer than two folds.
+    pub cross_fitted: Option<CrossFitted>,
+    /// The best that can be had without looking at the images.
+    pub best_constant: BestConstantReport,
+    /// One entry per label, in label order, at the threshold.
+    pub per_class: Vec<ClassReport>,
+    /// One entry per fold that has rows, ascending.
+    pub per_fold: Vec<FoldReport>,
+    /// `[threshold, macro F1]` at 200 evenly spaced thresholds from 0, ascending.
+    pub curve: Vec<(f64, f64)>,
+}
+
+/// One label's part of the report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassReport {
+    /// The label, 0 to 27.
+    pub label: u8,
+    /// The organelle's name.
+    pub name: String,
+    /// Its scores, as fields of the same object.
+    #[serde(flatten)]
+    pub scores: ClassF1,
+}
+
+/// One fold's part of the report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FoldReport {
+    /// The fold, from 0.
+    pub fold: u8,
+    /// Its rows among those of the fit.
+    pub rows: u64,
+    /// Macro F1 of these rows at the report's threshold.
+    pub macro_f1: f64,
+    /// The threshold that is best for these rows alone.
+    pub best_threshold: f64,
+    /// Macro F1 of these rows at their own best threshold.
+    pub best_macro_f1: f64,
+}
+
+/// Macro F1 where each fold is judged at the threshold that was fitted on the other folds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CrossFitted {
+    /// Macro F1 of all rows' predictions together.
+    pub macro_f1: f64,
+    /// The thresholds, one per fold, ascending.
+    pub thresholds: Vec<FoldThreshold>,
+}
+
+/// The threshold at which a fold was judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FoldThreshold {
+    /// The fold that is judged, from 0.
+    pub fold: u8,
+    /// The threshold, fitted on the other folds.
+    pub threshold: f64,
+}
+
+/// The best constant prediction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BestConstantReport {
+    /// The labels that every row gets, ascending.
+    pub labels: Vec<u8>,
+    /// The macro F1 that this reaches.
+    pub macro_f1: f64,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The table breaks a rule of score tables.
+    #[error(transparent)]
+    Table(#[from] ScoreTableError),
+    /// A row of the test set, whose labels are not known.
+    #[error(
+        "out-of-fold table: row {row} ({id:?}) is of the test set, which has no labels to be judged by; leave it out"
+    )]
+    TestRow {
+        /// Counted from 1.
+        row: usize,
+        /// The image's id.
+        id: String,
+    },
+    /// No row is of a list that the fit uses.
+    #[error(
+        "out-of-fold table: none of the {rows_in_table} rows is of the source train, on which the threshold is fitted"
+    )]
+    NoRows {
+        /// All rows of the table.
+        rows_in_table: usize,
+    },
+    /// The threshold could not be fitted.
+    #[error(transparent)]
+    Threshold(#[from] ThresholdError),
+}
+
+/// Reports on an out-of-fold table, with the threshold fitted on the competition's rows alone.
+///
+/// `job_set` and `made_by` are left empty for the caller to fill.
+///
+/// # Errors
+/// Where the table has no such row, a row of the test set, an image twice, or a score that is NaN or outside 0..=1.
+pub fn build_report(table: &ScoreTable, empty_rows: EmptyRows) -> Result<Report, ReportError> {
+    build_report_on(table, empty_rows, FitOn::Train)
+}
+
+/// As [`build_report`], on the rows that `fit_on` names.
+///
+/// # Errors
+/// As for [`build_report`].
+pub fn build_report_on(table: &ScoreTable, empty_rows: EmptyRows, fit_on: FitOn) -> Result<Report, ReportError> {
+    table.check("out-of-fold table")?;
+    if let Some(index) = table.rows.iter().position(|row| row.source == Source::Test) {
+        return Err(ReportError::TestRow { row: index + 1, id: table.rows[index].id.clone() });
+    }
+    let rows: Vec<&ScoreRow> =
+        table.rows.iter().filter(|row| fit_on == FitOn::TrainAndHpa || row.source == Source::Train).collect();
+    if rows.is_empty() {
+        return Err(ReportError::NoRows { rows_in_table: table.rows.len() });
+    }
+    let all = FlatRows::from_rows(rows.iter().copied());
+    let sweep = Sweep::new(&all.scores, &all.targets, empty_rows)?;
+    let fit = sweep.fit();
+    let at_threshold = macro_f1_at(&all.scores, &all.targets, fit.threshold, empty_rows)?;
+    let curve_thresholds: Vec<f64> =
+        (0..CURVE_POINTS).map(|point| f64::from(point) / f64::from(CURVE_POINTS)).collect();
+    let curve_values = sweep.curve(&curve_thresholds);
+    let constant = best_constant_prediction(&all.targets);
+    Ok(Report {
+        job_set: None,
+        made_by: serde_json::Value::Null,
+        oof_digest: table.digest_hex(),
+        rows_in_table: table.rows.len() as u64,
+        fit_on,
+        rows: rows.len() as u64,
+        empty_rows,
+        threshold: fit.threshold,
+        threshold_interval: [fit.lower, fit.upper],
+        macro_f1: fit.macro_f1,
+        cross_fitted: cross_fit(&rows, empty_rows)?,
+        best_constant: BestConstantReport { labels: constant.labels.iter().collect(), macro_f1: constant.macro_f1 },
+        per_class: (0..)
+            .zip(LABEL_NAMES)
+            .zip(at_threshold.per_class)
+            .map(|((label, name), scores)| ClassReport { label, name: name.to_owned(), scores })
+            .collect(),
+        per_fold: folds_of(&rows)
+            .into_iter()
+            .map(|fold| fold_report(&rows, fold, fit.threshold, empty_rows))
+            .collect::<Result<_, _>>()?,
+        curve: curve_thresholds.into_iter().zip(curve_values).collect(),
+    })
+}
+
+impl Report {
+    /// Writes the report as indented JSON with a line feed at its end.
+    ///
+    /// # Errors
+    /// Whatever the writer says.
+    pub fn write_json(&self, mut output: impl Write) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut output, self)?;
+        output.write_all(b"\n")?;
+        output.flush()
+    }
+}
+
+/// Scores row-major `[rows, 28]` and targets `[rows]`, as the threshold wants them.
+struct FlatRows {
+    scores: Vec<f32>,
+    targets: Vec<Labels>,
+}
+
+impl FlatRows {
+    fn from_rows<'a>(rows: impl Iterator<Item = &'a ScoreRow>) -> FlatRows {
+        let mut flat = FlatRows { scores: Vec::new(), targets: Vec::new() };
+        for row in rows {
+            flat.scores.extend_from_slice(&row.scores);
+            flat.targets.push(row.target);
+        }
+        flat
+    }
+}
+
+fn folds_of(rows: &[&ScoreRow]) -> BTreeSet<u8> {
+    rows.iter().map(|row| row.fold).collect()
+}
+
+fn fold_report(
+    rows: &[&ScoreRow],
+    fold: u8,
+    threshold: f64,
+    empty_rows: EmptyRows,
+) -> Result<FoldReport, ThresholdError> {
+    let own = FlatRows::from_rows(rows.iter().copied().filter(|row| row.fold == fold));
+    let best = fit_threshold(&own.scores, &own.targets, empty_rows)?;
+    Ok(FoldReport {
+        fold,
+        rows: own.targets.len() as u64,
+        macro_f1: macro_f1_at(&own.scores, &own.targets, threshold, empty_rows)?.macro_f1,
+        best_threshold: best.threshold,
+        best_macro_f1: best.macro_f1,
+    })
+}
+
+fn cross_fit(rows: &[&ScoreRow], empty_rows: EmptyRows) -> Result<Option<CrossFitted>, ThresholdError> {
+    let folds = folds_of(rows);
+    if folds.len() < 2 {
+        return Ok(None);
+    }
+    let mut tally = ClassTally::default();
+    let mut thresholds = Vec::new();
+    for fold in folds {
+        let others = FlatRows::from_rows(rows.iter().copied().filter(|row| row.fold != fold));
+        let threshold = fit_threshold(&others.scores, &others.targets, empty_rows)?.threshold;
+        for row in rows.iter().filter(|row| row.fold == fold) {
+            tally.add(row.target, predict(&row.scores, threshold, empty_rows));
+        }
+        thresholds.push(FoldThreshold { fold, threshold });
+    }
+    Ok(Some(CrossFitted { macro_f1: tally.macro_f1(), thresholds }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `rows` rows over five folds, whose scores know the target a little; every fourth is the HPA's.
+    fn table(rows: u32) -> ScoreTable {
+        let mut state = 7_u32;
+        let mut draw = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32
+        };
+        let rows = (0..rows)
+            .map(|index| {
+                let target = Labels::from_indices([(index % 7) as u8, 20]).unwrap();
+                let scores = std::array::from_fn(|class| match target.contains(class as u8) {
+                    true => 0.3 + 0.7 * draw(),
+                    false => 0.6 * draw(),
+                });
+                let source = if index % 4 == 3 { Source::Hpa } else { Source::Train };
+                ScoreRow { id: index.to_string(), source, fold: (index % 5) as u8, target, scores }
+            })
+            .collect();
+        ScoreTable { rows }
+    }
+
+    #[test]
+    fn every_part_is_what_it_says() {
+        let table = table(200);
+        let report = build_report(&table, EmptyRows::Argmax).unwrap();
+        let train = FlatRows::from_rows(table.rows.iter().filter(|row| row.source == Source::Train));
+        let fit = fit_threshold(&train.scores, &train.targets, EmptyRows::Argmax).unwrap();
+        assert_eq!((report.threshold, report.macro_f1), (fit.threshold, fit.macro_f1));
+        assert_eq!((report.rows_in_table, report.rows, report.curve.len()), (200, 150, 200));
+        assert_eq!(report.oof_digest, table.digest_hex());
+        let mean = report.per_class.iter().map(|class| class.scores.f1).sum::<f64>() / 28.0;
+        assert!((mean - report.macro_f1).abs() < 1e-12);
+        assert_eq!((report.per_class[27].label, report.per_class[27].name.as_str()), (27, "Rods & rings"));
+        assert_eq!(report.best_constant.labels, [0, 1, 2, 3, 4, 5, 6, 20]);
+        assert!(report.best_constant.macro_f1 < report.macro_f1);
+        for (threshold, value) in &report.curve {
+            let there = macro_f1_at(&train.scores, &train.targets, *threshold, EmptyRows::Argmax).unwrap();
+            assert_eq!(there.macro_f1, *value);
+            assert!(*value <= report.macro_f1);
+        }
+        assert_eq!(report.per_fold.iter().map(|fold| fold.rows).sum::<u64>(), 150);
+        assert!(report.per_fold.iter().all(|fold| fold.macro_f1 <= fold.best_macro_f1));
+        let cross_fitted = report.cross_fitted.unwrap();
+        assert_eq!(cross_fitted.thresholds.iter().map(|entry| entry.fold).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert!(cross_fitted.macro_f1 > 0.0 && cross_fitted.macro_f1 <= report.macro_f1);
+    }
+
+    #[test]
+    fn the_fit_uses_the_rows_that_it_should() {
+        let table = table(200);
+        let both = build_report_on(&table, EmptyRows::Leave, FitOn::TrainAndHpa).unwrap();
+        assert_eq!((both.rows, both.fit_on), (200, FitOn::TrainAndHpa));
+        let hpa = ScoreTable { rows: table.rows.iter().filter(|row| row.source == Source::Hpa).cloned().collect() };
+        assert!(matches!(build_report(&hpa, EmptyRows::Leave), Err(ReportError::NoRows { rows_in_table: 50 })));
+        assert!(build_report_on(&hpa, EmptyRows::Leave, FitOn::TrainAndHpa).is_ok());
+        let mut tested = table.clone();
+        tested.rows[3].source = Source::Test;
+        assert!(matches!(build_report(&tested, EmptyRows::Leave), Err(ReportError::TestRow { row: 4, .. })));
+        let mut doubled = table.clone();
+        doubled.rows[1] = doubled.rows[0].clone();
+        assert!(matches!(build_report(&doubled, EmptyRows::Leave), Err(ReportError::Table(_))));
+    }
+
+    #[test]
+    fn one_fold_has_no_cross_fitted_score() {
+        let mut table = table(20);
+        table.rows.retain(|row| row.fold == 2);
+        let report = build_report(&table, EmptyRows::Argmax).unwrap();
+        assert_eq!(report.cross_fitted, None);
+        assert_eq!(report.per_fold.len(), 1);
+    }
+
+    #[test]
+    fn json_comes_back_the_same() {
+        let mut report = build_report(&table(60), EmptyRows::Argmax).unwrap();
+        report.job_set = Some("hpa-1".to_owned());
+        report.made_by = serde_json::json!({ "seed": 42 });
+        let mut bytes = Vec::new();
+        report.write_json(&mut bytes).unwrap();
+        assert_eq!(serde_json::from_slice::<Report>(&bytes).unwrap(), report);
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(value["empty_rows"], "argmax");
+        assert_eq!(value["fit_on"], "train");
+        assert!(value["per_class"][3]["precision"].is_f64());
+    }
+}

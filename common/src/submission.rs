@@ -1,0 +1,282 @@
+//! From the folds' scores of the test set to a submission: their mean, the threshold, and `Id,Predicted` as CSV.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Write};
+
+use crate::labels::LABEL_COUNT;
+use crate::scores::{ScoreTable, ScoreTableError, Source};
+use crate::threshold::{EmptyRows, predict};
+
+/// The test set's scores, each the mean over the folds' models.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeanScores {
+    /// The images, in the order of the first fold's table; each occurs once.
+    pub ids: Vec<String>,
+    /// One row per image, in the same order: a probability per label.
+    pub scores: Vec<[f64; LABEL_COUNT]>,
+}
+
+/// Why there is no submission.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmissionError {
+    /// There is nothing to take the mean of.
+    #[error("there are no test predictions to make a submission of")]
+    NoPredictions,
+    /// A table breaks a rule of score tables.
+    #[error(transparent)]
+    Table(#[from] ScoreTableError),
+    /// A row that is not of the test set.
+    #[error("test predictions of fold {fold}: row {row} ({id:?}) is of the source {source_list}, not of the test set")]
+    NotTest {
+        /// The fold whose model made the table.
+        fold: u8,
+        /// Counted from 1.
+        row: usize,
+        /// The image's id.
+        id: String,
+        /// The list that the row says it is of.
+        source_list: Source,
+    },
+    /// A table holds rows of several folds.
+    #[error("test predictions of fold {fold}: row {row} is of fold {other}; each table must hold one fold's")]
+    MixedFolds {
+        /// The fold of the table's first row.
+        fold: u8,
+        /// Counted from 1.
+        row: usize,
+        /// That row's fold.
+        other: u8,
+    },
+    /// Two tables are of the same fold, which would count twice.
+    #[error("there are two tables of test predictions of fold {fold}; each fold may count once")]
+    RepeatedFold {
+        /// The fold.
+        fold: u8,
+    },
+    /// A fold has no scores for an image that the first table has.
+    #[error("test predictions of fold {fold}: image {id:?} is missing; predict that fold again")]
+    MissingInFold {
+        /// The fold.
+        fold: u8,
+        /// The image's id.
+        id: String,
+    },
+    /// A fold has scores for an image that the first table does not have.
+    #[error(
+        "test predictions of fold {fold}: image {id:?} is not in those of fold {first_fold}; predict both on one test list"
+    )]
+    ExtraInFold {
+        /// The fold.
+        fold: u8,
+        /// The image's id.
+        id: String,
+        /// The fold of the first table.
+        first_fold: u8,
+    },
+    /// An image of the test list has no scores.
+    #[error("image {id:?} of the test list has no predictions")]
+    Missing {
+        /// The image's id.
+        id: String,
+    },
+    /// There are scores for an image that the test list does not have.
+    #[error("image {id:?} has predictions, but is not in the test list")]
+    Extra {
+        /// The image's id.
+        id: String,
+    },
+    /// The test list, or the scores, hold an image twice.
+    #[error("image {id:?} occurs twice in the {place}")]
+    Duplicate {
+        /// The image's id.
+        id: String,
+        /// Where it does.
+        place: &'static str,
+    },
+    /// The threshold cannot be one.
+    #[error("the threshold must be in 0..=1, but is {threshold}")]
+    Threshold {
+        /// What was given.
+        threshold: f64,
+    },
+    /// The file could not be written.
+    #[error("the submission could not be written: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// The mean, computed in f64, over the folds' scores of the test set. `tables` has one table per fold, in any order of
+/// their rows; the result has the order of the first table's. Give the tables in the order of their folds: then the same
+/// scores always give the same bits.
+///
+/// # Errors
+/// Where there is no table or a table has no rows, a table is not of the test set or not of one fold, two are of the same
+/// fold, a score is not in 0..=1, or the tables do not hold the same images once each: the first such image is named.
+pub fn mean_scores(tables: &[ScoreTable]) -> Result<MeanScores, SubmissionError> {
+    let mut folds = HashSet::new();
+    for table in tables {
+        let fold = check_predictions(table)?;
+        if !folds.insert(fold) {
+            return Err(SubmissionError::RepeatedFold { fold });
+        }
+    }
+    let first = tables.first().ok_or(SubmissionError::NoPredictions)?;
+    let ids: Vec<String> = first.rows.iter().map(|row| row.id.clone()).collect();
+    let positions: HashMap<&str, usize> = ids.iter().enumerate().map(|(at, id)| (id.as_str(), at)).collect();
+    let mut scores = vec![[0.0; LABEL_COUNT]; ids.len()];
+    for table in tables {
+        let mut seen = vec![false; ids.len()];
+        for row in &table.rows {
+            let position = *positions.get(row.id.as_str()).ok_or_else(|| SubmissionError::ExtraInFold {
+                fold: row.fold,
+                id: row.id.clone(),
+                first_fold: first.rows[0].fold,
+            })?;
+            seen[position] = true;
+            for (sum, score) in scores[position].iter_mut().zip(&row.scores) {
+                *sum += f64::from(*score);
+            }
+        }
+        if let Some(position) = seen.iter().position(|seen| !seen) {
+            return Err(SubmissionError::MissingInFold { fold: table.rows[0].fold, id: ids[position].clone() });
+        }
+    }
+    for sum in scores.iter_mut().flatten() {
+        *sum /= tables.len() as f64;
+    }
+    Ok(MeanScores { ids, scores })
+}
+
+/// Checks one fold's table by itself and tells its fold.
+fn check_predictions(table: &ScoreTable) -> Result<u8, SubmissionError> {
+    let fold = table.rows.first().ok_or(SubmissionError::NoPredictions)?.fold;
+    table.check(&format!("test predictions of fold {fold}"))?;
+    for (index, row) in table.rows.iter().enumerate() {
+        if row.source != Source::Test {
+            let (id, source_list) = (row.id.clone(), row.source);
+            return Err(SubmissionError::NotTest { fold, row: index + 1, id, source_list });
+        }
+        if row.fold != fold {
+            return Err(SubmissionError::MixedFolds { fold, row: index + 1, other: row.fold });
+        }
+    }
+    Ok(fold)
+}
+
+/// Writes `Id,Predicted`: one row per id of the test list, in its order, with the labels ascending and spaces between.
+/// Under [`EmptyRows::Leave`] a row without a score above the threshold has an empty `Predicted`.
+///
+/// Everything is checked before the first byte is written.
+///
+/// # Errors
+/// Where the threshold is not in 0..=1, an id has no scores, scores have no id, either occurs twice, or the writer fails.
+pub fn write_submission(
+    ids: &[impl AsRef<str>],
+    means: &MeanScores,
+    threshold: f64,
+    empty_rows: EmptyRows,
+    output: impl Write,
+) -> Result<(), SubmissionError> {
+    if !(0.0..=1.0).contains(&threshold) {
+        return Err(SubmissionError::Threshold { threshold });
+    }
+    let mut waiting = HashMap::with_capacity(means.ids.len());
+    for (id, scores) in means.ids.iter().zip(&means.scores) {
+        if waiting.insert(id.as_str(), scores).is_some() {
+            return Err(SubmissionError::Duplicate { id: id.clone(), place: "predictions" });
+        }
+    }
+    let mut listed = HashSet::with_capacity(ids.len());
+    let mut rows = Vec::with_capacity(ids.len());
+    for id in ids.iter().map(AsRef::as_ref) {
+        if !listed.insert(id) {
+            return Err(SubmissionError::Duplicate { id: id.to_owned(), place: "test list" });
+        }
+        let scores = waiting.get(id).ok_or_else(|| SubmissionError::Missing { id: id.to_owned() })?;
+        rows.push((id, predict(scores, threshold, empty_rows)));
+    }
+    if let Some(id) = means.ids.iter().find(|id| !listed.contains(id.as_str())) {
+        return Err(SubmissionError::Extra { id: id.clone() });
+    }
+    let mut writer = csv::Writer::from_writer(output);
+    writer.write_record(["Id", "Predicted"]).map_err(io::Error::from)?;
+    for (id, labels) in rows {
+        writer.write_record([id, &labels.to_string()]).map_err(io::Error::from)?;
+    }
+    writer.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::Labels;
+    use crate::scores::ScoreRow;
+
+    /// One fold's table; each row is an id and the scores of the first labels.
+    fn table(fold: u8, rows: &[(&str, &[f32])]) -> ScoreTable {
+        let rows = rows.iter().map(|(id, values)| {
+            let mut scores = [0.0; LABEL_COUNT];
+            scores[..values.len()].copy_from_slice(values);
+            ScoreRow { id: (*id).to_owned(), source: Source::Test, fold, target: Labels::default(), scores }
+        });
+        ScoreTable { rows: rows.collect() }
+    }
+
+    fn message(tables: &[ScoreTable]) -> String {
+        mean_scores(tables).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn means_by_id_then_labels_in_the_list_s_order() {
+        let tables = [
+            table(0, &[("b", &[0.5, 0.25, 0.75]), ("a", &[0.125, 0.25])]),
+            table(1, &[("a", &[0.125, 0.0]), ("b", &[1.0, 0.25, 0.25])]),
+        ];
+        let means = mean_scores(&tables).unwrap();
+        assert_eq!(means.ids, ["b", "a"]);
+        assert_eq!(means.scores[0][..3], [0.75, 0.25, 0.5]);
+        assert_eq!(means.scores[1][..3], [0.125, 0.125, 0.0]);
+        let submission = |empty_rows| {
+            let mut bytes = Vec::new();
+            write_submission(&["a", "b"], &means, 0.375, empty_rows, &mut bytes).unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        assert_eq!(submission(EmptyRows::Argmax), "Id,Predicted\na,0\nb,0 2\n");
+        assert_eq!(submission(EmptyRows::Leave), "Id,Predicted\na,\nb,0 2\n");
+    }
+
+    #[test]
+    fn tables_that_do_not_belong_together_are_refused() {
+        let good = table(0, &[("a", &[0.5]), ("b", &[0.5])]);
+        assert!(message(&[]).starts_with("there are no test predictions"));
+        assert!(message(&[table(0, &[])]).starts_with("there are no test predictions"));
+        assert!(message(&[good.clone(), table(1, &[("a", &[0.5])])]).contains("fold 1: image \"b\" is missing"));
+        let extra = table(1, &[("a", &[0.5]), ("b", &[0.5]), ("c", &[0.5])]);
+        assert!(message(&[good.clone(), extra]).contains("fold 1: image \"c\" is not in those of fold 0"));
+        let twice = table(1, &[("a", &[0.5]), ("a", &[0.5])]);
+        assert!(message(&[good.clone(), twice]).contains("\"a\" is already in row 1"));
+        assert!(message(&[good.clone(), good.clone()]).contains("two tables of test predictions of fold 0"));
+        let mut mixed = good.clone();
+        mixed.rows[1].fold = 4;
+        assert!(message(&[mixed]).contains("row 2 is of fold 4"));
+        let mut train = good.clone();
+        train.rows[1].source = Source::Train;
+        assert!(message(&[train]).contains("row 2 (\"b\") is of the source train"));
+        assert!(message(&[table(0, &[("a", &[f32::NAN])])]).contains("fold 0: row 1, field p0"));
+    }
+
+    #[test]
+    fn a_list_that_does_not_fit_writes_nothing() {
+        let means = mean_scores(&[table(0, &[("a", &[0.5]), ("b", &[0.5])])]).unwrap();
+        let refused = |ids: &[&str], threshold| {
+            let mut bytes = Vec::new();
+            let error = write_submission(ids, &means, threshold, EmptyRows::Argmax, &mut bytes).unwrap_err();
+            assert!(bytes.is_empty());
+            error.to_string()
+        };
+        assert_eq!(refused(&["a", "b", "c"], 0.5), "image \"c\" of the test list has no predictions");
+        assert_eq!(refused(&["b"], 0.5), "image \"a\" has predictions, but is not in the test list");
+        assert_eq!(refused(&["a", "b", "a"], 0.5), "image \"a\" occurs twice in the test list");
+        assert_eq!(refused(&["a", "b"], f64::NAN), "the threshold must be in 0..=1, but is NaN");
+    }
+}
