@@ -1,0 +1,166 @@
+//! Names of things: newtypes, so that one cannot stand where another is meant.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A job set's id: `js-` and eight letters or digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobSetId(String);
+
+impl JobSetId {
+    /// The id whose random part is drawn from `entropy`.
+    pub fn from_entropy(mut entropy: u64) -> Self {
+        const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+        let mut id = String::from("js-");
+        for _ in 0..8 {
+            id.push(char::from(ALPHABET[(entropy % 32) as usize]));
+            entropy /= 32;
+        }
+        Self(id)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for JobSetId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let random = text.strip_prefix("js-").unwrap_or_default();
+        if random.len() == 8 && random.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(IdError { what: "job set id", form: "`js-` and eight letters or digits", text: shortened(text) })
+        }
+    }
+}
+
+/// A job's id, given by the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(pub i64);
+
+/// The number of a lease of one job, from 1. It is the fence: a write that names an older attempt changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Attempt(pub u32);
+
+/// The number of a fold, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fold(pub u8);
+
+/// A BLAKE3 digest, by which an artifact is named.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The raw digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<blake3::Hash> for Digest {
+    fn from(hash: blake3::Hash) -> Self {
+        Self(*hash.as_bytes())
+    }
+}
+
+impl FromStr for Digest {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let error = || IdError { what: "digest", form: "64 lower-case hex digits", text: shortened(text) };
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(error());
+        }
+        blake3::Hash::from_hex(text).map(Self::from).map_err(|_| error())
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+macro_rules! display_as_inner {
+    ($($id:ty),+) => {$(
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    )+};
+}
+display_as_inner!(JobSetId, JobId, Attempt, Fold);
+
+/// Text that is not an id of its kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a {what}: it should be {form}")]
+pub struct IdError {
+    what: &'static str,
+    form: &'static str,
+    text: String,
+}
+
+/// At most 80 characters of `text`, so that a hostile one cannot fill a log.
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_round_trip_and_strangers_are_refused() {
+        let id = JobSetId::from_entropy(u64::MAX);
+        assert_eq!(id.as_str().parse::<JobSetId>(), Ok(id.clone()));
+        for text in ["", "js-", "js-ABCDEFGH", "js-../../..", "xx-abcdefgh"] {
+            assert!(text.parse::<JobSetId>().is_err(), "{text}");
+        }
+        let digest = Digest::of(b"fivefold");
+        assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
+        assert!("abc".parse::<Digest>().is_err());
+        assert!(digest.to_string().to_uppercase().parse::<Digest>().is_err());
+    }
+}

@@ -1,0 +1,244 @@
+//! The life of a job: five states, the events that move it between them, and what becomes of an attempt that failed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::spec::JobSetSpec;
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobKind {
+    /// Trains one fold and scores its out-of-fold rows.
+    Train,
+    /// Scores the test list with one fold's model.
+    Predict,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobState {
+    /// Waits for a worker.
+    Queued,
+    /// A worker holds its lease.
+    Leased,
+    /// Its result is in.
+    Succeeded,
+    /// It failed for good.
+    Failed,
+    /// A user cancelled it.
+    Cancelled,
+}
+
+/// What can happen to a job. Events of a worker count only under the current attempt; that is checked before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobEvent {
+    /// A worker took it.
+    Leased,
+    /// The worker renewed its lease, reported or stored a checkpoint.
+    Reported,
+    /// The worker delivered the result.
+    Completed,
+    /// The attempt ended without a result, and another one is allowed.
+    AttemptFailed,
+    /// The attempt ended without a result, and it was the last one.
+    LastAttemptFailed,
+    /// The user cancelled the job set.
+    Cancelled,
+    /// The user asked for another try.
+    Retried,
+}
+
+/// The state after an event, or `None` where the event cannot happen in that state and changes nothing.
+pub fn next(state: JobState, event: JobEvent) -> Option<JobState> {
+    use JobEvent as E;
+    use JobState as S;
+    match (state, event) {
+        (S::Queued, E::Leased) => Some(S::Leased),
+        (S::Queued, E::Cancelled) => Some(S::Cancelled),
+        (S::Queued, E::Reported | E::Completed | E::AttemptFailed | E::LastAttemptFailed | E::Retried) => None,
+        (S::Leased, E::Reported) => Some(S::Leased),
+        (S::Leased, E::Completed) => Some(S::Succeeded),
+        (S::Leased, E::AttemptFailed) => Some(S::Queued),
+        (S::Leased, E::LastAttemptFailed) => Some(S::Failed),
+        (S::Leased, E::Cancelled) => Some(S::Cancelled),
+        (S::Leased, E::Leased | E::Retried) => None,
+        (S::Failed | S::Cancelled, E::Retried) => Some(S::Queued),
+        (S::Failed, E::Cancelled) => Some(S::Cancelled),
+        (S::Failed, E::Leased | E::Reported | E::Completed | E::AttemptFailed | E::LastAttemptFailed) => None,
+        (
+            S::Cancelled,
+            E::Leased | E::Reported | E::Completed | E::AttemptFailed | E::LastAttemptFailed | E::Cancelled,
+        ) => None,
+        (
+            S::Succeeded,
+            E::Leased
+            | E::Reported
+            | E::Completed
+            | E::AttemptFailed
+            | E::LastAttemptFailed
+            | E::Cancelled
+            | E::Retried,
+        ) => None,
+    }
+}
+
+/// Why an attempt ended without a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureCause {
+    /// Its lease ran out.
+    WorkerLost,
+    /// The worker gave the lease back.
+    Drained,
+    /// The device's memory was too small.
+    OutOfMemory,
+    /// The loss was not finite.
+    NonFiniteLoss,
+    /// The data folder lacks images, or holds broken ones.
+    BadData,
+    /// Anything else.
+    Error,
+}
+
+/// What becomes of a job whose attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is queued again, and may be leased after so many seconds.
+    RetryAfter {
+        /// The wait in seconds.
+        seconds: u32,
+    },
+    /// It failed for good.
+    GiveUp,
+}
+
+/// What becomes of a job after its `failures`-th failure (counted from 1) of this cause.
+///
+/// Each cause has a budget of its own. What the machine did (lost, drained) says nothing about the job and hardly counts;
+/// what would happen again in the same way (a loss that is not finite) is not repeated.
+pub fn verdict(spec: &JobSetSpec, cause: FailureCause, failures: u32) -> Verdict {
+    let (budget, first_seconds) = match cause {
+        FailureCause::Drained => return Verdict::RetryAfter { seconds: 0 },
+        FailureCause::WorkerLost => (spec.max_attempts.saturating_mul(4), 1),
+        FailureCause::OutOfMemory => (spec.max_attempts.min(3), 60),
+        FailureCause::NonFiniteLoss => (1, 0),
+        FailureCause::BadData => (spec.max_attempts, 15),
+        FailureCause::Error => (spec.max_attempts, 5),
+    };
+    if failures >= budget {
+        return Verdict::GiveUp;
+    }
+    Verdict::RetryAfter { seconds: (first_seconds << failures.saturating_sub(1).min(10)).min(600) }
+}
+
+macro_rules! words {
+    ($name:ident { $($variant:ident = $word:literal,)+ }) => {
+        impl $name {
+            /// Every one, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word that stands for it in the database, in events and in logs.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.word())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(UnknownWord { what: stringify!($name), text: text.chars().take(80).collect() }),
+                }
+            }
+        }
+    };
+}
+
+words! { JobKind { Train = "train", Predict = "predict", } }
+words! {
+    JobState {
+        Queued = "queued",
+        Leased = "leased",
+        Succeeded = "succeeded",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
+}
+words! {
+    FailureCause {
+        WorkerLost = "worker_lost",
+        Drained = "drained",
+        OutOfMemory = "out_of_memory",
+        NonFiniteLoss = "non_finite_loss",
+        BadData = "bad_data",
+        Error = "error",
+    }
+}
+
+/// A word that stands for nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a {what}")]
+pub struct UnknownWord {
+    what: &'static str,
+    text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: [JobEvent; 7] = [
+        JobEvent::Leased,
+        JobEvent::Reported,
+        JobEvent::Completed,
+        JobEvent::AttemptFailed,
+        JobEvent::LastAttemptFailed,
+        JobEvent::Cancelled,
+        JobEvent::Retried,
+    ];
+
+    #[test]
+    fn a_job_that_succeeded_stays_so() {
+        for event in EVENTS {
+            assert_eq!(next(JobState::Succeeded, event), None, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_leased_job_hears_its_worker() {
+        for &state in JobState::ALL {
+            for event in [JobEvent::Reported, JobEvent::Completed, JobEvent::AttemptFailed] {
+                assert_eq!(next(state, event).is_some(), state == JobState::Leased, "{state} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_round_trip() {
+        for &state in JobState::ALL {
+            assert_eq!(state.word().parse(), Ok(state));
+        }
+        for &cause in FailureCause::ALL {
+            assert_eq!(cause.word().parse(), Ok(cause));
+        }
+        assert!("gone".parse::<JobState>().is_err());
+    }
+
+    #[test]
+    fn budgets_are_kept_by_cause() {
+        let spec = JobSetSpec { max_attempts: 3, ..JobSetSpec::default() };
+        assert_eq!(verdict(&spec, FailureCause::Drained, 1000), Verdict::RetryAfter { seconds: 0 });
+        assert_eq!(verdict(&spec, FailureCause::NonFiniteLoss, 1), Verdict::GiveUp);
+        assert_eq!(verdict(&spec, FailureCause::Error, 2), Verdict::RetryAfter { seconds: 10 });
+        assert_eq!(verdict(&spec, FailureCause::Error, 3), Verdict::GiveUp);
+        assert_eq!(verdict(&spec, FailureCause::WorkerLost, 11), Verdict::RetryAfter { seconds: 600 });
+        assert_eq!(verdict(&spec, FailureCause::WorkerLost, 12), Verdict::GiveUp);
+    }
+}

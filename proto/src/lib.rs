@@ -1,0 +1,14 @@
+//! Fivefold's wire format: the generated gRPC code (`v1`), and the one place where wire types become domain types
+//! (`convert`) and domain errors become gRPC statuses (`status`).
+
+pub mod convert;
+pub mod status;
+
+/// The generated messages, clients and servers of package `fivefold.v1`.
+pub mod v1 {
+    #![expect(missing_docs, clippy::all, reason = "generated code")]
+    tonic::include_proto!("fivefold.v1");
+}
+
+/// The encoded `FileDescriptorSet` of every `.proto` file, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
