@@ -1,0 +1,65 @@
+# Each target works on a clean clone, first and alone. `make test` and `make demo` are the two to know.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The folder with the real lists (train.csv, HPAv18RGBY_wodpl.csv), for `make golden`.
+DATA ?= ../shared/data
+golden_env := target/golden-env
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: test
+test: libtorch ## Set up libtorch if needed, build everything and run every test
+	cargo build --workspace
+	cargo test --workspace --no-fail-fast
+
+.PHONY: demo
+demo: libtorch ## Set up libtorch if needed and run the main job on synthetic data: demo/results/
+	cargo build --release --bins
+	deploy/demo.sh
+
+.PHONY: lint
+lint: libtorch ## Check formatting, clippy and the documentation, with warnings as errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+.PHONY: bench
+bench: libtorch ## Run the benchmarks: folds, threshold, decode, warp, one training step
+	cargo bench --package fivefold-bench
+
+# A half-made environment has no `ready` and is made again.
+$(golden_env)/ready: tests/golden/requirements.txt
+	rm -rf $(golden_env)
+	python3 -m venv $(golden_env) || { echo "python3 cannot make a virtual environment (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(golden_env)/bin/pip --disable-pip-version-check install --quiet --requirement $<
+	touch $@
+
+.PHONY: golden
+golden: $(golden_env)/ready ## Make the tests' reference values again, from the reference implementations
+	for script in tests/golden/*.py; do \
+	    arguments=(); \
+	    if grep -q -e '"--data"' "$$script"; then \
+	        if [ ! -d "$(DATA)" ]; then echo "skipping $$script: no folder $(DATA), name one with DATA=DIR"; continue; fi; \
+	        arguments=(--data "$(DATA)"); \
+	    fi; \
+	    echo "$$script"; \
+	    $(golden_env)/bin/python "$$script" "$${arguments[@]}"; \
+	done
+
+.PHONY: libtorch
+libtorch: tools ## Put libtorch into the cache and point this checkout at it (deploy/libtorch.sh --help)
+	@deploy/libtorch.sh >/dev/null
+
+# Before anything is downloaded. deploy/libtorch.sh asks for python3 and pip itself, and only where it needs them.
+.PHONY: tools
+tools:
+	@missing=0; \
+	need() { if ! "$${@:3}" >/dev/null 2>&1; then echo "missing: $$1 ($$2)" >&2; missing=1; fi; }; \
+	need "Rust 1.95 or later" "https://rustup.rs" cargo --version; \
+	need "a C++ compiler" "Debian: apt-get install g++" c++ --version; \
+	exit $$missing
