@@ -1,1 +1,247 @@
-//! (being written)
+//! Wire types become domain types, and back, here and nowhere else. What comes from outside is checked: an unset enum, a
+//! missing message or a number out of its limits is a [`WireError`] that names the field.
+
+use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId};
+use fivefold_common::job::{FailureCause, JobKind, JobState};
+use fivefold_common::spec::{self, JobSetSpec};
+use fivefold_common::threshold::EmptyRows;
+
+use crate::v1;
+
+/// A message whose field cannot be what the call needs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct WireError {
+    /// The field, as a path from the request.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+impl WireError {
+    /// The error of `field`.
+    pub fn new(field: impl Into<String>, problem: impl ToString) -> Self {
+        Self { field: field.into(), problem: problem.to_string() }
+    }
+}
+
+/// A message that has to be set.
+///
+/// # Errors
+/// When it is not.
+pub fn required<T>(field: &str, message: Option<T>) -> Result<T, WireError> {
+    message.ok_or_else(|| WireError::new(field, "it is not set"))
+}
+
+/// The digest in `text`.
+///
+/// # Errors
+/// When it is not one.
+pub fn digest_from_wire(field: &str, text: &str) -> Result<Digest, WireError> {
+    text.parse().map_err(|error| WireError::new(field, error))
+}
+
+/// The digest in `text`; an empty text is none.
+///
+/// # Errors
+/// When it is neither.
+pub fn optional_digest_from_wire(field: &str, text: &str) -> Result<Option<Digest>, WireError> {
+    if text.is_empty() { Ok(None) } else { digest_from_wire(field, text).map(Some) }
+}
+
+/// The job set id in `text`.
+///
+/// # Errors
+/// When it is not one.
+pub fn job_set_id_from_wire(text: &str) -> Result<JobSetId, WireError> {
+    text.parse().map_err(|error| WireError::new("job_set_id", error))
+}
+
+/// The fold of that number.
+///
+/// # Errors
+/// When it is above 99.
+pub fn fold_from_wire(number: u32) -> Result<Fold, WireError> {
+    let fold = u8::try_from(number).ok().filter(|&fold| fold < 100);
+    fold.map(Fold).ok_or_else(|| WireError::new("fold", format!("{number} is not a fold: it should be below 100")))
+}
+
+/// Job and attempt of a lease.
+///
+/// # Errors
+/// When it is not set, or the attempt is 0.
+pub fn lease_from_wire(lease: Option<v1::LeaseRef>) -> Result<(JobId, Attempt), WireError> {
+    let lease = required("lease", lease)?;
+    if lease.attempt == 0 {
+        return Err(WireError::new("lease.attempt", "attempts are counted from 1"));
+    }
+    Ok((JobId(lease.job_id), Attempt(lease.attempt)))
+}
+
+/// The wire form of a lease's job and attempt.
+pub fn lease_to_wire(job: JobId, attempt: Attempt) -> v1::LeaseRef {
+    v1::LeaseRef { job_id: job.0, attempt: attempt.0 }
+}
+
+/// Two enums with the same meaning, and the functions between them.
+macro_rules! same_enum {
+    ($to_wire:ident, $from_wire:ident, $domain:ty, $wire:ty, $field:literal, { $($variant:ident = $wire_variant:ident),+ $(,)? }) => {
+        /// The wire form.
+        pub fn $to_wire(value: $domain) -> $wire {
+            match value { $(<$domain>::$variant => <$wire>::$wire_variant,)+ }
+        }
+
+        /// The domain form.
+        ///
+        /// # Errors
+        /// When it is unspecified, or not known to this version.
+        pub fn $from_wire(number: i32) -> Result<$domain, WireError> {
+            match <$wire>::try_from(number) {
+                $(Ok(<$wire>::$wire_variant) => Ok(<$domain>::$variant),)+
+                _ => Err(WireError::new($field, format!("{number} is not a choice that this version knows"))),
+            }
+        }
+    };
+}
+
+same_enum!(split_method_to_wire, split_method_from_wire, spec::SplitMethod, v1::SplitMethod, "spec.split_method", {
+    Mskf = Mskf
+});
+same_enum!(model_name_to_wire, model_name_from_wire, spec::ModelName, v1::ModelName, "spec.model_name", {
+    Resnet50 = Resnet50
+});
+same_enum!(head_to_wire, head_from_wire, spec::Head, v1::Head, "spec.head", { TwoLayer = TwoLayer, Linear = Linear });
+same_enum!(normalization_to_wire, normalization_from_wire, spec::Normalization, v1::Normalization, "spec.normalization", { None = None, Imagenet = Imagenet });
+same_enum!(augmentation_to_wire, augmentation_from_wire, spec::Augmentation, v1::Augmentation, "spec.augmentation", { None = None, Full = Full });
+same_enum!(loss_to_wire, loss_from_wire, spec::Loss, v1::Loss, "spec.loss", { Bce = Bce, SoftF1 = SoftF1, Focal = Focal });
+same_enum!(optimizer_to_wire, optimizer_from_wire, spec::Optimizer, v1::Optimizer, "spec.optimizer", { Adam = Adam, Sgd = Sgd });
+same_enum!(precision_to_wire, precision_from_wire, spec::Precision, v1::Precision, "spec.precision", { Fp32 = Fp32, Bf16 = Bf16, Fp16 = Fp16 });
+same_enum!(scored_checkpoint_to_wire, scored_checkpoint_from_wire, spec::ScoredCheckpoint, v1::ScoredCheckpoint, "spec.oof_checkpoint", { Last = Last, Best = Best });
+same_enum!(empty_rows_to_wire, empty_rows_from_wire, EmptyRows, v1::EmptyRows, "spec.empty_rows", { Argmax = Argmax, Leave = Leave });
+same_enum!(job_kind_to_wire, job_kind_from_wire, JobKind, v1::JobKind, "kind", { Train = Train, Predict = Predict });
+same_enum!(job_state_to_wire, job_state_from_wire, JobState, v1::job::State, "state", { Queued = Queued, Leased = Leased, Succeeded = Succeeded, Failed = Failed, Cancelled = Cancelled });
+same_enum!(failure_cause_to_wire, failure_cause_from_wire, FailureCause, v1::FailureCause, "cause", {
+    WorkerLost = WorkerLost, Drained = Drained, OutOfMemory = OutOfMemory, NonFiniteLoss = NonFiniteLoss, BadData = BadData, Error = Error,
+});
+
+/// The wire form of a spec.
+pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
+    v1::JobSetSpec {
+        name: spec.name.clone(),
+        fold_count: spec.folds,
+        folds: spec.trained_folds().into_iter().map(|fold| u32::from(fold.0)).collect(),
+        split_method: split_method_to_wire(spec.split_method).into(),
+        split_seed: spec.split_seed,
+        split_shuffle: spec.split_shuffle,
+        seed: spec.seed,
+        train_with_hpa: spec.train_with_hpa,
+        valid_with_hpa: spec.valid_with_hpa,
+        weighted_samples: spec.weighted_samples,
+        model_name: model_name_to_wire(spec.model_name).into(),
+        head: head_to_wire(spec.head).into(),
+        base_width: spec.base_width,
+        image_size: spec.image_size,
+        normalization: normalization_to_wire(spec.normalization).into(),
+        augmentation: augmentation_to_wire(spec.augmentation).into(),
+        tta: spec.tta,
+        batch_size: spec.batch_size,
+        train_batch_per_epoch: spec.train_batch_per_epoch,
+        valid_batch_per_epoch: spec.valid_batch_per_epoch,
+        epochs: spec.epochs,
+        loss: loss_to_wire(spec.loss).into(),
+        optimizer: optimizer_to_wire(spec.optimizer).into(),
+        learning_rate: spec.learning_rate,
+        weight_decay: spec.weight_decay,
+        momentum: spec.momentum,
+        nesterov: spec.nesterov,
+        lr_factor: spec.lr_factor,
+        lr_patience: spec.lr_patience,
+        lr_cooldown: spec.lr_cooldown,
+        min_learning_rate: spec.min_learning_rate,
+        early_stop_patience: spec.early_stop_patience,
+        early_stop_min_delta: spec.early_stop_min_delta,
+        precision: precision_to_wire(spec.precision).into(),
+        deterministic: spec.deterministic,
+        intraop_threads: spec.intraop_threads,
+        checkpoint_every_batches: spec.checkpoint_every_batches,
+        oof_checkpoint: scored_checkpoint_to_wire(spec.oof_checkpoint).into(),
+        empty_rows: empty_rows_to_wire(spec.empty_rows).into(),
+        max_attempts: spec.max_attempts,
+    }
+}
+
+/// The checked domain form of a spec.
+///
+/// # Errors
+/// The first field that is unspecified or out of its limits.
+pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
+    let all_folds = wire.folds.iter().copied().eq(0..wire.fold_count);
+    let spec = JobSetSpec {
+        name: wire.name,
+        folds: wire.fold_count,
+        fold: if all_folds { Vec::new() } else { wire.folds },
+        split_method: split_method_from_wire(wire.split_method)?,
+        split_seed: wire.split_seed,
+        split_shuffle: wire.split_shuffle,
+        seed: wire.seed,
+        train_with_hpa: wire.train_with_hpa,
+        valid_with_hpa: wire.valid_with_hpa,
+        weighted_samples: wire.weighted_samples,
+        model_name: model_name_from_wire(wire.model_name)?,
+        head: head_from_wire(wire.head)?,
+        base_width: wire.base_width,
+        image_size: wire.image_size,
+        normalization: normalization_from_wire(wire.normalization)?,
+        augmentation: augmentation_from_wire(wire.augmentation)?,
+        tta: wire.tta,
+        batch_size: wire.batch_size,
+        train_batch_per_epoch: wire.train_batch_per_epoch,
+        valid_batch_per_epoch: wire.valid_batch_per_epoch,
+        epochs: wire.epochs,
+        loss: loss_from_wire(wire.loss)?,
+        optimizer: optimizer_from_wire(wire.optimizer)?,
+        learning_rate: wire.learning_rate,
+        weight_decay: wire.weight_decay,
+        momentum: wire.momentum,
+        nesterov: wire.nesterov,
+        lr_factor: wire.lr_factor,
+        lr_patience: wire.lr_patience,
+        lr_cooldown: wire.lr_cooldown,
+        min_learning_rate: wire.min_learning_rate,
+        early_stop_patience: wire.early_stop_patience,
+        early_stop_min_delta: wire.early_stop_min_delta,
+        precision: precision_from_wire(wire.precision)?,
+        deterministic: wire.deterministic,
+        intraop_threads: wire.intraop_threads,
+        checkpoint_every_batches: wire.checkpoint_every_batches,
+        oof_checkpoint: scored_checkpoint_from_wire(wire.oof_checkpoint)?,
+        empty_rows: empty_rows_from_wire(wire.empty_rows)?,
+        max_attempts: wire.max_attempts,
+    };
+    spec.check().map_err(|error| WireError::new(format!("spec.{}", error.key), error.problem))?;
+    Ok(spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specs_round_trip() {
+        let mut spec = JobSetSpec { fold: vec![0, 3], tta: 4, name: "evening".into(), ..JobSetSpec::default() };
+        assert_eq!(spec_from_wire(spec_to_wire(&spec)), Ok(spec.clone()));
+        spec.fold.clear();
+        assert_eq!(spec_from_wire(spec_to_wire(&spec)), Ok(spec));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let good = spec_to_wire(&JobSetSpec::default());
+        let unset = v1::JobSetSpec { loss: 0, ..good.clone() };
+        assert_eq!(spec_from_wire(unset).unwrap_err().field, "spec.loss");
+        let zero = v1::JobSetSpec { batch_size: 0, ..good };
+        assert_eq!(spec_from_wire(zero).unwrap_err().field, "spec.batch_size");
+        assert!(lease_from_wire(Some(v1::LeaseRef { job_id: 1, attempt: 0 })).is_err());
+        assert_eq!(fold_from_wire(100).unwrap_err().field, "fold");
+    }
+}

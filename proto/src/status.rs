@@ -1,1 +1,125 @@
-//! (being written)
+//! The reasons that Fivefold's errors carry over gRPC, and how to read them again. Every error has an `ErrorInfo`
+//! (AIP-193) with domain `fivefold` and one of these reasons.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::convert::WireError;
+
+/// The domain of every `ErrorInfo`.
+pub const ERROR_DOMAIN: &str = "fivefold";
+
+/// Why a call failed, as a word that programs may act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The lease that a write names is no longer the current one: stop the job.
+    StaleAttempt,
+    /// A field of the request cannot be what it is.
+    BadField,
+    /// A list, a table or a file that was uploaded cannot be used.
+    BadContent,
+    /// There is no such job set, job, worker or artifact.
+    NotFound,
+    /// The request id was used for another request.
+    RequestIdReused,
+    /// The state does not allow the call.
+    WrongState,
+    /// An upload goes on at another offset: ask again with GetUpload.
+    WrongOffset,
+    /// The bytes do not have the digest that they were announced with.
+    DigestMismatch,
+    /// The disk is full, or another limit is reached: try again later.
+    Exhausted,
+    /// The coordinator is starting or stopping: try again.
+    Unavailable,
+    /// A fault of the coordinator; its log says more.
+    Internal,
+}
+
+impl Reason {
+    /// The word on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::StaleAttempt => "STALE_ATTEMPT",
+            Reason::BadField => "BAD_FIELD",
+            Reason::BadContent => "BAD_CONTENT",
+            Reason::NotFound => "NOT_FOUND",
+            Reason::RequestIdReused => "REQUEST_ID_REUSED",
+            Reason::WrongState => "WRONG_STATE",
+            Reason::WrongOffset => "WRONG_OFFSET",
+            Reason::DigestMismatch => "DIGEST_MISMATCH",
+            Reason::Exhausted => "EXHAUSTED",
+            Reason::Unavailable => "UNAVAILABLE",
+            Reason::Internal => "INTERNAL",
+        }
+    }
+
+    fn code(self) -> Code {
+        match self {
+            Reason::StaleAttempt | Reason::WrongState => Code::FailedPrecondition,
+            Reason::BadField | Reason::BadContent => Code::InvalidArgument,
+            Reason::NotFound => Code::NotFound,
+            Reason::RequestIdReused => Code::AlreadyExists,
+            Reason::WrongOffset => Code::OutOfRange,
+            Reason::DigestMismatch => Code::DataLoss,
+            Reason::Exhausted => Code::ResourceExhausted,
+            Reason::Unavailable => Code::Unavailable,
+            Reason::Internal => Code::Internal,
+        }
+    }
+}
+
+/// The status of an error with a reason. `Exhausted` and `Unavailable` also say when to try again.
+pub fn status(reason: Reason, message: impl Into<String>) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason.word(), ERROR_DOMAIN, HashMap::new());
+    if matches!(reason, Reason::Exhausted | Reason::Unavailable) {
+        details.set_retry_info(Some(Duration::from_secs(5)));
+    }
+    Status::with_error_details(reason.code(), message, details)
+}
+
+/// The reason that a status carries, as its word; `None` when the error is not from Fivefold.
+pub fn reason_word(status: &Status) -> Option<String> {
+    status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN).map(|info| info.reason)
+}
+
+/// Whether a status carries `reason`.
+pub fn has_reason(status: &Status, reason: Reason) -> bool {
+    reason_word(status).as_deref() == Some(reason.word())
+}
+
+/// Whether a call may be tried again unchanged: the coordinator was not there, too busy, or the connection broke.
+pub fn is_worth_retrying(status: &Status) -> bool {
+    let transient = matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted | Code::Unknown
+    );
+    transient || (status.code() == Code::Cancelled && reason_word(status).is_none())
+}
+
+impl From<WireError> for Status {
+    fn from(error: WireError) -> Status {
+        let mut details = ErrorDetails::with_error_info(Reason::BadField.word(), ERROR_DOMAIN, HashMap::new());
+        details.add_bad_request_violation(&error.field, &error.problem);
+        Status::with_error_details(Reason::BadField.code(), error.to_string(), details)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_survive_the_wire() {
+        let stale = status(Reason::StaleAttempt, "attempt 1 of job 3 is over");
+        assert_eq!(stale.code(), Code::FailedPrecondition);
+        assert!(has_reason(&stale, Reason::StaleAttempt));
+        assert!(!is_worth_retrying(&stale));
+        assert!(is_worth_retrying(&status(Reason::Unavailable, "starting")));
+        let bad = Status::from(WireError::new("spec.tta", "0 is out of its limits"));
+        assert_eq!(bad.get_details_bad_request().unwrap().field_violations[0].field, "spec.tta");
+    }
+}
