@@ -12,7 +12,7 @@ Puts libtorch 2.11.0 into the cache folder (${XDG_CACHE_HOME:-~/.cache}/fivefold
 .cargo/config.toml at it. After that `cargo build`, `cargo test` and the built programs need no environment variable.
 
   --cpu      the CPU build: 545 MB to download, 0.5 GB on disk (the default)
-  --cuda     with the CUDA libraries, for a machine with an NVIDIA GPU: 2 GB to download, 4 GB on disk
+  --cuda     with the CUDA libraries, for a machine with an NVIDIA GPU: 2.5 GB to download, 4 GB on disk
   --use DIR  link to a PyTorch 2.11.0 that is already installed; DIR is its `torch` package folder, as printed by
              python3 -c 'import torch; print(torch.__path__[0])'. FIVEFOLD_PYTORCH=DIR means the same.
 
@@ -109,6 +109,7 @@ link_view() {
             fi
         done
     done
+    [ -e "$real/include/torch/csrc/api/include/torch/torch.h" ] || die "$real/include has no C++ headers of PyTorch"
     ln -s "${torch#../}/include" "$dir/include"
     echo "$version" >"$dir/build-version"
 
@@ -183,6 +184,7 @@ install_wheels() {
     rm -rf "$dir"
     mv "$work/new" "$dir"
     rm -f "${unpacked[@]}"
+    rmdir "$cache/downloads" 2>/dev/null || true
 }
 
 link_installed() {
