@@ -1,0 +1,34 @@
+//! Who may know what: common/ is pure, coordinator/ alone knows sqlx, worker/ alone knows tch.
+
+use std::collections::BTreeMap;
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// For each crate of the workspace, the crates it depends on directly, tests and build scripts aside.
+fn direct_dependencies() -> BTreeMap<String, Vec<String>> {
+    let metadata = MetadataCommand::new().no_deps().exec().unwrap();
+    let packages = metadata.workspace_packages().into_iter();
+    packages
+        .map(|package| {
+            let normal = package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
+            (package.name.to_string(), normal.map(|dependency| dependency.name.clone()).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn only_the_coordinator_knows_the_database_and_only_the_worker_knows_tensors() {
+    for (package, dependencies) in direct_dependencies() {
+        for (library, owner) in [("sqlx", "fivefold-coordinator"), ("tch", "fivefold-worker")] {
+            assert!(package == owner || !dependencies.iter().any(|name| name == library), "{package} knows {library}");
+        }
+    }
+}
+
+#[test]
+fn the_domain_knows_no_frameworks() {
+    let domain = &direct_dependencies()["fivefold-common"];
+    for library in ["tokio", "tonic", "prost", "sqlx", "tch", "tracing", "image"] {
+        assert!(!domain.iter().any(|name| name == library), "fivefold-common knows {library}");
+    }
+}
