@@ -1,0 +1,107 @@
+//! What the validation score decides after each epoch: the next learning rate, and whether to stop.
+
+use fivefold_common::spec::JobSetSpec;
+use serde::{Deserialize, Serialize};
+
+/// PyTorch's ReduceLROnPlateau with mode "max" and its relative threshold of 1e-4: the learning rate falls by a factor
+/// when the score has not risen for more than `patience` epochs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plateau {
+    learning_rate: f64,
+    factor: f64,
+    patience_epochs: u32,
+    cooldown_epochs: u32,
+    min_learning_rate: f64,
+    best: Option<f64>,
+    bad_epochs: u32,
+    cooldown_left_epochs: u32,
+}
+
+/// By how much, relative to the best, a score has to rise for [`Plateau`].
+const PLATEAU_THRESHOLD: f64 = 1e-4;
+/// A fall by less than this is not made.
+const PLATEAU_EPSILON: f64 = 1e-8;
+
+impl Plateau {
+    /// The schedule before the first epoch.
+    pub fn new(spec: &JobSetSpec) -> Self {
+        Self {
+            learning_rate: spec.learning_rate,
+            factor: spec.lr_factor,
+            patience_epochs: spec.lr_patience,
+            cooldown_epochs: spec.lr_cooldown,
+            min_learning_rate: spec.min_learning_rate,
+            best: None,
+            bad_epochs: 0,
+            cooldown_left_epochs: 0,
+        }
+    }
+
+    /// The learning rate of the epoch that comes.
+    pub fn learning_rate(&self) -> f64 {
+        self.learning_rate
+    }
+
+    /// Takes in the score of an epoch, more being better.
+    pub fn end_epoch(&mut self, score: f64) {
+        if self.best.is_none_or(|best| score > best * (1.0 + PLATEAU_THRESHOLD)) && !score.is_nan() {
+            self.best = Some(score);
+            self.bad_epochs = 0;
+        } else {
+            self.bad_epochs += 1;
+        }
+        if self.cooldown_left_epochs > 0 {
+            self.cooldown_left_epochs -= 1;
+            self.bad_epochs = 0;
+        }
+        if self.bad_epochs > self.patience_epochs {
+            let lower = (self.learning_rate * self.factor).max(self.min_learning_rate);
+            if self.learning_rate - lower > PLATEAU_EPSILON {
+                self.learning_rate = lower;
+            }
+            self.cooldown_left_epochs = self.cooldown_epochs;
+            self.bad_epochs = 0;
+        }
+    }
+}
+
+/// Whether training goes on after an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Train another epoch.
+    GoOn,
+    /// The score has not risen for too long.
+    Stop,
+}
+
+/// Stops when the score has not risen by more than `min_delta` over the best for `patience` epochs in a row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EarlyStop {
+    patience_epochs: u32,
+    min_delta: f64,
+    best: Option<f64>,
+    bad_epochs: u32,
+}
+
+impl EarlyStop {
+    /// The rule before the first epoch.
+    pub fn new(spec: &JobSetSpec) -> Self {
+        Self {
+            patience_epochs: spec.early_stop_patience,
+            min_delta: spec.early_stop_min_delta,
+            best: None,
+            bad_epochs: 0,
+        }
+    }
+
+    /// Takes in the score of an epoch, more being better.
+    pub fn end_epoch(&mut self, score: f64) -> Verdict {
+        if self.best.is_none_or(|best| score > best + self.min_delta) && !score.is_nan() {
+            self.best = Some(score);
+            self.bad_epochs = 0;
+        } else {
+            self.bad_epochs += 1;
+        }
+        if self.bad_epochs >= self.patience_epochs { Verdict::Stop } else { Verdict::GoOn }
+    }
+}
