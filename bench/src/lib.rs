@@ -5,15 +5,16 @@ use fivefold_common::randomness::{Purpose, Stream};
 
 /// How often each label occurs in the 31,072 rows of the Human Protein Atlas training list.
 const LABEL_ROWS: [u32; LABEL_COUNT] = [
-    12885, 1254, 3621, 1561, 1858, 2513, 1008, 2822, 53, 45, 28, 1093, 688, 537, 1066, 21, 530, 210, 902, 1482, 172, 3777,
-    802, 2965, 322, 8228, 328, 11,
+    12885, 1254, 3621, 1561, 1858, 2513, 1008, 2822, 53, 45, 28, 1093, 688, 537, 1066, 21, 530, 210, 902, 1482, 172,
+    3777, 802, 2965, 322, 8228, 328, 11,
 ];
 
 /// Labels of `rows` rows, each label independent and as frequent as in the real list.
 pub fn synthetic_labels(rows: usize) -> Vec<Labels> {
     let row = |index| {
         let mut stream = Stream::new(1, 0, 0, Purpose::Synthetic, index as u64);
-        let held = (0..LABEL_COUNT as u8).filter(|&label| stream.chance(f64::from(LABEL_ROWS[label as usize]) / 31_072.0));
+        let held =
+            (0..LABEL_COUNT as u8).filter(|&label| stream.chance(f64::from(LABEL_ROWS[label as usize]) / 31_072.0));
         Labels::from_indices(held.collect::<Vec<_>>()).unwrap_or_default()
     };
     (0..rows).map(row).collect()
@@ -26,5 +27,8 @@ pub fn synthetic_scores(labels: &[Labels]) -> Vec<f32> {
         let mean = if holds { 0.6 } else { 0.15 };
         (mean + 0.2 * stream.normal()).clamp(0.0, 1.0) as f32
     };
-    labels.iter().flat_map(|row| (0..LABEL_COUNT as u8).map(|label| score(row.contains(label))).collect::<Vec<_>>()).collect()
+    labels
+        .iter()
+        .flat_map(|row| (0..LABEL_COUNT as u8).map(|label| score(row.contains(label))).collect::<Vec<_>>())
+        .collect()
 }

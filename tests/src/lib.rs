@@ -1,1 +1,305 @@
 //! End-to-end tests: the three real programs as processes, and the rules that hold across crates.
+//!
+//! Here is what the tests share: building the programs, starting and killing them, and asking a coordinator over gRPC.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use fivefold_proto::v1;
+use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
+
+/// How long a condition may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The folder of the built programs; builds them first, once per test process.
+///
+/// # Errors
+/// When they do not build.
+pub fn programs() -> anyhow::Result<&'static Path> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = FOLDER.get_or_init(|| build_programs().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|message| anyhow::anyhow!("{message}"))
+}
+
+fn build_programs() -> anyhow::Result<PathBuf> {
+    // This test is target/PROFILE/deps/NAME.
+    let test = std::env::current_exe()?;
+    let folder = test.parent().and_then(Path::parent).context("the test is not in a target folder")?;
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--workspace", "--bins", "--quiet"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    build.env("CARGO_TARGET_DIR", folder.parent().context("no target folder")?);
+    if folder.ends_with("release") {
+        build.arg("--release");
+    }
+    ensure!(build.status()?.success(), "cargo build --workspace --bins failed");
+    Ok(folder.to_owned())
+}
+
+/// Runs `fivefold` with `arguments` to its end.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn fivefold(arguments: &[&str]) -> anyhow::Result<Output> {
+    Ok(Command::new(programs()?.join("fivefold")).args(arguments).stdin(Stdio::null()).output()?)
+}
+
+/// Runs `fivefold` and returns what it printed.
+///
+/// # Errors
+/// When it did not end well; the message has what it said.
+pub fn fivefold_ok(arguments: &[&str]) -> anyhow::Result<String> {
+    let output = fivefold(arguments)?;
+    ensure!(
+        output.status.success(),
+        "fivefold {} ended with {}\n{}{}",
+        arguments.join(" "),
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// A process that is killed when it is dropped.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+}
+
+/// A signal for a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Dies at once.
+    Kill,
+    /// Is asked to stop.
+    Terminate,
+    /// Is paused.
+    Stop,
+    /// Goes on.
+    Continue,
+}
+
+impl Program {
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When the process is not there.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let name = match signal {
+            Signal::Kill => "-KILL",
+            Signal::Terminate => "-TERM",
+            Signal::Stop => "-STOP",
+            Signal::Continue => "-CONT",
+        };
+        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status()?;
+        ensure!(sent.success(), "kill {name} failed");
+        Ok(())
+    }
+
+    /// Waits until it has ended, and returns its exit code; `None` when a signal ended it.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn wait(&mut self) -> anyhow::Result<Option<i32>> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the process did not end")
+    }
+
+    /// Kills it and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A coordinator's folder and address, the same over restarts, and the data that its workers read.
+#[derive(Debug)]
+pub struct Site {
+    /// State, logs and scratch folders.
+    pub folder: PathBuf,
+    /// The images and lists.
+    pub data: PathBuf,
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    lease_seconds: u32,
+}
+
+impl Site {
+    /// Starts a coordinator on a free port, with its state in `folder`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(folder: &Path, data: &Path, lease_seconds: u32) -> anyhow::Result<(Site, Program)> {
+        std::fs::create_dir_all(folder)?;
+        let mut site = Site { folder: folder.to_owned(), data: data.to_owned(), url: String::new(), lease_seconds };
+        let (program, url) = site.spawn_coordinator("127.0.0.1:0")?;
+        site.url = url;
+        Ok((site, program))
+    }
+
+    /// Starts the coordinator again, at the same address.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart_coordinator(&self) -> anyhow::Result<Program> {
+        let address = self.url.trim_start_matches("http://");
+        Ok(self.spawn_coordinator(address)?.0)
+    }
+
+    fn spawn_coordinator(&self, listen: &str) -> anyhow::Result<(Program, String)> {
+        let log = self.folder.join("coordinator.log");
+        let mut command = Command::new(programs()?.join("fivefold-coordinator"));
+        command.args(["--listen", listen, "--state"]).arg(self.folder.join("state"));
+        command.args(["--lease-seconds", &self.lease_seconds.to_string()]);
+        // A file, not a pipe: a coordinator whose reader is gone must not block or die.
+        let first_byte = std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
+        let output = File::options().create(true).append(true).open(&log)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let mut program = Program { child: command.spawn()? };
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            let text = std::fs::read(&log)?;
+            let text = String::from_utf8_lossy(&text[first_byte as usize..]).into_owned();
+            if let Some((_, rest)) = text.split_once("listening on http://") {
+                let address: String = rest.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
+                return Ok((program, format!("http://{address}")));
+            }
+            if let Some(status) = program.child.try_wait()? {
+                bail!("the coordinator ended with {status}: {text}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the coordinator did not start; see {}", log.display())
+    }
+
+    /// Starts a CPU worker of that name.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_worker(&self, name: &str) -> anyhow::Result<Program> {
+        let output = File::options().create(true).append(true).open(self.folder.join(format!("{name}.log")))?;
+        let mut command = Command::new(programs()?.join("fivefold-worker"));
+        command.args(["--coordinator", &self.url, "--device", "cpu", "--name", name, "--data"]).arg(&self.data);
+        command.arg("--scratch").arg(self.folder.join(format!("scratch-{name}")));
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        Ok(Program { child: command.spawn()? })
+    }
+
+    /// Submits `spec` (TOML) over the folder's lists, and returns the job set's id.
+    ///
+    /// # Errors
+    /// When the submission is refused.
+    pub fn submit(&self, spec: &str) -> anyhow::Result<String> {
+        let file = self.folder.join("spec.toml");
+        std::fs::write(&file, spec)?;
+        let list = |name: &str| self.data.join(name).display().to_string();
+        let printed = fivefold_ok(&[
+            "--coordinator",
+            &self.url,
+            "submit",
+            "--spec",
+            &file.display().to_string(),
+            "--train-csv",
+            &list("train.csv"),
+            "--hpa-csv",
+            &list("HPAv18RGBY_wodpl.csv"),
+            "--test-csv",
+            &list("sample_submission.csv"),
+        ])?;
+        Ok(printed.trim().to_owned())
+    }
+
+    /// The job set as the coordinator has it now; `None` while the coordinator is not there.
+    pub async fn job_set(&self, id: &str) -> Option<v1::JobSet> {
+        let mut client = JobSetServiceClient::connect(self.url.clone()).await.ok()?;
+        let request = v1::GetJobSetRequest { job_set_id: id.to_owned() };
+        client.get_job_set(request).await.ok()?.into_inner().job_set
+    }
+
+    /// Waits until `holds` is true of the job set.
+    ///
+    /// # Errors
+    /// When that takes longer than [`PATIENCE`], or the job set fails.
+    pub async fn wait_until(
+        &self,
+        id: &str,
+        what: &str,
+        holds: impl Fn(&v1::JobSet) -> bool,
+    ) -> anyhow::Result<v1::JobSet> {
+        let start = Instant::now();
+        let mut last = None;
+        while start.elapsed() < PATIENCE {
+            if let Some(job_set) = self.job_set(id).await {
+                if holds(&job_set) {
+                    return Ok(job_set);
+                }
+                if job_set.state() == v1::job_set::State::Failed {
+                    bail!("the job set failed while waiting until {what}: {job_set:#?}\n{}", self.log_tails());
+                }
+                last = Some(job_set);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("it did not come to it that {what}: {last:#?}\n{}", self.log_tails())
+    }
+
+    /// The last lines of every log, for a failure's message.
+    fn log_tails(&self) -> String {
+        let mut tails = String::new();
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "log")
+                && let Ok(file) = File::open(&path)
+            {
+                let lines: Vec<String> = BufReader::new(file).lines().map_while(Result::ok).collect();
+                let tail = &lines[lines.len().saturating_sub(30)..];
+                tails += &format!("--- {}\n{}\n", path.display(), tail.join("\n"));
+            }
+        }
+        tails
+    }
+
+    /// Fetches the results into `folder`.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn results(&self, id: &str, folder: &Path) -> anyhow::Result<()> {
+        fivefold_ok(&["--coordinator", &self.url, "results", id, "--out", &folder.display().to_string()])?;
+        Ok(())
+    }
+}
+
+/// Makes a tiny synthetic data set in `folder`.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn tiny_data(folder: &Path) -> anyhow::Result<()> {
+    let folder = folder.display().to_string();
+    fivefold_ok(&[
+        "synth", "--out", &folder, "--train", "60", "--hpa", "30", "--test", "10", "--size", "32", "--seed", "7",
+    ])?;
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! The main job, undisturbed and disturbed: the same bits.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+
+use fivefold_proto::v1;
+use fivefold_tests::{Site, tiny_data};
+
+/// Five folds of a narrow ResNet50 on 32 px images; checkpoints every 3 of 12 batches.
+const SPEC: &str = r#"
+name = "tiny"
+base_width = 8
+image_size = 32
+batch_size = 4
+train_batch_per_epoch = 12
+valid_batch_per_epoch = 2
+epochs = 2
+tta = 2
+intraop_threads = 1
+checkpoint_every_batches = 3
+"#;
+
+fn succeeded(job_set: &v1::JobSet) -> bool {
+    job_set.state() == v1::job_set::State::Succeeded
+}
+
+/// A train job that a worker of that name is in the middle of.
+fn in_mid_training(job_set: &v1::JobSet, worker: &str) -> bool {
+    job_set.jobs.iter().any(|job| {
+        let progress = job.progress.unwrap_or_default();
+        job.worker_name == worker
+            && job.state() == v1::job::State::Leased
+            && progress.phase() == v1::Phase::Training
+            && progress.step > 3
+    })
+}
+
+fn read(folder: &Path, name: &str) -> Vec<u8> {
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+/// The report without what may differ: the job set's name and what made it.
+fn report_numbers(folder: &Path) -> serde_json::Value {
+    let mut report: serde_json::Value = serde_json::from_slice(&read(folder, "report.json")).unwrap();
+    let report = report.as_object_mut().unwrap();
+    for key in ["job_set", "made_by"] {
+        assert!(report.remove(key).is_some(), "the report has no {key}");
+    }
+    serde_json::Value::Object(report.clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crashes_of_a_worker_and_of_the_coordinator_do_not_change_a_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    tiny_data(&data).unwrap();
+
+    // Nobody disturbs the first one.
+    let calm = folder.path().join("calm");
+    let (site, _coordinator) = Site::start(&calm.join("site"), &data, 30).unwrap();
+    let workers = [site.start_worker("a").unwrap(), site.start_worker("b").unwrap()];
+    let id = site.submit(SPEC).unwrap();
+    site.wait_until(&id, "the undisturbed job set succeeds", succeeded).await.unwrap();
+    site.results(&id, &calm).unwrap();
+    drop(workers);
+
+    // The second one loses a worker in mid-training, then the coordinator.
+    let stormy = folder.path().join("stormy");
+    let (site, coordinator) = Site::start(&stormy.join("site"), &data, 3).unwrap();
+    let doomed = site.start_worker("doomed").unwrap();
+    let id = site.submit(SPEC).unwrap();
+    site.wait_until(&id, "the doomed worker is in mid-training", |set| in_mid_training(set, "doomed")).await.unwrap();
+    let _survivor = site.start_worker("survivor").unwrap();
+    site.wait_until(&id, "the survivor is in mid-training", |set| in_mid_training(set, "survivor")).await.unwrap();
+    doomed.kill().unwrap();
+    coordinator.kill().unwrap();
+    let _coordinator = site.restart_coordinator().unwrap();
+    let _replacement = site.start_worker("replacement").unwrap();
+    let job_set = site.wait_until(&id, "the disturbed job set succeeds", succeeded).await.unwrap();
+    site.results(&id, &stormy).unwrap();
+
+    assert!(job_set.jobs.iter().any(|job| job.attempt > 1), "no job was tried twice: nothing was disturbed");
+    assert_eq!(read(&calm, "oof.csv"), read(&stormy, "oof.csv"));
+    assert_eq!(read(&calm, "submission.csv"), read(&stormy, "submission.csv"));
+    assert_eq!(report_numbers(&calm), report_numbers(&stormy));
+}
