@@ -6,6 +6,7 @@ pub mod labels;
 pub mod macro_f1;
 pub mod random_state;
 pub mod report;
+pub mod score_array;
 pub mod scores;
 pub mod submission;
 pub mod threshold;
