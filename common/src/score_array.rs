@@ -40,8 +40,11 @@ fn header(id_bytes: usize, source_bytes: usize, rows: usize) -> Vec<u8> {
     fields.extend((0..LABEL_COUNT).map(|label| format!("('p{label}', '<f4')")));
     let mut text =
         format!("{{'descr': [{}], 'fortran_order': False, 'shape': ({rows},), }}", fields.join(", ")).into_bytes();
-    // Eight bytes of magic and version, two of length, one newline at the end.
-    let padding = (64 - (10 + text.len() + 1) % 64) % 64;
+    // As numpy does: room for a longer row count, so that an array can grow in place, then up to the next 64 bytes, with
+    // eight bytes of magic and version, two of length, and one newline at the end.
+    let growth = 21 - rows.to_string().len();
+    text.resize(text.len() + growth, b' ');
+    let padding = 64 - (10 + text.len() + 1) % 64;
     text.resize(text.len() + padding, b' ');
     text.push(b'\n');
     let mut header = b"\x93NUMPY\x01\x00".to_vec();
