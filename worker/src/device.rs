@@ -77,8 +77,7 @@ pub fn load_cuda() -> CudaLibrary {
     let path = beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(CUDA_LIBRARY));
     match libtorch::load_for_good(&path) {
         Ok(()) => CudaLibrary::Loaded(loaded_library(CUDA_LIBRARY).unwrap_or(path)),
-        Err(error) => {
-            let reason = error.to_string();
+        Err(reason) => {
             // The loader names the library that it did not find first: another one is a missing dependency.
             if reason.contains(&format!("{CUDA_LIBRARY}: cannot open shared object file")) {
                 CudaLibrary::Absent
@@ -205,7 +204,8 @@ mod tests {
     #[test]
     fn the_cpu_build_has_no_cuda_half_and_works_without() {
         // On a machine with the full set-up it is loaded instead.
-        assert!(!matches!(load_cuda(), CudaLibrary::Failed(_)));
+        let cuda = load_cuda();
+        assert!(!matches!(cuda, CudaLibrary::Failed(_)), "{cuda:?}");
         assert!(loaded_library("libtorch_cpu.so").is_some_and(|path| path.is_absolute()));
         assert_eq!(describe(Device::Cpu), "cpu");
         prepare(Device::Cpu, &JobSetSpec { intraop_threads: 2, ..JobSetSpec::default() }).unwrap();

@@ -1,6 +1,7 @@
 //! The one place of unsafe code: calls into `torch_extension.cpp`, and libraries loaded at run time.
 #![expect(unsafe_code, reason = "libtorch's C++ interface and the dynamic loader have no safe binding")]
 
+use std::error::Error as _;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
 
@@ -188,12 +189,16 @@ pub(crate) fn default_environment(name: &CStr, value: &CStr) {
     unsafe { fivefold_default_environment(name.as_ptr(), value.as_ptr()) }
 }
 
-/// Loads a shared library for good, its symbols visible to all.
-pub(crate) fn load_for_good(path: &Path) -> Result<(), libloading::Error> {
+/// Loads a shared library for good, its symbols visible to all; else says why not, in the loader's words.
+pub(crate) fn load_for_good(path: &Path) -> Result<(), String> {
     // SAFETY: used for libtorch's own libraries, whose initialisers register kernels.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }?;
-    std::mem::forget(library);
-    Ok(())
+    match unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) } {
+        Ok(library) => {
+            std::mem::forget(library);
+            Ok(())
+        }
+        Err(error) => Err(error.source().unwrap_or(&error).to_string()),
+    }
 }
 
 /// Free and total bytes of CUDA device `index`, where CUDA's runtime answers.
