@@ -1,0 +1,409 @@
+//! The model, losses, optimisers and schedules against PyTorch and torchvision, whose answers `tests/golden/model.py` put
+//! into `fixtures/model.json`.
+
+use std::collections::HashMap;
+
+use fivefold_common::ids::Fold;
+use fivefold_common::labels::LABEL_COUNT;
+use fivefold_common::spec::{Head, JobSetSpec, Optimizer as OptimizerKind};
+use fivefold_worker::loss::loss;
+use fivefold_worker::model::{Mode, NamedTensor, ResNet50, channels_last};
+use fivefold_worker::optimizer::Optimizer;
+use fivefold_worker::schedule::{EarlyStop, Plateau, Verdict};
+use serde::Deserialize;
+use tch::{Device, Kind, Tensor};
+
+#[derive(Deserialize)]
+struct Fixture {
+    units: Units,
+    names: HashMap<String, NamesDigest>,
+    initialisation: Vec<Moments>,
+    forwards: Vec<Forward>,
+    losses: Vec<LossCase>,
+    optimizer_steps: Vec<OptimizerCase>,
+    schedules: Vec<ScheduleCase>,
+    training: Vec<TrainingCase>,
+}
+
+#[derive(Deserialize)]
+struct Units {
+    name: String,
+    values: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct NamesDigest {
+    count: usize,
+    fnv1a: String,
+}
+
+#[derive(Deserialize)]
+struct Moments {
+    name: String,
+    deviation: f64,
+    kurtosis: f64,
+}
+
+type Statistics = HashMap<String, Vec<f64>>;
+
+#[derive(Deserialize)]
+struct Forward {
+    width: u32,
+    head: String,
+    mode: String,
+    count: i64,
+    size: i64,
+    logits: Vec<f64>,
+    statistics: Statistics,
+}
+
+#[derive(Deserialize)]
+struct LossCase {
+    loss: String,
+    logits: String,
+    spread: f64,
+    value: f64,
+    gradient: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct OptimizerSettings {
+    optimizer: String,
+    learning_rate: f64,
+    weight_decay: f64,
+    #[serde(default)]
+    momentum: f64,
+    #[serde(default)]
+    nesterov: bool,
+}
+
+#[derive(Deserialize)]
+struct OptimizerCase {
+    settings: OptimizerSettings,
+    after: Vec<HashMap<String, Vec<f64>>>,
+}
+
+#[derive(Deserialize)]
+struct ScheduleSettings {
+    lr_factor: f64,
+    lr_patience: u32,
+    lr_cooldown: u32,
+    min_learning_rate: f64,
+    early_stop_patience: u32,
+    early_stop_min_delta: f64,
+}
+
+#[derive(Deserialize)]
+struct ScheduleCase {
+    settings: ScheduleSettings,
+    step: f64,
+    falls: Vec<(usize, f64)>,
+    stop: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct TrainingCase {
+    head: String,
+    loss: String,
+    count: i64,
+    size: i64,
+    settings: OptimizerSettings,
+    losses: Vec<f64>,
+    statistics: Statistics,
+}
+
+fn fixture() -> Fixture {
+    serde_json::from_str(include_str!("fixtures/model.json")).unwrap()
+}
+
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, |digest, &byte| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+/// The script's function of the same name.
+fn units(name: &str, count: usize) -> Vec<f64> {
+    let key = fnv1a(name.as_bytes());
+    (1..=count as u64)
+        .map(|index| {
+            let mut z = key.wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            z ^= z >> 31;
+            (z >> 11) as f64 * (1.0 / (1u64 << 52) as f64) - 1.0
+        })
+        .collect()
+}
+
+fn filled(name: &str, shape: &[i64], middle: f64, spread: f64) -> Tensor {
+    let count = shape.iter().product::<i64>() as usize;
+    let values: Vec<f32> = units(name, count).into_iter().map(|unit| (middle + spread * unit) as f32).collect();
+    Tensor::from_slice(&values).reshape(shape)
+}
+
+fn fill(model: &ResNet50) {
+    for NamedTensor { name, tensor } in model.parameters().iter().chain(model.buffers()) {
+        let shape = tensor.size();
+        let (middle, spread) = match (name.rsplit('.').next().unwrap(), shape.as_slice()) {
+            ("num_batches_tracked", _) => continue,
+            ("running_mean", _) => (0.0, 0.1),
+            ("running_var", _) => (1.0, 0.3),
+            (_, &[outputs, _, height, width]) => (0.0, (6.0 / (outputs * height * width) as f64).sqrt()),
+            (_, &[_, inputs]) => (0.0, 1.0 / (inputs as f64).sqrt()),
+            ("weight", _) if name.ends_with("bn3.weight") => (0.25, 0.05),
+            ("weight", _) => (1.0, 0.2),
+            _ => (0.0, 0.1),
+        };
+        tch::no_grad(|| tensor.shallow_clone().copy_(&filled(name, &shape, middle, spread)));
+    }
+}
+
+fn images_of(name: &str, count: i64, size: i64) -> Tensor {
+    let plane = (size * size) as usize;
+    let brightness = units(&format!("{name} brightness"), count as usize * 3);
+    let values: Vec<f32> = units(name, count as usize * 3 * plane)
+        .into_iter()
+        .enumerate()
+        .map(|(place, unit)| ((0.5 + 0.5 * unit) * (0.5 + 0.5 * brightness[place / plane])) as f32)
+        .collect();
+    channels_last(&Tensor::from_slice(&values).reshape([count, 3, size, size]))
+}
+
+fn targets_of(name: &str, count: i64) -> Tensor {
+    let labels = LABEL_COUNT as i64;
+    let values: Vec<f32> =
+        units(name, (count * labels) as usize).into_iter().map(|unit| f32::from(u8::from(unit > 0.6))).collect();
+    Tensor::from_slice(&values).reshape([count, labels])
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f64> {
+    Vec::<f64>::try_from(tensor.detach().to_kind(Kind::Double).reshape([-1])).unwrap()
+}
+
+/// The largest difference, relative to the largest reference.
+fn relative_error(found: &[f64], reference: &[f64]) -> f64 {
+    assert_eq!(found.len(), reference.len());
+    let scale = reference.iter().fold(f64::MIN_POSITIVE, |most, x| most.max(x.abs()));
+    let error = found.iter().zip(reference).fold(0.0f64, |most, (a, b)| most.max((a - b).abs()));
+    assert!(found.iter().all(|x| x.is_finite()));
+    error / scale
+}
+
+fn statistics_error(model: &ResNet50, reference: &Statistics) -> f64 {
+    let error_of = |(name, reference): (&String, &Vec<f64>)| {
+        let buffer = model.buffers().iter().find(|buffer| buffer.name == *name).unwrap();
+        relative_error(&numbers(&buffer.tensor)[..reference.len()], reference)
+    };
+    reference.iter().map(error_of).fold(0.0, f64::max)
+}
+
+fn spec(width: u32, head: Head) -> JobSetSpec {
+    JobSetSpec { base_width: width, head, ..JobSetSpec::default() }
+}
+
+fn spec_of(settings: &OptimizerSettings) -> JobSetSpec {
+    let optimizer: OptimizerKind = settings.optimizer.parse().unwrap();
+    JobSetSpec {
+        optimizer,
+        learning_rate: settings.learning_rate,
+        weight_decay: settings.weight_decay,
+        momentum: settings.momentum,
+        nesterov: settings.nesterov,
+        ..JobSetSpec::default()
+    }
+}
+
+#[test]
+fn both_sides_compute_the_same_numbers() {
+    let Units { name, values } = fixture().units;
+    assert_eq!(units(&name, values.len()), values);
+}
+
+#[test]
+fn names_shapes_and_kinds_are_torchvisions() {
+    for (head, reference) in fixture().names {
+        let model = ResNet50::new(&spec(64, head.parse().unwrap()), Fold(0), Device::Cpu);
+        let mut lines: Vec<String> = model
+            .parameters()
+            .iter()
+            .chain(model.buffers())
+            .map(|NamedTensor { name, tensor }| {
+                let kind = if tensor.kind() == Kind::Int64 { "int64" } else { "float32" };
+                format!("{name} {:?} {kind}\n", tensor.size())
+            })
+            .collect();
+        lines.sort();
+        assert_eq!(lines.len(), reference.count, "{head}");
+        assert_eq!(format!("{:016x}", fnv1a(lines.concat().as_bytes())), reference.fnv1a, "{head}");
+    }
+}
+
+#[test]
+fn first_weights_have_torchvisions_moments() {
+    let model = ResNet50::new(&spec(64, Head::Linear), Fold(1), Device::Cpu);
+    let reference = fixture().initialisation;
+    assert_eq!(reference.len(), model.parameters().len());
+    for (NamedTensor { name, tensor }, reference) in model.parameters().iter().zip(&reference) {
+        assert_eq!(*name, reference.name);
+        let values = numbers(tensor);
+        let count = values.len() as f64;
+        let moment = |power: i32| values.iter().map(|x| x.powi(power)).sum::<f64>() / count;
+        let deviation = moment(2).sqrt();
+        if name.contains("bn") || name.contains("downsample.1") {
+            let expected = if name.ends_with("weight") { 1.0 } else { 0.0 };
+            assert!(values.iter().all(|&x| x == expected) && reference.deviation == expected, "{name}");
+            continue;
+        }
+        // Six standard errors of the difference of two such samples; those of the fourth moment are wider.
+        let tolerance = 6.0 / count.sqrt();
+        assert!(moment(1).abs() < tolerance * deviation, "{name}: mean {}", moment(1));
+        assert!((deviation / reference.deviation - 1.0).abs() < tolerance, "{name}: {deviation}");
+        let kurtosis = moment(4) / moment(2).powi(2);
+        assert!((kurtosis - reference.kurtosis).abs() < 10.0 * tolerance, "{name}: kurtosis {kurtosis}");
+    }
+}
+
+#[test]
+fn first_weights_depend_on_seed_and_fold_alone() {
+    let fc = |seed, fold| {
+        let spec = JobSetSpec { seed, ..spec(4, Head::Linear) };
+        numbers(&ResNet50::new(&spec, Fold(fold), Device::Cpu).parameters()[60].tensor)
+    };
+    assert_eq!(fc(1, 0), fc(1, 0));
+    assert_ne!(fc(1, 0), fc(1, 1));
+    assert_ne!(fc(1, 0), fc(2, 0));
+}
+
+#[test]
+fn logits_and_running_statistics_are_torchvisions() {
+    let mut worst: f64 = 0.0;
+    for case in fixture().forwards {
+        let model = ResNet50::new(&spec(case.width, case.head.parse().unwrap()), Fold(0), Device::Cpu);
+        fill(&model);
+        let mode = if case.mode == "train" { Mode::Train } else { Mode::Eval };
+        let images = images_of("images", case.count, case.size);
+        let logits = tch::no_grad(|| model.forward(&images, mode));
+        assert_eq!(logits.size(), [case.count, LABEL_COUNT as i64]);
+        let error = relative_error(&numbers(&logits), &case.logits);
+        let statistics = statistics_error(&model, &case.statistics);
+        let name = format!("width {} {} {} {}x{} px", case.width, case.head, case.mode, case.count, case.size);
+        println!("{name}: logits {error:.1e}, statistics {statistics:.1e}");
+        worst = worst.max(error).max(statistics);
+    }
+    assert!(worst <= 1e-5, "{worst:e}");
+}
+
+#[test]
+fn losses_and_their_gradients_are_pytorchs() {
+    for case in fixture().losses {
+        let logits = filled(&format!("logits {}", case.logits), &[5, LABEL_COUNT as i64], 0.0, case.spread)
+            .set_requires_grad(true);
+        let value = loss(case.loss.parse().unwrap(), &logits, &targets_of(&format!("targets {}", case.logits), 5));
+        value.backward();
+        let name = format!("{} on {} logits", case.loss, case.logits);
+        assert!(relative_error(&numbers(&value), &[case.value]) <= 1e-6, "{name}: {value:?}");
+        let error = relative_error(&numbers(&logits.grad()), &case.gradient);
+        assert!(error <= 1e-6, "{name}: gradient {error:e}");
+    }
+}
+
+#[test]
+fn optimizer_steps_on_given_gradients_are_pytorchs() {
+    let shapes: [(&str, &[i64]); 3] = [("a", &[3, 2, 3, 3]), ("b", &[7]), ("c", &[2, 5])];
+    for case in fixture().optimizer_steps {
+        let parameters = shapes.map(|(name, shape)| {
+            let tensor = filled(name, shape, 0.0, 1.0);
+            // As the model has them.
+            let tensor = if shape.len() == 4 { channels_last(&tensor) } else { tensor };
+            NamedTensor { name: name.into(), tensor: tensor.set_requires_grad(true) }
+        });
+        let mut optimizer = Optimizer::new(&spec_of(&case.settings), &parameters);
+        for (step, after) in case.after.iter().enumerate() {
+            optimizer.zero_grad(&parameters).unwrap();
+            for NamedTensor { name, tensor } in &parameters {
+                assert!(!tensor.grad().defined());
+                // d(x * g)/dx = g
+                (tensor * filled(&format!("{name} gradient {step}"), &tensor.size(), 0.0, 0.5))
+                    .sum(Kind::Float)
+                    .backward();
+            }
+            optimizer.step(&parameters, case.settings.learning_rate).unwrap();
+            for NamedTensor { name, tensor } in &parameters {
+                let error = relative_error(&numbers(tensor), &after[name]);
+                assert!(error <= 1e-6, "{} step {step} {name}: {error:e}", case.settings.optimizer);
+            }
+        }
+        assert_eq!(optimizer.steps_taken(), 3);
+    }
+}
+
+#[test]
+fn learning_rates_and_stops_are_pytorchs_on_500_sequences() {
+    let cases = fixture().schedules;
+    assert_eq!(cases.len(), 500);
+    assert!(cases.iter().filter(|case| case.falls.len() > 1).count() > 100);
+    for (index, case) in cases.iter().enumerate() {
+        let settings = &case.settings;
+        let spec = JobSetSpec {
+            learning_rate: 1e-3,
+            lr_factor: settings.lr_factor,
+            lr_patience: settings.lr_patience,
+            lr_cooldown: settings.lr_cooldown,
+            min_learning_rate: settings.min_learning_rate,
+            early_stop_patience: settings.early_stop_patience,
+            early_stop_min_delta: settings.early_stop_min_delta,
+            ..JobSetSpec::default()
+        };
+        let (mut plateau, mut early_stop) = (Plateau::new(&spec), EarlyStop::new(&spec));
+        let (mut score, mut rate, mut falls, mut stop) = (0.3, 1e-3, Vec::new(), None);
+        for (epoch, draw) in units(&format!("scores {index}"), 80).into_iter().enumerate() {
+            if draw > -0.5 {
+                score += case.step * (draw - 0.2);
+            }
+            plateau.end_epoch(score);
+            if plateau.learning_rate() != rate {
+                rate = plateau.learning_rate();
+                falls.push((epoch, rate));
+            }
+            if early_stop.end_epoch(score) == Verdict::Stop && stop.is_none() {
+                stop = Some(epoch);
+            }
+            // What a checkpoint does to them.
+            plateau = serde_json::from_str(&serde_json::to_string(&plateau).unwrap()).unwrap();
+        }
+        assert_eq!((falls, stop), (case.falls.clone(), case.stop), "sequence {index}");
+    }
+}
+
+#[test]
+fn fifty_steps_of_training_are_pytorchs() {
+    for case in fixture().training {
+        let spec = JobSetSpec { base_width: 8, head: case.head.parse().unwrap(), ..spec_of(&case.settings) };
+        let model = ResNet50::new(&spec, Fold(0), Device::Cpu);
+        fill(&model);
+        let mut optimizer = Optimizer::new(&spec, model.parameters());
+        let mut losses = Vec::new();
+        for step in 0..case.losses.len() {
+            optimizer.zero_grad(model.parameters()).unwrap();
+            let logits = model.forward(&images_of(&format!("batch {}", step % 5), case.count, case.size), Mode::Train);
+            let value =
+                loss(case.loss.parse().unwrap(), &logits, &targets_of(&format!("targets {}", step % 5), case.count));
+            value.backward();
+            optimizer.step(model.parameters(), case.settings.learning_rate).unwrap();
+            losses.push(value.double_value(&[]));
+        }
+        let errors: Vec<f64> = losses.iter().zip(&case.losses).map(|(a, b)| (a / b - 1.0).abs()).collect();
+        let most = |errors: &[f64]| errors.iter().copied().fold(0.0, f64::max);
+        let statistics = statistics_error(&model, &case.statistics);
+        let name = format!("{} {} {}", case.settings.optimizer, case.head, case.loss);
+        println!(
+            "{name}: losses {} to {}, errors {:.1e} in 10 steps, {:.1e} in 50, statistics {statistics:.1e}",
+            losses[0],
+            losses[losses.len() - 1],
+            most(&errors[..10]),
+            most(&errors)
+        );
+        assert!(most(&errors[..10]) <= 1e-4, "{name}: {:e}", most(&errors[..10]));
+        assert!(most(&errors) <= 1e-2, "{name}: {:e}", most(&errors));
+        assert!(statistics <= 1e-2, "{name}: running statistics {statistics:e}");
+    }
+}
