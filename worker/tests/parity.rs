@@ -83,23 +83,10 @@ struct OptimizerCase {
     after: Vec<HashMap<String, Vec<f64>>>,
 }
 
-#[derive(Deserialize)]
-struct ScheduleSettings {
-    lr_factor: f64,
-    lr_patience: u32,
-    lr_cooldown: u32,
-    min_learning_rate: f64,
-    early_stop_patience: u32,
-    early_stop_min_delta: f64,
-}
-
-#[derive(Deserialize)]
-struct ScheduleCase {
-    settings: ScheduleSettings,
-    step: f64,
-    falls: Vec<(usize, f64)>,
-    stop: Option<usize>,
-}
+/// Factor, patience, cooldown, least learning rate, patience and delta of the early stop.
+type ScheduleSettings = (f64, u32, u32, f64, u32, f64);
+/// Settings, size of the scores' moves, epochs of falls, last learning rate, epoch of the stop.
+type ScheduleCase = (ScheduleSettings, f64, Vec<usize>, f64, Option<usize>);
 
 #[derive(Deserialize)]
 struct TrainingCase {
@@ -340,29 +327,28 @@ fn optimizer_steps_on_given_gradients_are_pytorchs() {
 fn learning_rates_and_stops_are_pytorchs_on_500_sequences() {
     let cases = fixture().schedules;
     assert_eq!(cases.len(), 500);
-    assert!(cases.iter().filter(|case| case.falls.len() > 1).count() > 100);
-    for (index, case) in cases.iter().enumerate() {
-        let settings = &case.settings;
+    assert!(cases.iter().filter(|(_, _, falls, _, _)| falls.len() > 1).count() > 100);
+    for (index, (settings, step, expected_falls, last_rate, expected_stop)) in cases.iter().enumerate() {
         let spec = JobSetSpec {
             learning_rate: 1e-3,
-            lr_factor: settings.lr_factor,
-            lr_patience: settings.lr_patience,
-            lr_cooldown: settings.lr_cooldown,
-            min_learning_rate: settings.min_learning_rate,
-            early_stop_patience: settings.early_stop_patience,
-            early_stop_min_delta: settings.early_stop_min_delta,
+            lr_factor: settings.0,
+            lr_patience: settings.1,
+            lr_cooldown: settings.2,
+            min_learning_rate: settings.3,
+            early_stop_patience: settings.4,
+            early_stop_min_delta: settings.5,
             ..JobSetSpec::default()
         };
         let (mut plateau, mut early_stop) = (Plateau::new(&spec), EarlyStop::new(&spec));
         let (mut score, mut rate, mut falls, mut stop) = (0.3, 1e-3, Vec::new(), None);
         for (epoch, draw) in units(&format!("scores {index}"), 80).into_iter().enumerate() {
             if draw > -0.5 {
-                score += case.step * (draw - 0.2);
+                score += step * (draw - 0.2);
             }
             plateau.end_epoch(score);
             if plateau.learning_rate() != rate {
                 rate = plateau.learning_rate();
-                falls.push((epoch, rate));
+                falls.push(epoch);
             }
             if early_stop.end_epoch(score) == Verdict::Stop && stop.is_none() {
                 stop = Some(epoch);
@@ -370,7 +356,7 @@ fn learning_rates_and_stops_are_pytorchs_on_500_sequences() {
             // What a checkpoint does to them.
             plateau = serde_json::from_str(&serde_json::to_string(&plateau).unwrap()).unwrap();
         }
-        assert_eq!((falls, stop), (case.falls.clone(), case.stop), "sequence {index}");
+        assert_eq!((&falls, rate, stop), (expected_falls, *last_rate, *expected_stop), "sequence {index}");
     }
 }
 
