@@ -1,0 +1,15 @@
+//! Score tables: a report or an error, and never a score outside [0, 1].
+#![no_main]
+
+use fivefold_common::report::build_report;
+use fivefold_common::scores::ScoreTable;
+use fivefold_common::threshold::EmptyRows;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(table) = ScoreTable::read_csv("oof.csv", bytes) {
+        assert!(table.rows.iter().flat_map(|row| row.scores).all(|score| (0.0..=1.0).contains(&score)));
+        let _ = build_report(&table, EmptyRows::Argmax);
+        let _ = build_report(&table, EmptyRows::Leave);
+    }
+});
