@@ -1,0 +1,139 @@
+//! The command line: what there is to say, and the help that teaches it.
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::connection::ConnectionArgs;
+use crate::folds::FoldsArgs;
+use crate::job_sets::{JobSetArgs, StatusArgs};
+use crate::results::ResultsArgs;
+use crate::submit::{PredictArgs, SubmitArgs};
+use crate::threshold::ThresholdArgs;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold());
+
+/// Train one model per cross-validation fold on many machines: submit, watch and collect.
+#[derive(Debug, Parser)]
+#[command(name = "fivefold", version, styles = STYLES, max_term_width = 120, after_help = "\
+Examples:
+  export FIVEFOLD_COORDINATOR=http://hub:7700
+  id=$(fivefold submit --train-csv train.csv --test-csv sample_submission.csv)
+  fivefold watch $id && fivefold results $id --out results
+
+Exit codes:
+  0  done; a watched job set succeeded        3  the watched job set was cancelled
+  1  it failed; a watched job set failed      4  no coordinator within --wait-seconds
+  2  the command or a value cannot be         130  Ctrl-C
+
+A coordinator that is not there is waited for. `fivefold COMMAND --help` has an example of each command.")]
+pub(crate) struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    /// Print JSON for programs: one document, or one a line for `watch`
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Submit a job set; prints its id
+    #[command(after_help = "\
+Prints the id alone on stdout, and words to stderr, so that id=$(fivefold submit …) works. Every setting can be a flag, with
+underscores or hyphens, or a key of a TOML file (--spec); flags override the file, and what neither names is the recipe's.
+
+Examples:
+  fivefold submit --train-csv train.csv --hpa-csv HPAv18RGBY_wodpl.csv --test-csv sample_submission.csv
+  fivefold submit --train-csv train.csv --hpa-csv HPAv18RGBY_wodpl.csv \\
+      --model_name=resnet50 --fold=0 --batch_size=32 --train_batch_per_epoch=800 --valid_batch_per_epoch=448 \\
+      --split_method=mskf --train_with_hpa=True --valid_with_hpa=True --weighted_samples=True --tta=10
+  fivefold submit --train-csv train.csv --spec evening.toml --epochs=2
+
+where evening.toml is
+  name = \"evening\"
+  loss = \"soft_f1\"
+  fold = [0, 1]")]
+    Submit(Box<SubmitArgs>),
+    /// Show the newest job sets, or one with its jobs
+    #[command(
+        after_help = "Examples:\n  fivefold status\n  fivefold status js-abcdefgh\n  fivefold status js-abcdefgh --json | jq .macro_f1"
+    )]
+    Status(StatusArgs),
+    /// Follow a job set until it ends; the exit code says how
+    #[command(after_help = "\
+On a terminal there is a live bar per fold with its loss and F1, elsewhere a line per event. A coordinator that goes away is
+waited for. Ctrl-C ends the watching only: the job set goes on.
+
+Exit codes: 0 succeeded, 1 failed, 2 no such job set, 3 cancelled, 4 no coordinator within --wait-seconds, 130 Ctrl-C.
+
+Examples:
+  fivefold watch js-abcdefgh
+  fivefold watch js-abcdefgh > watch.log && fivefold results js-abcdefgh --out results")]
+    Watch(JobSetArgs),
+    /// Fetch the files of a job set: oof.csv, report.json, submission.csv
+    #[command(
+        after_help = "Each file comes whole and checked, or not at all.\n\nExample:\n  fivefold results js-abcdefgh --out results"
+    )]
+    Results(ResultsArgs),
+    /// Predict a test list with the trained folds of a job set
+    #[command(after_help = "Example:\n  fivefold predict js-abcdefgh --test-csv sample_submission.csv")]
+    Predict(PredictArgs),
+    /// Cancel all jobs of a job set that have not ended
+    #[command(after_help = "Example:\n  fivefold cancel js-abcdefgh")]
+    Cancel(JobSetArgs),
+    /// Queue the failed and cancelled jobs of a job set again
+    #[command(after_help = "Example:\n  fivefold retry js-abcdefgh")]
+    Retry(JobSetArgs),
+    /// Show the workers that the coordinator knows
+    #[command(after_help = "Example:\n  fivefold workers --json | jq -r '.workers[].name'")]
+    Workers,
+    /// Split a list into folds on this machine
+    #[command(after_help = "\
+Multilabel-stratified, row for row as iterative-stratification 0.1.9 does it. Needs no coordinator.
+
+Example:
+  fivefold folds --csv train.csv --folds 5 --seed 42 --out folds.csv")]
+    Folds(FoldsArgs),
+    /// Fit the threshold on an out-of-fold table on this machine
+    #[command(after_help = "\
+The one threshold for all labels that maximises macro F1, exactly. Needs no coordinator.
+
+Example:
+  fivefold threshold --oof results/oof.csv --empty-rows argmax --out report.json")]
+    Threshold(ThresholdArgs),
+    /// Print the completions of a shell
+    #[command(
+        after_help = "Example:\n  fivefold completions bash > ~/.local/share/bash-completion/completions/fivefold"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in CommandLine::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("fivefold {}", command.get_name())), "{}", command.get_name());
+        }
+    }
+}

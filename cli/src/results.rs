@@ -1,0 +1,82 @@
+//! `fivefold results`: fetches a job set's files and says what they are worth.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use fivefold_common::report::Report;
+use fivefold_proto::v1::{ArtifactKind, job_set};
+use serde_json::json;
+
+use crate::artifacts::download;
+use crate::connection::Coordinator;
+use crate::job_sets::{checked_id, get, headline};
+use crate::json::job_set_state;
+use crate::output::{OutputFormat, print, print_json};
+use crate::summary::summary;
+
+/// Arguments of `fivefold results`.
+#[derive(Debug, Args)]
+pub(crate) struct ResultsArgs {
+    /// The job set
+    #[arg(value_name = "ID")]
+    id: String,
+    /// The folder that gets the files; it is made where it is not there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// The files, in the order in which they come to be.
+const FILES: [(ArtifactKind, &str); 3] = [
+    (ArtifactKind::Oof, "oof.csv"),
+    (ArtifactKind::Report, "report.json"),
+    (ArtifactKind::Submission, "submission.csv"),
+];
+
+/// Fetches what there is. What is not there yet is said; when nothing is, that is an error.
+pub(crate) async fn run(args: &ResultsArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+    let id = checked_id(&args.id)?;
+    let job_set = get(coordinator, &id).await?;
+    // The newest of its kind is the one that counts.
+    let wanted: Vec<_> = FILES
+        .into_iter()
+        .filter_map(|(kind, name)| {
+            let artifact = job_set.results.iter().rev().find(|artifact| artifact.kind() == kind)?;
+            Some((kind, name, artifact))
+        })
+        .collect();
+    if wanted.is_empty() {
+        bail!("there are no results yet ({}); `fivefold watch {id}` waits for them", headline(&job_set));
+    }
+    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make the folder {}", args.out.display()))?;
+    let mut report = None;
+    let mut written = Vec::new();
+    for (kind, name, artifact) in wanted {
+        let path = args.out.join(name);
+        download(coordinator, artifact, &path).await?;
+        if kind == ArtifactKind::Report {
+            let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let parsed: Report = serde_json::from_slice(&text)
+                .with_context(|| format!("{} is not a report that this version knows", path.display()))?;
+            report = Some(parsed);
+        }
+        written.push(path);
+    }
+    if matches!(job_set.state(), job_set::State::Training | job_set::State::Predicting) {
+        eprintln!("fivefold: {id} is still {}; more will come", job_set_state(job_set.state()));
+    }
+    match format {
+        OutputFormat::Json => print_json(&json!({
+            "id": id,
+            "state": job_set_state(job_set.state()),
+            "files": written,
+            "report": report,
+        })),
+        OutputFormat::Text => {
+            let mut text = report.as_ref().map_or(String::new(), summary);
+            let written: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
+            text += &format!("\nFiles: {}\n", written.join(", "));
+            print(&text)
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A report in a few lines that a person enjoys reading.
+
+use fivefold_common::report::Report;
+
+use crate::table::table;
+
+/// The report's main figures: threshold, macro F1, cross-fitted, best constant, per fold, and the labels at both ends.
+pub(crate) fn summary(report: &Report) -> String {
+    let mut text = format!("Macro F1            {:.4}  on {} out-of-fold rows\n", report.macro_f1, report.rows);
+    if let Some(cross_fitted) = &report.cross_fitted {
+        text += &format!("  cross-fitted      {:.4}  each fold at the others' threshold\n", cross_fitted.macro_f1);
+    }
+    let constant = report.best_constant.macro_f1;
+    let times = if constant > 0.0 {
+        format!("; the models reach {:.1} times it", report.macro_f1 / constant)
+    } else {
+        String::new()
+    };
+    text += &format!("  best constant     {constant:.4}  without looking at the images{times}\n");
+    let [lower, upper] = report.threshold_interval;
+    text += &format!("Threshold           {:.4}  equally good from {lower:.4} to {upper:.4}\n", report.threshold);
+    let folds: Vec<[String; 5]> = report
+        .per_fold
+        .iter()
+        .map(|fold| {
+            let own = format!("{:.4}", fold.best_macro_f1);
+            let at = format!("{:.4}", fold.best_threshold);
+            [fold.fold.to_string(), fold.rows.to_string(), format!("{:.4}", fold.macro_f1), own, at]
+        })
+        .collect();
+    text.push('\n');
+    text += &table(["FOLD", "ROWS", "MACRO F1", "OWN BEST F1", "OWN THRESHOLD"], &folds);
+    text.push('\n');
+    text += &labels("Easiest labels", report, |a, b| b.total_cmp(&a));
+    text += &labels("Hardest labels", report, |a, b| a.total_cmp(&b));
+    text
+}
+
+/// Three labels that have rows, the first in `order` of their F1.
+fn labels(title: &str, report: &Report, order: impl Fn(f64, f64) -> std::cmp::Ordering) -> String {
+    let mut classes: Vec<_> = report.per_class.iter().filter(|class| class.scores.support > 0).collect();
+    classes.sort_by(|a, b| order(a.scores.f1, b.scores.f1));
+    let named: Vec<String> =
+        classes.iter().take(3).map(|class| format!("{} {:.2}", class.name, class.scores.f1)).collect();
+    format!("{title:<20}{}\n", named.join(", "))
+}

@@ -1,0 +1,43 @@
+//! `fivefold threshold`: fits the threshold on an out-of-fold table on this machine, as the coordinator does.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use fivefold_common::report::build_report;
+use fivefold_common::scores::ScoreTable;
+use fivefold_common::threshold::EmptyRows;
+
+use crate::output::{OutputFormat, print, print_json};
+use crate::spec_flags::empty_rows_parser;
+use crate::summary::summary;
+use crate::whole_file;
+
+/// Arguments of `fivefold threshold`.
+#[derive(Debug, Args)]
+pub(crate) struct ThresholdArgs {
+    /// The out-of-fold table (`Id,Source,Fold,Target,p0..p27`)
+    #[arg(long, value_name = "FILE")]
+    oof: PathBuf,
+    /// What a row without a score above the threshold is given
+    #[arg(long, alias = "empty_rows", value_name = "WHAT", default_value_t = EmptyRows::Argmax, value_parser = empty_rows_parser())]
+    empty_rows: EmptyRows,
+    /// Where the report goes (JSON)
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Fits the threshold and writes the report.
+pub(crate) fn run(args: &ThresholdArgs, format: OutputFormat) -> anyhow::Result<()> {
+    let name = args.oof.display().to_string();
+    let input = File::open(&args.oof).with_context(|| format!("cannot read {name}"))?;
+    let table = ScoreTable::read_csv(&name, BufReader::new(input))?;
+    let report = build_report(&table, args.empty_rows).with_context(|| name.clone())?;
+    whole_file::write(&args.out, |output| report.write_json(output))?;
+    match format {
+        OutputFormat::Json => print_json(&serde_json::to_value(&report)?),
+        OutputFormat::Text => print(&format!("{}\nReport: {}\n", summary(&report), args.out.display())),
+    }
+}
