@@ -1,14 +1,17 @@
 //! The model, losses, optimisers and schedules against PyTorch and torchvision, whose answers `tests/golden/model.py` put
 //! into `fixtures/model.json`.
 
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
+
 use std::collections::HashMap;
 
 use fivefold_common::ids::Fold;
 use fivefold_common::labels::LABEL_COUNT;
-use fivefold_common::spec::{Head, JobSetSpec, Optimizer as OptimizerKind};
+use fivefold_common::spec::{Head, JobSetSpec, Optimizer as OptimizerKind, Precision};
 use fivefold_worker::loss::loss;
 use fivefold_worker::model::{Mode, NamedTensor, ResNet50, channels_last};
 use fivefold_worker::optimizer::Optimizer;
+use fivefold_worker::precision::autocast;
 use fivefold_worker::schedule::{EarlyStop, Plateau, Verdict};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
@@ -183,6 +186,11 @@ fn statistics_error(model: &ResNet50, reference: &Statistics) -> f64 {
     reference.iter().map(error_of).fold(0.0, f64::max)
 }
 
+/// Tests run side by side, and threads that wait for each other on busy cores are slow.
+fn one_thread() {
+    tch::set_num_threads(1);
+}
+
 fn spec(width: u32, head: Head) -> JobSetSpec {
     JobSetSpec { base_width: width, head, ..JobSetSpec::default() }
 }
@@ -262,6 +270,7 @@ fn first_weights_depend_on_seed_and_fold_alone() {
 
 #[test]
 fn logits_and_running_statistics_are_torchvisions() {
+    one_thread();
     let mut worst: f64 = 0.0;
     for case in fixture().forwards {
         let model = ResNet50::new(&spec(case.width, case.head.parse().unwrap()), Fold(0), Device::Cpu);
@@ -277,6 +286,25 @@ fn logits_and_running_statistics_are_torchvisions() {
         worst = worst.max(error).max(statistics);
     }
     assert!(worst <= 1e-5, "{worst:e}");
+}
+
+#[test]
+fn bf16_and_fp16_logits_stay_close_to_fp32() {
+    one_thread();
+    let model = ResNet50::new(&spec(8, Head::Linear), Fold(0), Device::Cpu);
+    fill(&model);
+    let images = images_of("images", 8, 64);
+    for mode in [Mode::Train, Mode::Eval] {
+        let reference = numbers(&model.forward(&images, mode));
+        // Their significant bits are 8 and 11.
+        for (precision, tolerance) in [(Precision::Bf16, 0.05), (Precision::Fp16, 0.02)] {
+            let logits = autocast(Device::Cpu, precision, || model.forward(&images, mode)).unwrap();
+            assert_eq!(logits.kind(), Kind::Float);
+            let error = relative_error(&numbers(&logits), &reference);
+            println!("{precision:?} {mode:?}: {error:.1e}");
+            assert!(error > 0.0 && error < tolerance, "{precision:?} {mode:?}: {error}");
+        }
+    }
 }
 
 #[test]
@@ -362,6 +390,7 @@ fn learning_rates_and_stops_are_pytorchs_on_500_sequences() {
 
 #[test]
 fn fifty_steps_of_training_are_pytorchs() {
+    one_thread();
     for case in fixture().training {
         let spec = JobSetSpec { base_width: 8, head: case.head.parse().unwrap(), ..spec_of(&case.settings) };
         let model = ResNet50::new(&spec, Fold(0), Device::Cpu);
