@@ -7,6 +7,9 @@ MAKEFLAGS += --no-print-directory
 # The folder with the real lists (train.csv, HPAv18RGBY_wodpl.csv), for `make golden`.
 DATA ?= ../shared/data
 golden_env := target/golden-env
+# The Python of `make quality`, with PyTorch; without PYTHON one is made.
+PYTHON ?=
+quality_env := target/quality-env
 
 .PHONY: help
 help: ## Show this list
@@ -34,10 +37,17 @@ bench: libtorch ## Run the benchmarks: folds, threshold, decode, warp, one train
 
 # A half-made environment has no `ready` and is made again.
 $(golden_env)/ready: tests/golden/requirements.txt
-	rm -rf $(golden_env)
-	python3 -m venv $(golden_env) || { echo "python3 cannot make a virtual environment (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	$(golden_env)/bin/pip --disable-pip-version-check install --quiet --requirement $<
+$(quality_env)/ready: bench/quality/requirements.txt
+$(golden_env)/ready $(quality_env)/ready:
+	rm -rf $(@D)
+	python3 -m venv $(@D) || { echo "python3 cannot make a virtual environment (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(@D)/bin/pip --disable-pip-version-check install --quiet --requirement $<
 	touch $@
+
+.PHONY: quality
+quality: libtorch $(if $(PYTHON),,$(quality_env)/ready) ## Train a synthetic set by Fivefold and by plain PyTorch (5 GB), and compare: hours on a CPU
+	cargo build --release --bins
+	PYTHON="$(or $(PYTHON),$(quality_env)/bin/python)" bench/quality/run.sh
 
 .PHONY: golden
 golden: $(golden_env)/ready ## Make the tests' reference values again, from the reference implementations
