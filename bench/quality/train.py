@@ -330,21 +330,25 @@ def train_fold(fold, rows, images, targets, arguments):
 def score_rows(model, rows, images, targets, tta, arguments):
     """Mean of the sigmoids [N, 28] over the passes: the first with the plain images, the others with crops, turns and flips."""
     model.eval()
+    # The plain images are in memory already: processes would only cost time.
+    passes = [(1, None, 0)]
+    if tta > 1:
+        passes.append((tta - 1, crop_turn_flip, arguments.loader_workers))
     total = np.zeros((len(rows), LABELS), np.float64)
-    for one_pass in range(tta):
-        # The plain images are in memory already: processes would only cost time.
+    for count, transform, processes in passes:
         loader = DataLoader(
-            Images(images, targets, rows, crop_turn_flip if one_pass else None),
+            Images(images, targets, np.tile(rows, count), transform),
             batch_size=arguments.batch_size,
             collate_fn=stacked,
-            num_workers=arguments.loader_workers if one_pass else 0,
+            num_workers=processes,
         )
         scores = []
         for batch_images, _ in loader:
             with autocast(arguments):
                 logits = model(to_device(batch_images, arguments))
             scores.append(logits.float().sigmoid())
-        total += torch.cat(scores).cpu().numpy()
+        scores = torch.cat(scores).cpu().numpy()
+        total += scores.reshape(count, len(rows), LABELS).sum(axis=0, dtype=np.float64)
     return total / tta
 
 
