@@ -1,0 +1,170 @@
+//! The program itself: what it prints, what it writes, and its exit codes.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Runs `fivefold` in `folder`, without a coordinator anywhere.
+fn fivefold(folder: &Path, line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fivefold"));
+    command.args(line.split_whitespace()).current_dir(folder).stdin(Stdio::null());
+    command.env("FIVEFOLD_COORDINATOR", "http://127.0.0.1:1").output().unwrap()
+}
+
+#[track_caller]
+fn succeeds(folder: &Path, line: &str) -> String {
+    let output = fivefold(folder, line);
+    assert_eq!(output.status.code(), Some(0), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a command that has to fail with that exit code and say that.
+#[track_caller]
+fn fails(folder: &Path, line: &str, code: i32, wanted: &str) {
+    let output = fivefold(folder, line);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{line}: {message}");
+    assert!(message.contains(wanted), "{line}: {message}");
+    assert!(output.stdout.is_empty(), "{line}: something on stdout");
+}
+
+/// A folder with `train.csv`, `hpa.csv`, `test.csv` of 40, 20 and 3 rows.
+fn lists() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, header, rows) in [("train", "Id,Target", 40), ("hpa", "Id,Target", 20), ("test", "Id,Predicted", 3)] {
+        let mut text = format!("{header}\n");
+        for row in 0..rows {
+            text += &format!("{name}-{row},{} {}\n", row % 7, 7 + row % 5);
+        }
+        std::fs::write(folder.path().join(format!("{name}.csv")), text).unwrap();
+    }
+    folder
+}
+
+fn real_list(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(name);
+    if !path.exists() {
+        eprintln!("skipped: {} is not there", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+#[test]
+fn folds_are_written_in_the_lists_order() {
+    let folder = lists();
+    let printed = succeeds(folder.path(), "folds --csv train.csv --folds 4 --seed 1 --shuffle --out folds.csv");
+    assert!(printed.starts_with("40 rows in folds of "), "{printed}");
+    let text = std::fs::read_to_string(folder.path().join("folds.csv")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((lines[0], lines.len()), ("Id,Fold", 41));
+    for (row, line) in lines[1..].iter().enumerate() {
+        let (id, fold) = line.split_once(',').unwrap();
+        assert_eq!(id, format!("train-{row}"));
+        assert!(fold.parse::<u8>().unwrap() < 4);
+    }
+    let json = succeeds(folder.path(), "folds --csv train.csv --out folds.csv --json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["rows"], json["fold_rows"].as_array().unwrap().len()), (&40.into(), 5));
+}
+
+#[test]
+fn folds_of_the_real_list_are_the_known_ones() {
+    let Some(list) = real_list("train.csv") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let line = format!("folds --csv {} --folds 5 --seed 42 --out folds.csv", list.display());
+    assert!(succeeds(folder.path(), &line).contains("6194, 6183, 6183, 6252, 6260"));
+    let text = std::fs::read_to_string(folder.path().join("folds.csv")).unwrap();
+    let first: String = text.lines().skip(1).take(20).map(|line| line.rsplit(',').next().unwrap()).collect();
+    assert_eq!(first, "04234303034034100034");
+}
+
+#[test]
+fn a_threshold_is_fitted_and_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let header: Vec<String> = (0..28).map(|label| format!("p{label}")).collect();
+    let mut text = format!("Id,Source,Fold,Target,{}\n", header.join(","));
+    for row in 0..20 {
+        let scores: Vec<&str> = (0..28).map(|label| if label == row % 3 { "0.75" } else { "0.25" }).collect();
+        text += &format!("i{row},train,{},{},{}\n", row % 2, row % 3, scores.join(","));
+    }
+    std::fs::write(folder.path().join("oof.csv"), &text).unwrap();
+    let printed = succeeds(folder.path(), "threshold --oof oof.csv --out report.json");
+    for wanted in ["Threshold           0.6250", "cross-fitted", "best constant", "FOLD", "report.json"] {
+        assert!(printed.contains(wanted), "{wanted}: {printed}");
+    }
+    let report = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["threshold"], &report["empty_rows"]), (&0.625.into(), &"argmax".into()));
+    let json = succeeds(folder.path(), "--json threshold --oof oof.csv --empty-rows leave --out report.json");
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&report["threshold"], &report["empty_rows"]), (&0.5.into(), &"leave".into()));
+
+    // What is refused leaves the report of before.
+    let before = std::fs::read(folder.path().join("report.json")).unwrap();
+    std::fs::write(folder.path().join("oof.csv"), text.replacen("0.75", "NaN", 1)).unwrap();
+    fails(folder.path(), "threshold --oof oof.csv --out report.json", 1, "oof.csv: row 1, field p0");
+    assert_eq!(std::fs::read(folder.path().join("report.json")).unwrap(), before);
+}
+
+#[test]
+fn bad_input_is_refused_before_the_coordinator_is_asked() {
+    let folder = lists();
+    let path = folder.path();
+    std::fs::write(path.join("twice.csv"), "Id,Target\na,1\na,2\n").unwrap();
+    std::fs::write(path.join("label.csv"), "Id,Target\na,28\n").unwrap();
+    std::fs::write(path.join("spec.toml"), "tta = 1\nbatchsize = 32\n").unwrap();
+    for (line, code, wanted) in [
+        ("submit", 2, "--train-csv"),
+        ("submit --train-csv train.csv --batchsize=3", 2, "--batchsize"),
+        ("submit --train-csv train.csv --batch_size=0", 2, "batch_size: 0"),
+        ("submit --train-csv train.csv --weighted_samples=maybe", 2, "--weighted_samples"),
+        ("submit --train-csv train.csv --train_with_hpa=True", 2, "train_with_hpa"),
+        ("submit --train-csv train.csv --spec spec.toml", 2, "spec.toml, line 2 (batchsize = 32): unknown field"),
+        ("submit --train-csv nowhere.csv", 1, "cannot read nowhere.csv"),
+        ("submit --train-csv twice.csv", 1, "twice.csv, line 3: the id \"a\" is already on line 2"),
+        ("submit --train-csv label.csv", 1, "label.csv, line 2: Target"),
+        ("submit --train-csv test.csv", 1, "test.csv, line 1: the header should be Id,Target"),
+        ("submit --train-csv train.csv --hpa-csv train.csv", 1, "is in both"),
+        ("submit --train-csv train.csv --folds=41", 1, "train.csv: 40 rows cannot fill 41 folds"),
+        ("submit --train-csv train.csv --weights test.csv", 1, "test.csv is not a safetensors file"),
+        ("status 12", 2, "\"12\" is not a job set id"),
+        ("watch js-abc", 2, "not a job set id"),
+        ("--coordinator https://hub:7700 workers", 2, "--coordinator"),
+        ("folds --csv train.csv --folds 1 --out folds.csv", 2, "folds: 1"),
+        ("folds --csv train.csv --folds 41 --out folds.csv", 1, "41 folds need at least as many rows"),
+        ("folds --csv label.csv --out folds.csv", 1, "label.csv, line 2"),
+        ("folds --csv train.csv --out nowhere/folds.csv", 1, "nowhere"),
+        ("threshold --oof train.csv --out report.json", 1, "train.csv: the header must be"),
+        ("threshold --oof train.csv --empty-rows none --out report.json", 2, "--empty-rows"),
+    ] {
+        fails(path, line, code, wanted);
+    }
+    assert!(!path.join("folds.csv").exists() && !path.join("report.json").exists());
+}
+
+#[test]
+fn a_coordinator_that_is_not_there_is_waited_for_as_long_as_asked() {
+    let folder = lists();
+    let line = "submit --train-csv train.csv --hpa-csv hpa.csv --test-csv test.csv --wait-seconds 1 --model_name=resnet50 \
+        --fold=0 --batch_size=32 --train_batch_per_epoch=800 --valid_batch_per_epoch=448 --split_method=mskf \
+        --train_with_hpa=True --valid_with_hpa=True --weighted_samples=True --tta=10";
+    fails(folder.path(), line, 4, "no coordinator at http://127.0.0.1:1 within 1 s");
+    fails(folder.path(), line, 4, "waiting for it");
+    for line in ["status", "workers", "watch js-abcdefgh", "results js-abcdefgh --out results", "cancel js-abcdefgh"] {
+        fails(folder.path(), &format!("{line} --wait-seconds 0"), 4, "no coordinator at http://127.0.0.1:1");
+    }
+    assert!(!folder.path().join("results").exists());
+}
+
+#[test]
+fn the_help_and_the_completions_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = succeeds(folder.path(), "submit --help");
+    for wanted in ["--train_batch_per_epoch", "[default: 800]", "Model and images:", "evening.toml"] {
+        assert!(help.contains(wanted), "{wanted}: {help}");
+    }
+    assert!(succeeds(folder.path(), "watch --help").contains("3 cancelled"));
+    assert!(succeeds(folder.path(), "--help").contains("Exit codes"));
+    assert!(succeeds(folder.path(), "completions bash").contains("--weighted_samples"));
+}
