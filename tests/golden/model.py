@@ -277,7 +277,7 @@ def training():
     cases = []
     for head, loss, count, size, settings in [
         ("linear", "bce", 8, 64, {"optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 0.0}),
-        ("linear", "focal", 8, 64, {"optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 1e-4}),
+        ("linear", "focal", 8, 64, {"optimizer": "adam", "learning_rate": 3e-5, "weight_decay": 1e-4}),
         ("linear", "bce", 8, 128, {
             "optimizer": "sgd", "learning_rate": 2e-3, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": True}),
         ("linear", "soft_f1", 16, 128, {
