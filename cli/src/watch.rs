@@ -16,6 +16,8 @@ use crate::output::{OutputFormat, print, print_json};
 
 /// In plain lines, how often one job's progress is told.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(30);
+/// Before a stream that ended too early is asked for again.
+const STREAM_PAUSE: Duration = Duration::from_millis(500);
 
 /// Follows the job set; Ctrl-C ends that, and nothing else.
 pub(crate) async fn run(args: &JobSetArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<Ending> {
@@ -38,42 +40,43 @@ pub(crate) async fn run(args: &JobSetArgs, coordinator: &Coordinator, format: Ou
 async fn follow(id: &str, coordinator: &Coordinator, screen: &mut Screen) -> anyhow::Result<JobSet> {
     let mut outage = coordinator.outage();
     let mut after_cursor = 0;
-    let mut last: Option<JobSet> = None;
     loop {
         let request = WatchJobSetRequest { job_set_id: id.to_owned(), after_cursor };
-        let broken = match in_time(coordinator.job_sets().watch_job_set(request)).await {
-            Err(status) => status,
-            Ok(answer) => {
-                let mut changes = answer.into_inner();
-                loop {
-                    // Nothing may happen for hours: a coordinator that is gone is noticed by its connection.
-                    match changes.message().await {
-                        Ok(Some(change)) => {
-                            outage.end(|text| screen.say(text));
-                            after_cursor = change.events.iter().map(|event| event.cursor).fold(after_cursor, i64::max);
-                            screen.show(&change)?;
-                            last = change.job_set.or(last);
-                        }
-                        Ok(None) => break,
-                        Err(status) => {
-                            outage.wait_or_refuse(status, |text| screen.say(text)).await?;
-                            break;
-                        }
-                    }
+        let mut changes = match in_time(coordinator.job_sets().watch_job_set(request)).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) => {
+                outage.wait_or_refuse(status, |text| screen.say(text)).await?;
+                continue;
+            }
+        };
+        let mut last = None;
+        let broken = loop {
+            // Nothing may happen for hours: a coordinator that is gone is noticed by its connection.
+            match changes.message().await {
+                Ok(Some(change)) => {
+                    outage.end(|text| screen.say(text));
+                    after_cursor = change.events.iter().map(|event| event.cursor).fold(after_cursor, i64::max);
+                    screen.show(&change)?;
+                    last = change.job_set.or(last);
                 }
-                if let Some(job_set) = last.take_if(|job_set| ending(job_set).is_some()) {
-                    return Ok(job_set);
-                }
-                // The stream ended before the job set did, as when the coordinator stops in good order.
+                Ok(None) => break None,
+                Err(status) => break Some(status),
+            }
+        };
+        match (broken, last) {
+            // Events may be missing: they come with the next stream.
+            (Some(status), _) => outage.wait_or_refuse(status, |text| screen.say(text)).await?,
+            (None, Some(job_set)) if ending(&job_set).is_some() => return Ok(job_set),
+            // Ended before the job set did, as when the coordinator stops in good order.
+            (None, Some(_)) => tokio::time::sleep(STREAM_PAUSE).await,
+            (None, None) => {
                 let job_set = get(coordinator, id).await?;
                 if ending(&job_set).is_some() {
                     return Ok(job_set);
                 }
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                continue;
+                tokio::time::sleep(STREAM_PAUSE).await;
             }
-        };
-        outage.wait_or_refuse(broken, |text| screen.say(text)).await?;
+        }
     }
 }
 
