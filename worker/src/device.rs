@@ -202,9 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn the_cpu_build_has_no_cuda_half_and_works_without() {
+    fn libtorch_works_with_its_cuda_half_or_without() {
         // On a machine with the full set-up it is loaded instead.
         let cuda = load_cuda();
+        println!("{cuda:?}");
         assert!(!matches!(cuda, CudaLibrary::Failed(_)), "{cuda:?}");
         assert!(loaded_library("libtorch_cpu.so").is_some_and(|path| path.is_absolute()));
         assert_eq!(describe(Device::Cpu), "cpu");
