@@ -34,11 +34,11 @@ pub(crate) struct CommandLine {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArgs,
     /// Print JSON for programs: one document, or one a line for `watch`
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
 }
 
 /// The subcommands.
@@ -46,14 +46,17 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     /// Submit a job set; prints its id
     #[command(after_help = "\
-Prints the id alone on stdout, and words to stderr, so that id=$(fivefold submit …) works. Every setting can be a flag, with
-underscores or hyphens, or a key of a TOML file (--spec); flags override the file, and what neither names is the recipe's.
+Prints the id alone on stdout, and words to stderr, so that id=$(fivefold submit …) works. Every setting can be a flag, \
+with underscores or hyphens, or a key of a TOML file (--spec); flags override the file, and what neither names is the \
+recipe's.
 
 Examples:
-  fivefold submit --train-csv train.csv --hpa-csv HPAv18RGBY_wodpl.csv --test-csv sample_submission.csv
+  fivefold submit --train-csv train.csv --test-csv sample_submission.csv
   fivefold submit --train-csv train.csv --hpa-csv HPAv18RGBY_wodpl.csv \\
-      --model_name=resnet50 --fold=0 --batch_size=32 --train_batch_per_epoch=800 --valid_batch_per_epoch=448 \\
-      --split_method=mskf --train_with_hpa=True --valid_with_hpa=True --weighted_samples=True --tta=10
+      --model_name=resnet50 --fold=0 --batch_size=32 --tta=10 \\
+      --train_batch_per_epoch=800 --valid_batch_per_epoch=448 \\
+      --split_method=mskf --weighted_samples=True \\
+      --train_with_hpa=True --valid_with_hpa=True
   fivefold submit --train-csv train.csv --spec evening.toml --epochs=2
 
 where evening.toml is
@@ -68,7 +71,7 @@ where evening.toml is
     Status(StatusArgs),
     /// Follow a job set until it ends; the exit code says how
     #[command(after_help = "\
-On a terminal there is a live bar per fold with its loss and F1, elsewhere a line per event. A coordinator that goes away is
+On a terminal there is a live bar per fold with its loss and F1, elsewhere a line per event. A coordinator that goes away is \
 waited for. Ctrl-C ends the watching only: the job set goes on.
 
 Exit codes: 0 succeeded, 1 failed, 2 no such job set, 3 cancelled, 4 no coordinator within --wait-seconds, 130 Ctrl-C.

@@ -1,6 +1,7 @@
 //! The program itself: what it prints, what it writes, and its exit codes.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -155,6 +156,19 @@ fn a_coordinator_that_is_not_there_is_waited_for_as_long_as_asked() {
         fails(folder.path(), &format!("{line} --wait-seconds 0"), 4, "no coordinator at http://127.0.0.1:1");
     }
     assert!(!folder.path().join("results").exists());
+}
+
+#[test]
+fn ctrl_c_detaches_a_watch() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fivefold"));
+    command.args(["--coordinator", "127.0.0.1:1", "watch", "js-abcdefgh"]).stdin(Stdio::null());
+    let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stderr.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("waiting for it"));
+    assert!(Command::new("kill").args(["-INT", &watch.id().to_string()]).status().unwrap().success());
+    let words = lines.next().unwrap().unwrap();
+    assert!(words.contains("detached; js-abcdefgh goes on"), "{words}");
+    assert_eq!(watch.wait().unwrap().code(), Some(130));
 }
 
 #[test]
