@@ -127,7 +127,7 @@ for ((worker = 1; worker <= workers; worker++)); do
 done
 ids=()
 for seed in "${seeds[@]}"; do
-    ids+=("$("$bin/fivefold" submit --train-csv "$data/train.csv" --hpa-csv "$data/HPAv18RGBY_wodpl.csv" "${settings[@]}" --seed="$seed")")
+    ids+=("$("$bin/fivefold" submit --wait-seconds 60 --train-csv "$data/train.csv" --hpa-csv "$data/HPAv18RGBY_wodpl.csv" "${settings[@]}" --seed="$seed")")
 done
 for place in "${!seeds[@]}"; do
     seed=${seeds[place]}
@@ -138,7 +138,7 @@ for place in "${!seeds[@]}"; do
     wait -n -p ended "$watch" "${services[@]}" || status=$?
     [ "$ended" = "$watch" ] || fail "a worker or the coordinator ended with status $status" "$out"/{coordinator,worker-*}.log
     [ "$status" = 0 ] || fail "the job set of seed $seed" "$out/fivefold-$seed.log" "$out"/worker-*.log
-    "$bin/fivefold" results "${ids[place]}" --out "$work/results-$seed" >/dev/null
+    "$bin/fivefold" results --wait-seconds 60 "${ids[place]}" --out "$work/results-$seed" >/dev/null
     cp "$work/results-$seed/oof.csv" "$out/fivefold-$seed.csv"
     say "Fivefold, seed $seed: done after $((SECONDS - start)) s"
 done
