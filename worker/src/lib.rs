@@ -1,12 +1,18 @@
 //! The parts of the worker: the model and its training on libtorch, the data, and the daemon that leases folds.
 
+pub mod augmentation;
 pub mod checkpoint;
+pub mod dataset;
 pub mod device;
+pub mod image_file;
 mod libtorch;
+pub mod loader;
 pub mod loss;
 pub mod model;
 pub mod optimizer;
 pub mod precision;
+pub mod sampler;
 pub mod schedule;
 pub mod tensor_file;
+pub mod warp;
 pub mod weights;

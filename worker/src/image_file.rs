@@ -1,0 +1,307 @@
+//! One image file: its bytes to one 8-bit colour plane of a wanted size, with everything doubtful refused by name.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+/// The longest side of an image that is decoded, in pixels; it is known from the file's head, before any memory is taken.
+const MAX_SIDE_PIXELS: u32 = 8192;
+/// The largest file that is read.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// An image that cannot be used: which file, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct ImageError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: ImageProblem,
+}
+
+/// What is wrong with an image file.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageProblem {
+    /// It is not there, or the operating system does not let us read it.
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+    /// More bytes than any image that is meant here.
+    #[error("has {bytes} bytes, more than the {MAX_FILE_BYTES} that are read")]
+    TooManyBytes {
+        /// Its size.
+        bytes: u64,
+    },
+    /// Neither a PNG nor a JPEG.
+    #[error("is neither a PNG nor a JPEG file")]
+    UnknownFormat,
+    /// Its content is broken off, corrupt, or of a kind that the decoder does not know.
+    #[error("cannot be decoded, so it is damaged or incomplete: {0}")]
+    Damaged(String),
+    /// The decoder failed in a way of its own.
+    #[error("made the decoder panic; its message was logged before")]
+    Panicked,
+    /// A side so long that it is not decoded.
+    #[error("is {width} x {height} pixels, and no side may be longer than {MAX_SIDE_PIXELS}")]
+    TooLarge {
+        /// Its width in pixels.
+        width: u32,
+        /// Its height in pixels.
+        height: u32,
+    },
+    /// Another size than the wanted one.
+    #[error("is {width} x {height} pixels, but {expected} x {expected} are expected (image_size)")]
+    WrongSize {
+        /// Its width in pixels.
+        width: u32,
+        /// Its height in pixels.
+        height: u32,
+        /// The wanted side in pixels.
+        expected: u32,
+    },
+    /// A side that is shorter than wanted; images are made smaller, never larger.
+    #[error("is {width} x {height} pixels, smaller than the {expected} x {expected} expected (image_size)")]
+    TooSmall {
+        /// Its width in pixels.
+        width: u32,
+        /// Its height in pixels.
+        height: u32,
+        /// The wanted side in pixels.
+        expected: u32,
+    },
+}
+
+/// One of the three colours that a model sees, each in a file of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colour {
+    /// Microtubules.
+    Red,
+    /// The protein.
+    Green,
+    /// The nucleus.
+    Blue,
+}
+
+impl Colour {
+    /// All, in the order of a model's channels.
+    pub const ALL: [Self; 3] = [Self::Red, Self::Green, Self::Blue];
+
+    /// The colour as file names have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Red => "red",
+            Self::Green => "green",
+            Self::Blue => "blue",
+        }
+    }
+}
+
+/// What becomes of an image whose size is not the wanted one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherSize {
+    /// It is refused.
+    Refused,
+    /// A larger one is made smaller by averaging areas, as OpenCV's INTER_AREA does; a smaller one is refused.
+    Shrunk,
+}
+
+/// Reads a PNG or JPEG file into `plane`, `size` x `size` pixels of 8 bits, row by row.
+///
+/// Of a grey image this is the image, of a colour image the plane of `colour`; transparency is ignored, 16 bits a sample
+/// become the upper 8, fewer are spread over 0 to 255. `plane` must have `size * size` bytes. Its content after an
+/// error is unspecified.
+pub fn read_plane(
+    path: &Path,
+    colour: Colour,
+    size: u32,
+    other_size: OtherSize,
+    plane: &mut [u8],
+) -> Result<(), ImageError> {
+    debug_assert_eq!(plane.len(), size as usize * size as usize);
+    let decoded = read_file(path).and_then(|bytes| decode_plane(&bytes, colour, size, other_size, plane));
+    decoded.map_err(|problem| ImageError { path: path.to_owned(), problem })
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, ImageProblem> {
+    let file = File::open(path).map_err(ImageProblem::Unreadable)?;
+    let bytes = file.metadata().map_err(ImageProblem::Unreadable)?.len();
+    if bytes > MAX_FILE_BYTES {
+        return Err(ImageProblem::TooManyBytes { bytes });
+    }
+    let mut content = Vec::with_capacity(bytes as usize + 1);
+    // The limit holds for files that grow and for devices without a length too.
+    file.take(MAX_FILE_BYTES).read_to_end(&mut content).map_err(ImageProblem::Unreadable)?;
+    Ok(content)
+}
+
+/// The same as [`read_plane`], of bytes in memory.
+pub fn decode_plane(
+    bytes: &[u8],
+    colour: Colour,
+    size: u32,
+    other_size: OtherSize,
+    plane: &mut [u8],
+) -> Result<(), ImageProblem> {
+    if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+        decode_png(bytes, colour, size, other_size, plane)
+    } else if bytes.starts_with(b"\xff\xd8\xff") {
+        decode_jpeg(bytes, colour, size, other_size, plane)
+    } else {
+        Err(ImageProblem::UnknownFormat)
+    }
+}
+
+fn decode_png(
+    bytes: &[u8],
+    colour: Colour,
+    size: u32,
+    other_size: OtherSize,
+    plane: &mut [u8],
+) -> Result<(), ImageProblem> {
+    let damaged = |error: png::DecodingError| ImageProblem::Damaged(error.to_string());
+    let mut decoder = png::Decoder::new(Cursor::new(bytes));
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    let (width, height) = decoder.read_header_info().map_err(damaged)?.size();
+    check_size(width, height, size, other_size)?;
+    // What `check_size` allows, 8 bytes a pixel at most.
+    decoder.set_limits(png::Limits { bytes: 8 * MAX_SIDE_PIXELS as usize * MAX_SIDE_PIXELS as usize });
+    let mut reader = decoder.read_info().map_err(damaged)?;
+    let (kind, _) = reader.output_color_type();
+    if kind == png::ColorType::Grayscale && (width, height) == (size, size) {
+        reader.next_frame(plane).map_err(damaged)?;
+        return reader.finish().map_err(damaged);
+    }
+    let channels = kind.samples();
+    let mut pixels = vec![0; width as usize * height as usize * channels];
+    reader.next_frame(&mut pixels).map_err(damaged)?;
+    reader.finish().map_err(damaged)?;
+    fit_plane(&pixels, channels, colour, [width, height], size, plane);
+    Ok(())
+}
+
+fn decode_jpeg(
+    bytes: &[u8],
+    colour: Colour,
+    size: u32,
+    other_size: OtherSize,
+    plane: &mut [u8],
+) -> Result<(), ImageProblem> {
+    let damaged = |error: zune_jpeg::errors::DecodeErrors| ImageProblem::Damaged(format!("{error:?}"));
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX));
+    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(Cursor::new(bytes), options);
+    decoder.decode_headers().map_err(damaged)?;
+    let (width, height) = decoder.dimensions().unwrap_or_default();
+    let (width, height) = (width as u32, height as u32);
+    check_size(width, height, size, other_size)?;
+    let grey = matches!(decoder.input_colorspace(), Some(ColorSpace::Luma | ColorSpace::LumaA));
+    let (space, channels) = if grey { (ColorSpace::Luma, 1) } else { (ColorSpace::RGB, 3) };
+    decoder.set_options(options.jpeg_set_out_colorspace(space));
+    let mut pixels = vec![0; width as usize * height as usize * channels];
+    decoder.decode_into(&mut pixels).map_err(damaged)?;
+    fit_plane(&pixels, channels, colour, [width, height], size, plane);
+    Ok(())
+}
+
+fn check_size(width: u32, height: u32, expected: u32, other_size: OtherSize) -> Result<(), ImageProblem> {
+    if width > MAX_SIDE_PIXELS || height > MAX_SIDE_PIXELS {
+        return Err(ImageProblem::TooLarge { width, height });
+    }
+    match other_size {
+        OtherSize::Refused if (width, height) != (expected, expected) => {
+            Err(ImageProblem::WrongSize { width, height, expected })
+        }
+        OtherSize::Shrunk if width < expected || height < expected => {
+            Err(ImageProblem::TooSmall { width, height, expected })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Picks one channel of interleaved pixels and makes it `size` x `size`.
+fn fit_plane(pixels: &[u8], channels: usize, colour: Colour, sides: [u32; 2], size: u32, plane: &mut [u8]) {
+    // With one or two channels (grey, grey and transparency) every colour is the grey.
+    let channel = if channels < 3 { 0 } else { colour as usize };
+    let picked = pixels.iter().skip(channel).step_by(channels);
+    if sides == [size, size] {
+        for (to, &from) in plane.iter_mut().zip(picked) {
+            *to = from;
+        }
+        return;
+    }
+    if channels == 1 {
+        shrink(pixels, sides, size, plane);
+    } else {
+        shrink(&picked.copied().collect::<Vec<_>>(), sides, size, plane);
+    }
+}
+
+/// A share of one source pixel in one target pixel, along one side.
+struct Share {
+    target: usize,
+    source: usize,
+    weight: f32,
+}
+
+/// Which source pixels a target pixel covers, and how much of it each fills (OpenCV's `computeResizeAreaTab`).
+fn shares(source_side: u32, target_side: u32) -> Vec<Share> {
+    let scale = f64::from(source_side) / f64::from(target_side);
+    let mut shares = Vec::new();
+    for target in 0..target_side as usize {
+        let start = target as f64 * scale;
+        let end = start + scale;
+        let cell = scale.min(f64::from(source_side) - start);
+        let last_whole = (end.floor() as usize).min(source_side as usize - 1);
+        let first_whole = (start.ceil() as usize).min(last_whole);
+        // Slivers below a thousandth of a pixel are rounding.
+        if first_whole as f64 - start > 1e-3 {
+            let weight = ((first_whole as f64 - start) / cell) as f32;
+            shares.push(Share { target, source: first_whole - 1, weight });
+        }
+        for source in first_whole..last_whole {
+            shares.push(Share { target, source, weight: (1.0 / cell) as f32 });
+        }
+        if end - last_whole as f64 > 1e-3 {
+            let weight = ((end - last_whole as f64).min(1.0).min(cell) / cell) as f32;
+            shares.push(Share { target, source: last_whole, weight });
+        }
+    }
+    shares
+}
+
+/// Makes a plane smaller: each target pixel is the mean over the area that it covers.
+fn shrink(source: &[u8], [width, height]: [u32; 2], size: u32, target: &mut [u8]) {
+    let (across, down) = (shares(width, size), shares(height, size));
+    let (width, size) = (width as usize, size as usize);
+    let mut row = vec![0.0f32; size];
+    let mut sums = vec![0.0f32; size];
+    let mut current = 0;
+    for share in &down {
+        if share.target != current {
+            round_row(&sums, &mut target[current * size..][..size]);
+            sums.fill(0.0);
+            current = share.target;
+        }
+        let pixels = &source[share.source * width..][..width];
+        row.fill(0.0);
+        for part in &across {
+            row[part.target] += f32::from(pixels[part.source]) * part.weight;
+        }
+        for (sum, value) in sums.iter_mut().zip(&row) {
+            *sum += value * share.weight;
+        }
+    }
+    round_row(&sums, &mut target[current * size..][..size]);
+}
+
+fn round_row(sums: &[f32], target: &mut [u8]) {
+    for (to, &from) in target.iter_mut().zip(sums) {
+        *to = from.round_ties_even() as u8;
+    }
+}
