@@ -73,3 +73,11 @@ tools:
 	need "Rust 1.95 or later" "https://rustup.rs" cargo --version; \
 	need "a C++ compiler" "Debian: apt-get install g++" c++ --version; \
 	exit $$missing
+
+.PHONY: sqlx
+sqlx: ## Check the coordinator's SQL against a fresh database, and renew .sqlx/
+	rm -rf .sqlx target/sqlx.sqlite
+	mkdir -p .sqlx target
+	python3 -c 'import pathlib, sqlite3; db = sqlite3.connect("target/sqlx.sqlite"); [db.executescript(file.read_text()) for file in sorted(pathlib.Path("migrations").glob("*.sql"))]'
+	touch coordinator/src/lib.rs
+	DATABASE_URL=sqlite:target/sqlx.sqlite SQLX_OFFLINE_DIR=$(CURDIR)/.sqlx cargo check --package fivefold-coordinator

@@ -1,2 +1,45 @@
-//! Fivefold's coordinator: the SQLite queue of fold jobs, the artifact store, the threshold and the submission.
-fn main() {}
+//! The coordinator's program: arguments, logs, signals.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Parser;
+use fivefold_coordinator::{Config, run};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Fivefold's coordinator: keeps the queue of fold jobs, hands them to workers, gathers their results.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, env = "FIVEFOLD_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7700")]
+    listen: SocketAddr,
+    /// The folder of the queue and of everything uploaded; it is made where it is not there
+    #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
+    state: PathBuf,
+    /// How long a worker may be silent before its job goes to another one
+    #[arg(long, env = "FIVEFOLD_LEASE_SECONDS", value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    lease_seconds: u32,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    let stopping = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let asked = stopping.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        tracing::info!("stopping");
+        asked.cancel();
+    });
+    let listener = TcpListener::bind(arguments.listen).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    run(Config { state: arguments.state, lease_seconds: arguments.lease_seconds }, listener, stopping).await
+}

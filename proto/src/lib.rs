@@ -4,9 +4,11 @@
 pub mod convert;
 pub mod status;
 
+pub use prost_types::Timestamp;
+
 /// The generated messages, clients and servers of package `fivefold.v1`.
 pub mod v1 {
-    #![expect(missing_docs, clippy::all, reason = "generated code")]
+    #![expect(missing_docs, clippy::all, clippy::allow_attributes, reason = "generated code")]
     tonic::include_proto!("fivefold.v1");
 }
 

@@ -1,0 +1,108 @@
+//! Fivefold's coordinator: the SQLite queue of fold jobs, the artifact store, the threshold and the submission.
+
+pub mod clock;
+pub mod database;
+pub mod error;
+pub mod lists;
+pub mod queue;
+pub mod results;
+pub mod services;
+pub mod store;
+pub mod upkeep;
+
+use std::fs::TryLockError;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use fivefold_proto::v1::artifact_service_server::ArtifactServiceServer;
+use fivefold_proto::v1::job_set_service_server::JobSetServiceServer;
+use fivefold_proto::v1::worker_service_server::WorkerServiceServer;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::clock::Timestamp;
+use crate::database::Database;
+use crate::queue::lease;
+use crate::services::Coordinator;
+use crate::store::Store;
+
+/// How a coordinator runs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its folder: database and blobs.
+    pub state: PathBuf,
+    /// How long a lease lasts without renewal, in seconds.
+    pub lease_seconds: u32,
+}
+
+/// Serves on `listener` until `stopping` is cancelled.
+///
+/// # Errors
+/// When the state folder cannot be used, or another coordinator uses it.
+pub async fn run(config: Config, listener: TcpListener, stopping: CancellationToken) -> anyhow::Result<()> {
+    let _lock = lock(&config.state)?;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let serving = tonic_health::ServingStatus::Serving;
+    let not_serving = tonic_health::ServingStatus::NotServing;
+    reporter.set_service_status("", not_serving).await;
+
+    let database = Database::open(&config.state.join("fivefold.sqlite")).await?;
+    let store = Store::open(&config.state).await?;
+    let lease_seconds = config.lease_seconds;
+    let extended = database
+        .write(move |c| Box::pin(async move { lease::extend_all(c, Timestamp::now(), lease_seconds).await }))
+        .await?;
+    if extended > 0 {
+        tracing::info!("{extended} leases go on; their workers have {lease_seconds} s to come back");
+    }
+    let coordinator = Coordinator { database, store, lease_seconds, stopping: stopping.clone() };
+    let upkeep = tokio::spawn(upkeep::run(coordinator.clone()));
+
+    let address = listener.local_addr()?;
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .tcp_nodelay(true)
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        // Older clients, grpcurl and Python's grpcio among them, ask for this one.
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(JobSetServiceServer::new(coordinator.clone()))
+        .add_service(WorkerServiceServer::new(coordinator.clone()))
+        .add_service(ArtifactServiceServer::new(coordinator));
+    reporter.set_service_status("", serving).await;
+    tracing::info!("listening on http://{address}");
+    let served =
+        server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping.clone().cancelled_owned());
+    // Streams end when `stopping` is cancelled; a client that holds its connection open must not hold the process.
+    let outcome = tokio::select! {
+        outcome = served => outcome.context("serving"),
+        () = async { stopping.cancelled().await; tokio::time::sleep(Duration::from_secs(10)).await } => Ok(()),
+    };
+    reporter.set_service_status("", not_serving).await;
+    stopping.cancel();
+    upkeep.await.context("upkeep")?;
+    outcome
+}
+
+/// What the reflection service knows: every service of this port.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(fivefold_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Holds the state folder for this process.
+fn lock(state: &Path) -> anyhow::Result<std::fs::File> {
+    std::fs::create_dir_all(state).with_context(|| format!("cannot make the state folder {}", state.display()))?;
+    let path = state.join("lock");
+    let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!("another coordinator uses the state folder {}", state.display()),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}

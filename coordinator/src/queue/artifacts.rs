@@ -1,0 +1,64 @@
+//! Blobs that are whole.
+
+use fivefold_common::ids::Digest;
+use sqlx::{SqliteConnection, SqliteExecutor};
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+
+/// Records a whole blob. Recording it again changes nothing.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    digest: Digest,
+    kind: &str,
+    size_bytes: u64,
+) -> Result<(), Error> {
+    let (digest, size_bytes) = (digest.to_string(), size_bytes as i64);
+    sqlx::query!(
+        "INSERT INTO artifacts (digest, kind, size_bytes, created_ms) VALUES (?, ?, ?, ?)
+         ON CONFLICT (digest) DO UPDATE SET created_ms = excluded.created_ms",
+        digest,
+        kind,
+        size_bytes,
+        now.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The size of a whole blob in bytes; `None` when it is not held.
+///
+/// # Errors
+/// When the database fails.
+pub async fn size_bytes(executor: impl SqliteExecutor<'_>, digest: Digest) -> Result<Option<u64>, Error> {
+    let digest = digest.to_string();
+    let size = sqlx::query_scalar!("SELECT size_bytes FROM artifacts WHERE digest = ?", digest);
+    Ok(size.fetch_optional(executor).await?.map(|size| size as u64))
+}
+
+/// Forgets checkpoints that nothing names and that were stored before `before`, and returns their digests: their files may go
+/// once this is committed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_unnamed_checkpoints(
+    connection: &mut SqliteConnection,
+    before: Timestamp,
+) -> Result<Vec<Digest>, Error> {
+    let digests = sqlx::query_scalar!(
+        "DELETE FROM artifacts
+         WHERE kind = 'checkpoint' AND created_ms < ?
+           AND digest NOT IN (SELECT digest FROM checkpoints)
+           AND digest NOT IN (SELECT result_checkpoint_digest FROM jobs WHERE result_checkpoint_digest IS NOT NULL)
+           AND digest NOT IN (SELECT weights_digest FROM job_sets WHERE weights_digest IS NOT NULL)
+         RETURNING digest",
+        before.0
+    );
+    let digests = digests.fetch_all(connection).await?;
+    digests.iter().map(|digest| digest.parse().map_err(|error| Error::Stored(format!("{error}")))).collect()
+}

@@ -1,0 +1,110 @@
+//! Checkpoints of jobs.
+
+use fivefold_common::ids::{Attempt, Digest, JobId};
+use sqlx::{SqliteConnection, SqliteExecutor};
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::queue::{artifacts, lease};
+
+/// How many `last` checkpoints of a job are kept: the newest, and one to fall back to.
+const KEPT_LAST: i64 = 2;
+
+/// A checkpoint that a job can go on from, or score with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// Its blob.
+    pub digest: String,
+    /// Size in bytes.
+    pub size_bytes: i64,
+    /// `last` or `best`.
+    pub role: String,
+    /// The epoch in which training goes on.
+    pub epoch: i64,
+    /// Batches of that epoch that are done.
+    pub step: i64,
+    /// Its validation macro F1.
+    pub macro_f1: Option<f64>,
+}
+
+/// What a worker says of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NewCheckpoint {
+    /// Its blob.
+    pub digest: Digest,
+    /// `last` or `best`.
+    pub role: &'static str,
+    /// The epoch in which training goes on.
+    pub epoch: u32,
+    /// Batches of that epoch that are done.
+    pub step: u32,
+    /// Its validation macro F1.
+    pub macro_f1: Option<f64>,
+}
+
+/// Names an uploaded checkpoint as the job's newest of its role, and drops those that are no longer kept.
+///
+/// # Errors
+/// When the attempt is stale, or the blob is not held.
+pub async fn record(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    job: JobId,
+    attempt: Attempt,
+    checkpoint: NewCheckpoint,
+) -> Result<(), Error> {
+    lease::require(&mut *connection, job, attempt).await?;
+    if artifacts::size_bytes(&mut *connection, checkpoint.digest).await?.is_none() {
+        return Err(Error::NotFound { what: "artifact", name: checkpoint.digest.to_string() });
+    }
+    let digest = checkpoint.digest.to_string();
+    let NewCheckpoint { role, epoch, step, macro_f1, .. } = checkpoint;
+    let newest = sqlx::query!(
+        "SELECT digest, attempt FROM checkpoints WHERE job_id = ? AND role = ? ORDER BY id DESC LIMIT 1",
+        job.0,
+        role
+    );
+    let newest = newest.fetch_optional(&mut *connection).await?;
+    if newest.is_some_and(|newest| newest.digest == digest && newest.attempt == i64::from(attempt.0)) {
+        return Ok(());
+    }
+    sqlx::query!(
+        "INSERT INTO checkpoints (job_id, attempt, role, digest, epoch, step, macro_f1, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        job.0,
+        attempt.0,
+        role,
+        digest,
+        epoch,
+        step,
+        macro_f1,
+        now.0
+    )
+    .execute(&mut *connection)
+    .await?;
+    let kept = if role == "last" { KEPT_LAST } else { 1 };
+    sqlx::query!(
+        "DELETE FROM checkpoints WHERE job_id = ?1 AND role = ?2
+           AND id NOT IN (SELECT id FROM checkpoints WHERE job_id = ?1 AND role = ?2 ORDER BY id DESC LIMIT ?3)",
+        job.0,
+        role,
+        kept
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A job's checkpoints: `last` before `best`, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_job(executor: impl SqliteExecutor<'_>, job: JobId) -> Result<Vec<Checkpoint>, Error> {
+    let rows = sqlx::query_as!(
+        Checkpoint,
+        "SELECT c.digest, a.size_bytes, c.role, c.epoch, c.step, c.macro_f1
+         FROM checkpoints c JOIN artifacts a ON a.digest = c.digest
+         WHERE c.job_id = ? ORDER BY c.role DESC, c.id DESC",
+        job.0
+    );
+    Ok(rows.fetch_all(executor).await?)
+}

@@ -1,0 +1,430 @@
+//! Job sets: stored, read, cancelled, tried again, and given their results.
+
+use fivefold_common::ids::{Digest, Fold, JobSetId};
+use fivefold_common::job::JobKind;
+use fivefold_common::spec::JobSetSpec;
+use sqlx::{SqliteConnection, SqliteExecutor};
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::queue::events;
+
+/// What is stored of a submission.
+#[derive(Debug, Clone)]
+pub struct NewJobSet {
+    /// Its id.
+    pub id: JobSetId,
+    /// The caller's name for the request.
+    pub request_id: String,
+    /// Digest of the whole request.
+    pub request_digest: Digest,
+    /// How its folds are trained.
+    pub spec: JobSetSpec,
+    /// `train.csv`.
+    pub train: Digest,
+    /// The HPA list.
+    pub hpa: Option<Digest>,
+    /// The test list.
+    pub test: Option<Digest>,
+    /// Initial weights.
+    pub weights: Option<Digest>,
+    /// The folds file.
+    pub folds: Digest,
+}
+
+/// A job set as stored.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the columns of migrations/0001_queue.sql, which says what they are")]
+pub struct JobSetRow {
+    pub number: i64,
+    pub id: String,
+    pub spec_json: String,
+    pub train_digest: String,
+    pub hpa_digest: Option<String>,
+    pub test_digest: Option<String>,
+    pub weights_digest: Option<String>,
+    pub folds_digest: String,
+    pub state: String,
+    pub state_reason: String,
+    pub oof_digest: Option<String>,
+    pub report_digest: Option<String>,
+    pub submission_digest: Option<String>,
+    pub macro_f1: Option<f64>,
+    pub threshold: Option<f64>,
+    pub created_ms: i64,
+    pub updated_ms: i64,
+}
+
+/// A job as stored.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the columns of migrations/0001_queue.sql, which says what they are")]
+pub struct JobRow {
+    pub id: i64,
+    pub kind: String,
+    pub fold: i64,
+    pub state: String,
+    pub state_reason: String,
+    pub attempt: i64,
+    pub worker_name: String,
+    pub not_before_ms: i64,
+    pub report_sequence: i64,
+    pub phase: i64,
+    pub epoch: i64,
+    pub step: i64,
+    pub step_count: i64,
+    pub loss: Option<f64>,
+    pub learning_rate: Option<f64>,
+    pub images_per_second: f64,
+    pub result_digest: Option<String>,
+    pub result_checkpoint_digest: Option<String>,
+    pub made_by_json: String,
+}
+
+/// The job set that a request made before; the digest tells whether it was the same request.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_request(
+    executor: impl SqliteExecutor<'_>,
+    request_id: &str,
+) -> Result<Option<(JobSetId, Digest)>, Error> {
+    let row = sqlx::query!("SELECT id, request_digest FROM job_sets WHERE request_id = ?", request_id);
+    let Some(row) = row.fetch_optional(executor).await? else { return Ok(None) };
+    let stored = |error: fivefold_common::ids::IdError| Error::Stored(error.to_string());
+    Ok(Some((row.id.parse().map_err(stored)?, row.request_digest.parse().map_err(stored)?)))
+}
+
+/// Stores a job set with one queued train job per fold.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert(connection: &mut SqliteConnection, now: Timestamp, new: &NewJobSet) -> Result<(), Error> {
+    let spec_json = serde_json::to_string(&new.spec).map_err(|error| Error::Stored(error.to_string()))?;
+    let id = new.id.as_str();
+    let (request_digest, train, folds) = (new.request_digest.to_string(), new.train.to_string(), new.folds.to_string());
+    let [hpa, test, weights] = [new.hpa, new.test, new.weights].map(|digest| digest.map(|digest| digest.to_string()));
+    sqlx::query!(
+        "INSERT INTO job_sets (id, request_id, request_digest, spec_json, train_digest, hpa_digest, test_digest, weights_digest,
+                               folds_digest, state, created_ms, updated_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'training', ?, ?)",
+        id,
+        new.request_id,
+        request_digest,
+        spec_json,
+        train,
+        hpa,
+        test,
+        weights,
+        folds,
+        now.0,
+        now.0
+    )
+    .execute(&mut *connection)
+    .await?;
+    let trained = new.spec.trained_folds();
+    insert_jobs(&mut *connection, &new.id, JobKind::Train, &trained).await?;
+    events::append(connection, now, &new.id, None, "submitted", &format!("submitted with {} folds", trained.len()))
+        .await
+}
+
+async fn insert_jobs(
+    connection: &mut SqliteConnection,
+    id: &JobSetId,
+    kind: JobKind,
+    folds: &[Fold],
+) -> Result<(), Error> {
+    let (id, kind) = (id.as_str(), kind.word());
+    for fold in folds {
+        sqlx::query!("INSERT INTO jobs (job_set_id, kind, fold, state) VALUES (?, ?, ?, 'queued')", id, kind, fold.0)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// One job set.
+///
+/// # Errors
+/// When there is none of that id.
+pub async fn row(executor: impl SqliteExecutor<'_>, id: &JobSetId) -> Result<JobSetRow, Error> {
+    let text = id.as_str();
+    let row = sqlx::query_as!(
+        JobSetRow,
+        "SELECT number, id, spec_json, train_digest, hpa_digest, test_digest, weights_digest, folds_digest, state, state_reason,
+                oof_digest, report_digest, submission_digest, macro_f1, threshold, created_ms, updated_ms
+         FROM job_sets WHERE id = ?",
+        text
+    );
+    row.fetch_optional(executor).await?.ok_or_else(|| Error::NotFound { what: "job set", name: id.to_string() })
+}
+
+/// At most `most` job sets submitted before `number`, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn page(executor: impl SqliteExecutor<'_>, before_number: i64, most: u32) -> Result<Vec<JobSetRow>, Error> {
+    let rows = sqlx::query_as!(
+        JobSetRow,
+        "SELECT number, id, spec_json, train_digest, hpa_digest, test_digest, weights_digest, folds_digest, state, state_reason,
+                oof_digest, report_digest, submission_digest, macro_f1, threshold, created_ms, updated_ms
+         FROM job_sets WHERE number < ? ORDER BY number DESC LIMIT ?",
+        before_number,
+        most
+    );
+    Ok(rows.fetch_all(executor).await?)
+}
+
+/// Job sets that may have a next step: the ids of those that have not ended.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unfinished(executor: impl SqliteExecutor<'_>) -> Result<Vec<JobSetId>, Error> {
+    let ids = sqlx::query_scalar!("SELECT id FROM job_sets WHERE state IN ('training', 'predicting') ORDER BY number");
+    let ids = ids.fetch_all(executor).await?;
+    ids.iter().map(|id| id.parse().map_err(|error| Error::Stored(format!("{error}")))).collect()
+}
+
+/// A job set's jobs: train jobs by fold, then predict jobs by fold.
+///
+/// # Errors
+/// When the database fails.
+pub async fn jobs(executor: impl SqliteExecutor<'_>, id: &JobSetId) -> Result<Vec<JobRow>, Error> {
+    let id = id.as_str();
+    let rows = sqlx::query_as!(
+        JobRow,
+        "SELECT id, kind, fold, state, state_reason, attempt, worker_name, not_before_ms, report_sequence, phase, epoch, step,
+                step_count, loss, learning_rate, images_per_second, result_digest, result_checkpoint_digest, made_by_json
+         FROM jobs WHERE job_set_id = ? ORDER BY kind DESC, fold",
+        id
+    );
+    Ok(rows.fetch_all(executor).await?)
+}
+
+/// A job set's spec.
+///
+/// # Errors
+/// When there is no such job set.
+pub async fn spec(executor: impl SqliteExecutor<'_>, id: &JobSetId) -> Result<JobSetSpec, Error> {
+    let text = id.as_str();
+    let json =
+        sqlx::query_scalar!("SELECT spec_json FROM job_sets WHERE id = ?", text).fetch_optional(executor).await?;
+    let json = json.ok_or_else(|| Error::NotFound { what: "job set", name: id.to_string() })?;
+    serde_json::from_str(&json).map_err(|error| Error::Stored(format!("spec of {id}: {error}")))
+}
+
+/// After a job failed for good: when no other one is queued or leased, the job set has failed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn fail_if_nothing_is_left(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    id: &JobSetId,
+) -> Result<(), Error> {
+    let text = id.as_str();
+    let failed = sqlx::query!(
+        "UPDATE job_sets SET state = 'failed', updated_ms = ?,
+             state_reason = (SELECT 'fold ' || fold || ': ' || state_reason FROM jobs WHERE job_set_id = job_sets.id AND state = 'failed' ORDER BY kind DESC, fold LIMIT 1)
+         WHERE id = ? AND state IN ('training', 'predicting')
+           AND EXISTS (SELECT 1 FROM jobs WHERE job_set_id = job_sets.id AND state = 'failed')
+           AND NOT EXISTS (SELECT 1 FROM jobs WHERE job_set_id = job_sets.id AND state IN ('queued', 'leased'))",
+        now.0,
+        text
+    );
+    if failed.execute(&mut *connection).await?.rows_affected() == 1 {
+        events::append(
+            connection,
+            now,
+            id,
+            None,
+            "failed",
+            "the job set failed: a fold failed for good, `fivefold retry` tries it again",
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Fails a job set whose results do not fit together.
+///
+/// # Errors
+/// When the database fails.
+pub async fn fail(connection: &mut SqliteConnection, now: Timestamp, id: &JobSetId, reason: &str) -> Result<(), Error> {
+    let text = id.as_str();
+    sqlx::query!(
+        "UPDATE job_sets SET state = 'failed', state_reason = ?, updated_ms = ? WHERE id = ?",
+        reason,
+        now.0,
+        text
+    )
+    .execute(&mut *connection)
+    .await?;
+    events::append(connection, now, id, None, "failed", &format!("the job set failed: {reason}")).await
+}
+
+/// Stores the fit, and queues the predict jobs if there is a test list. Doing it again changes nothing.
+///
+/// # Errors
+/// When the database fails.
+pub async fn store_fit(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    id: &JobSetId,
+    (oof, report): (Digest, Digest),
+    (threshold, macro_f1): (f64, f64),
+) -> Result<(), Error> {
+    let (text, oof, report) = (id.as_str(), oof.to_string(), report.to_string());
+    let stored = sqlx::query!(
+        "UPDATE job_sets SET oof_digest = ?, report_digest = ?, threshold = ?, macro_f1 = ?, updated_ms = ?,
+             state = CASE WHEN test_digest IS NULL THEN 'succeeded' ELSE 'predicting' END, state_reason = ''
+         WHERE id = ? AND state = 'training' RETURNING test_digest",
+        oof,
+        report,
+        threshold,
+        macro_f1,
+        now.0,
+        text
+    );
+    let Some(row) = stored.fetch_optional(&mut *connection).await? else { return Ok(()) };
+    let sentence = format!("all folds are trained: macro F1 {macro_f1:.4} at threshold {threshold:.4}");
+    events::append(&mut *connection, now, id, None, "fitted", &sentence).await?;
+    if row.test_digest.is_some() {
+        return queue_predictions(connection, now, id).await;
+    }
+    events::append(connection, now, id, None, "finished", "the job set is finished").await
+}
+
+async fn queue_predictions(connection: &mut SqliteConnection, now: Timestamp, id: &JobSetId) -> Result<(), Error> {
+    let folds = spec(&mut *connection, id).await?.trained_folds();
+    insert_jobs(&mut *connection, id, JobKind::Predict, &folds).await?;
+    events::append(connection, now, id, None, "predicting", "the test list is being predicted").await
+}
+
+/// Stores the submission. Doing it again changes nothing.
+///
+/// # Errors
+/// When the database fails.
+pub async fn store_submission(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    id: &JobSetId,
+    submission: Digest,
+) -> Result<(), Error> {
+    let (text, submission) = (id.as_str(), submission.to_string());
+    let stored = sqlx::query!(
+        "UPDATE job_sets SET submission_digest = ?, state = 'succeeded', state_reason = '', updated_ms = ? WHERE id = ? AND state = 'predicting'",
+        submission,
+        now.0,
+        text
+    );
+    if stored.execute(&mut *connection).await?.rows_affected() == 1 {
+        events::append(connection, now, id, None, "finished", "the submission is there: the job set is finished")
+            .await?;
+    }
+    Ok(())
+}
+
+/// Cancels every job that has not ended, and the job set with them.
+///
+/// # Errors
+/// When the job set has ended.
+pub async fn cancel(connection: &mut SqliteConnection, now: Timestamp, id: &JobSetId) -> Result<(), Error> {
+    let text = id.as_str();
+    let row = row(&mut *connection, id).await?;
+    if row.state == "cancelled" {
+        return Ok(());
+    }
+    if row.state == "succeeded" {
+        return Err(Error::WrongState(format!("{id} has succeeded: there is nothing to cancel")));
+    }
+    sqlx::query!(
+        "UPDATE jobs SET state = 'cancelled', state_reason = 'cancelled by a user' WHERE job_set_id = ? AND state IN ('queued', 'leased', 'failed')",
+        text
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE job_sets SET state = 'cancelled', state_reason = 'cancelled by a user', updated_ms = ? WHERE id = ?",
+        now.0,
+        text
+    )
+    .execute(&mut *connection)
+    .await?;
+    events::append(connection, now, id, None, "cancelled", "cancelled by a user").await
+}
+
+/// Queues failed and cancelled jobs again, and forgives their failures.
+///
+/// # Errors
+/// When the job set has not ended badly.
+pub async fn retry(connection: &mut SqliteConnection, now: Timestamp, id: &JobSetId) -> Result<(), Error> {
+    let text = id.as_str();
+    let row = row(&mut *connection, id).await?;
+    let any = sqlx::query_scalar!(
+        "SELECT id FROM jobs WHERE job_set_id = ? AND state IN ('failed', 'cancelled') LIMIT 1",
+        text
+    );
+    let any = any.fetch_optional(&mut *connection).await?.is_some();
+    if !any && row.state != "failed" {
+        return Err(Error::WrongState(format!("{id} is {}: none of its jobs failed or was cancelled", row.state)));
+    }
+    sqlx::query!(
+        "UPDATE failures SET forgiven = 1 WHERE job_id IN (SELECT id FROM jobs WHERE job_set_id = ? AND state IN ('failed', 'cancelled'))",
+        text
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE jobs SET state = 'queued', state_reason = '', not_before_ms = 0, worker_name = '', lease_request_id = ''
+         WHERE job_set_id = ? AND state IN ('failed', 'cancelled')",
+        text
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "UPDATE job_sets SET state = CASE WHEN report_digest IS NULL THEN 'training' ELSE 'predicting' END, state_reason = '', updated_ms = ?
+         WHERE id = ? AND state IN ('failed', 'cancelled')",
+        now.0,
+        text
+    )
+    .execute(&mut *connection)
+    .await?;
+    events::append(connection, now, id, None, "retried", "failed and cancelled jobs are queued again").await
+}
+
+/// Queues a prediction of a (new) test list; an earlier prediction is dropped. The same list again changes nothing.
+///
+/// # Errors
+/// When the job set was cancelled or failed in training.
+pub async fn predict(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    id: &JobSetId,
+    test: Digest,
+) -> Result<(), Error> {
+    let (text, test) = (id.as_str(), test.to_string());
+    let row = row(&mut *connection, id).await?;
+    if row.test_digest.as_deref() == Some(test.as_str())
+        && matches!(row.state.as_str(), "training" | "predicting" | "succeeded")
+    {
+        return Ok(());
+    }
+    if row.report_digest.is_none() && row.state != "training" {
+        return Err(Error::WrongState(format!("{id} is {}: its folds are not all trained", row.state)));
+    }
+    sqlx::query!("DELETE FROM jobs WHERE job_set_id = ? AND kind = 'predict'", text).execute(&mut *connection).await?;
+    sqlx::query!(
+        "UPDATE job_sets SET test_digest = ?, submission_digest = NULL, updated_ms = ?, state_reason = '',
+             state = CASE WHEN report_digest IS NULL THEN 'training' ELSE 'predicting' END
+         WHERE id = ?",
+        test,
+        now.0,
+        text
+    )
+    .execute(&mut *connection)
+    .await?;
+    if row.report_digest.is_some() {
+        return queue_predictions(connection, now, id).await;
+    }
+    Ok(())
+}

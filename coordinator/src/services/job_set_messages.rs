@@ -1,0 +1,107 @@
+//! Job sets as messages.
+
+use fivefold_common::job::{JobKind, JobState};
+use fivefold_common::spec::JobSetSpec;
+use fivefold_proto::convert::{job_kind_to_wire, job_state_to_wire, spec_to_wire};
+use fivefold_proto::v1;
+use sqlx::SqlitePool;
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::queue::job_sets::{self, JobRow, JobSetRow};
+use crate::queue::{artifacts, report};
+use crate::results::stored;
+
+/// A job set with its jobs and results.
+///
+/// # Errors
+/// When the database fails.
+pub async fn job_set(readers: &SqlitePool, row: JobSetRow) -> Result<v1::JobSet, Error> {
+    let id = row.id.parse().map_err(|error| Error::Stored(format!("{error}")))?;
+    let spec: JobSetSpec = serde_json::from_str(&row.spec_json).map_err(|error| Error::Stored(error.to_string()))?;
+    let mut jobs = Vec::new();
+    for row in job_sets::jobs(readers, &id).await? {
+        jobs.push(job(readers, row).await?);
+    }
+    let mut results = Vec::new();
+    for (kind, digest) in [
+        (v1::ArtifactKind::Oof, &row.oof_digest),
+        (v1::ArtifactKind::Report, &row.report_digest),
+        (v1::ArtifactKind::Submission, &row.submission_digest),
+    ] {
+        let Some(digest) = digest else { continue };
+        let size_bytes = artifacts::size_bytes(readers, stored(digest)?).await?.unwrap_or_default();
+        results.push(v1::Artifact { kind: kind.into(), digest: digest.clone(), size_bytes });
+    }
+    let state = match row.state.as_str() {
+        "training" => v1::job_set::State::Training,
+        "predicting" => v1::job_set::State::Predicting,
+        "succeeded" => v1::job_set::State::Succeeded,
+        "failed" => v1::job_set::State::Failed,
+        "cancelled" => v1::job_set::State::Cancelled,
+        other => return Err(Error::Stored(format!("state {other:?} of {}", row.id))),
+    };
+    Ok(v1::JobSet {
+        id: row.id,
+        spec: Some(spec_to_wire(&spec)),
+        state: state.into(),
+        state_reason: row.state_reason,
+        jobs,
+        manifests: Some(v1::Manifests {
+            train_digest: row.train_digest,
+            hpa_digest: row.hpa_digest.unwrap_or_default(),
+            test_digest: row.test_digest.unwrap_or_default(),
+            weights_digest: row.weights_digest.unwrap_or_default(),
+        }),
+        results,
+        create_time: Some(Timestamp(row.created_ms).to_wire()),
+        update_time: Some(Timestamp(row.updated_ms).to_wire()),
+        macro_f1: row.macro_f1,
+        threshold: row.threshold,
+    })
+}
+
+async fn job(readers: &SqlitePool, row: JobRow) -> Result<v1::Job, Error> {
+    let kind: JobKind = row.kind.parse().map_err(|error| Error::Stored(format!("{error}")))?;
+    let state: JobState = row.state.parse().map_err(|error| Error::Stored(format!("{error}")))?;
+    let epochs = match kind {
+        JobKind::Train => report::epochs(readers, fivefold_common::ids::JobId(row.id)).await?,
+        JobKind::Predict => Vec::new(),
+    };
+    let progress = (row.phase > 0).then_some(v1::Progress {
+        phase: row.phase as i32,
+        epoch: row.epoch as u32,
+        step: row.step as u32,
+        step_count: row.step_count as u32,
+        loss: row.loss,
+        learning_rate: row.learning_rate,
+        images_per_second: row.images_per_second,
+    });
+    let waits = state == JobState::Queued && row.not_before_ms > 0;
+    Ok(v1::Job {
+        id: row.id,
+        kind: job_kind_to_wire(kind).into(),
+        fold: row.fold as u32,
+        state: job_state_to_wire(state).into(),
+        state_reason: row.state_reason,
+        attempt: row.attempt as u32,
+        worker_name: row.worker_name,
+        progress,
+        best_macro_f1: epochs.iter().map(|epoch| epoch.valid_macro_f1).reduce(f64::max),
+        not_before_time: waits.then(|| Timestamp(row.not_before_ms).to_wire()),
+        last_epoch: epochs.last().map(epoch_metrics),
+    })
+}
+
+/// One epoch's metrics.
+pub fn epoch_metrics(epoch: &report::EpochMetrics) -> v1::EpochMetrics {
+    v1::EpochMetrics {
+        epoch: epoch.epoch as u32,
+        train_loss: epoch.train_loss,
+        valid_loss: epoch.valid_loss,
+        valid_macro_f1: epoch.valid_macro_f1,
+        valid_threshold: epoch.valid_threshold,
+        learning_rate: epoch.learning_rate,
+        duration_seconds: epoch.duration_seconds,
+    }
+}

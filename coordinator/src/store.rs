@@ -1,0 +1,282 @@
+//! The artifact store: blobs named by the BLAKE3 digest of their bytes.
+//!
+//! An upload grows in `uploads/DIGEST.part`. When all bytes are there they are synced and hashed, and the file is renamed to
+//! `artifacts/DIGEST`; only then may the database name it. A broken upload goes on from the bytes that are held.
+
+use std::collections::HashSet;
+use std::io::SeekFrom;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use fivefold_common::ids::Digest;
+use tokio::fs::{self, File, OpenOptions};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+
+use crate::error::Error;
+
+/// Bytes per message of a download.
+pub const CHUNK_BYTES: usize = 512 * 1024;
+
+/// The blobs of one state folder.
+#[derive(Debug, Clone)]
+pub struct Store {
+    whole: PathBuf,
+    partial: PathBuf,
+    uploading: Arc<Mutex<HashSet<Digest>>>,
+}
+
+impl Store {
+    /// Opens the store below `state`, making its folders.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub async fn open(state: &Path) -> Result<Store, Error> {
+        let (whole, partial) = (state.join("artifacts"), state.join("uploads"));
+        for folder in [&whole, &partial] {
+            fs::create_dir_all(folder).await.map_err(|error| Error::file(folder.display().to_string(), error))?;
+        }
+        Ok(Store { whole, partial, uploading: Arc::default() })
+    }
+
+    /// Where the whole blob is.
+    pub fn path(&self, digest: Digest) -> PathBuf {
+        self.whole.join(digest.to_string())
+    }
+
+    /// Bytes of a partial upload that are held.
+    pub async fn held_bytes(&self, digest: Digest) -> u64 {
+        fs::metadata(self.partial_path(digest)).await.map_or(0, |metadata| metadata.len())
+    }
+
+    /// All bytes of a small blob: a list, a table, a report.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn read(&self, digest: Digest) -> Result<Vec<u8>, Error> {
+        let path = self.path(digest);
+        fs::read(&path).await.map_err(|error| Error::file(path.display().to_string(), error))
+    }
+
+    /// Opens a blob for streaming from `offset_bytes`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn open_at(&self, digest: Digest, offset_bytes: u64) -> Result<Reader, Error> {
+        let path = self.path(digest);
+        let failed = |error| Error::file(path.display().to_string(), error);
+        let mut file = File::open(&path).await.map_err(failed)?;
+        file.seek(SeekFrom::Start(offset_bytes)).await.map_err(failed)?;
+        Ok(Reader { file, path })
+    }
+
+    /// Stores bytes that the coordinator made itself, whole or not at all, and returns their digest.
+    ///
+    /// # Errors
+    /// When the disk is full or cannot be written.
+    pub async fn put(&self, bytes: Vec<u8>) -> Result<Digest, Error> {
+        let digest = Digest::of(&bytes);
+        let size_bytes = bytes.len() as u64;
+        let mut upload = self.begin_upload(digest, size_bytes, None).await?;
+        upload.append(Bytes::from(bytes)).await?;
+        upload.finish().await?;
+        Ok(digest)
+    }
+
+    /// Begins an upload, or goes on with one, at `offset_bytes`; `None` starts anew. One upload of a blob at a time.
+    ///
+    /// # Errors
+    /// When another one is under way, or the held bytes end elsewhere.
+    pub async fn begin_upload(
+        &self,
+        digest: Digest,
+        size_bytes: u64,
+        offset_bytes: Option<u64>,
+    ) -> Result<Upload, Error> {
+        let claim = self.claim(digest)?;
+        let path = self.partial_path(digest);
+        let mut options = OpenOptions::new();
+        options.create(true).write(true).truncate(offset_bytes.is_none());
+        let mut file = options.open(&path).await.map_err(|error| Error::file(path.display().to_string(), error))?;
+        let held_bytes = file.seek(SeekFrom::End(0)).await.map_err(|error| Error::file("seek", error))?;
+        if held_bytes != offset_bytes.unwrap_or(0) {
+            return Err(Error::WrongOffset { digest, held_bytes });
+        }
+        Ok(Upload { claim, digest, size_bytes, held_bytes, file, path, whole: self.path(digest) })
+    }
+
+    /// Deletes a blob that nothing names any more.
+    ///
+    /// # Errors
+    /// When it cannot be deleted.
+    pub async fn delete(&self, digest: Digest) -> Result<(), Error> {
+        let path = self.path(digest);
+        match fs::remove_file(&path).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::file(path.display().to_string(), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn partial_path(&self, digest: Digest) -> PathBuf {
+        self.partial.join(format!("{digest}.part"))
+    }
+
+    fn claim(&self, digest: Digest) -> Result<Claim, Error> {
+        let mut uploading = self.uploading.lock().unwrap_or_else(PoisonError::into_inner);
+        if !uploading.insert(digest) {
+            return Err(Error::Unavailable(format!("another upload of {digest} is under way: try again")));
+        }
+        Ok(Claim { digest, uploading: self.uploading.clone() })
+    }
+}
+
+/// The right to upload a blob, given back when it is dropped.
+#[derive(Debug)]
+struct Claim {
+    digest: Digest,
+    uploading: Arc<Mutex<HashSet<Digest>>>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.uploading.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+    }
+}
+
+/// An upload under way.
+#[derive(Debug)]
+pub struct Upload {
+    /// Held until the file is renamed.
+    claim: Claim,
+    digest: Digest,
+    size_bytes: u64,
+    held_bytes: u64,
+    file: File,
+    path: PathBuf,
+    whole: PathBuf,
+}
+
+impl Upload {
+    /// Adds the next bytes.
+    ///
+    /// # Errors
+    /// When the disk is full, or more bytes come than were announced; what is held stays.
+    pub async fn append(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let held_bytes = self.held_bytes + bytes.len() as u64;
+        if held_bytes > self.size_bytes {
+            return Err(Error::BadContent(format!("more than the announced {} bytes", self.size_bytes)));
+        }
+        self.file.write_all(&bytes).await.map_err(|error| Error::file(self.path.display().to_string(), error))?;
+        self.held_bytes = held_bytes;
+        Ok(())
+    }
+
+    /// Keeps what is held for a later upload that goes on from there.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn pause(mut self) -> Result<(), Error> {
+        self.file.flush().await.map_err(|error| Error::file(self.path.display().to_string(), error))
+    }
+
+    /// Syncs and checks the bytes, and gives the blob its name.
+    ///
+    /// # Errors
+    /// When bytes are missing (they may still come), or are not those that were announced (all are thrown away).
+    pub async fn finish(self) -> Result<(), Error> {
+        let Upload { claim, digest, size_bytes, held_bytes, file, path, whole } = self;
+        if held_bytes != size_bytes {
+            return Err(Error::WrongOffset { digest, held_bytes });
+        }
+        let mut file = file;
+        file.flush().await.map_err(|error| Error::file(path.display().to_string(), error))?;
+        let file = file.into_std().await;
+        // A task of its own: once begun it ends, even if the caller goes away, and holds the claim until then.
+        let task = tokio::task::spawn_blocking(move || {
+            let _claim = claim;
+            let failed = |error| Error::file(path.display().to_string(), error);
+            file.sync_all().map_err(failed)?;
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(std::fs::File::open(&path).map_err(failed)?).map_err(failed)?;
+            let found = Digest::from(hasher.finalize());
+            if found != digest {
+                std::fs::remove_file(&path).map_err(failed)?;
+                return Err(Error::DigestMismatch { announced: digest, found });
+            }
+            std::fs::rename(&path, &whole).map_err(failed)?;
+            // The rename is durable when the folder is.
+            let folder = whole.parent().unwrap_or(Path::new("."));
+            std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+        });
+        task.await.unwrap_or_else(|error| Err(Error::Stored(format!("hashing an upload ended early: {error}"))))
+    }
+}
+
+/// A blob that is being read.
+#[derive(Debug)]
+pub struct Reader {
+    file: File,
+    path: PathBuf,
+}
+
+impl Reader {
+    /// The next bytes, at most [`CHUNK_BYTES`]; `None` at the end.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut filled = 0;
+        while filled < chunk.len() {
+            let read = self.file.read(&mut chunk[filled..]).await;
+            let read = read.map_err(|error| Error::file(self.path.display().to_string(), error))?;
+            if read == 0 {
+                break;
+            }
+            filled += read;
+        }
+        chunk.truncate(filled);
+        Ok((!chunk.is_empty()).then(|| Bytes::from(chunk)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upload_goes_on_where_it_broke_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let digest = Digest::of(b"fivefold");
+        let mut upload = store.begin_upload(digest, 8, Some(0)).await.unwrap();
+        assert!(matches!(store.begin_upload(digest, 8, Some(0)).await, Err(Error::Unavailable(_))));
+        upload.append(Bytes::from_static(b"five")).await.unwrap();
+        upload.pause().await.unwrap();
+
+        let store = Store::open(folder.path()).await.unwrap();
+        assert_eq!(store.held_bytes(digest).await, 4);
+        assert!(matches!(store.begin_upload(digest, 8, Some(0)).await, Err(Error::WrongOffset { held_bytes: 4, .. })));
+        let mut upload = store.begin_upload(digest, 8, Some(4)).await.unwrap();
+        upload.append(Bytes::from_static(b"fold")).await.unwrap();
+        upload.finish().await.unwrap();
+        assert_eq!(store.read(digest).await.unwrap(), b"fivefold");
+        assert_eq!(store.held_bytes(digest).await, 0);
+    }
+
+    #[tokio::test]
+    async fn wrong_bytes_are_thrown_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let digest = Digest::of(b"fivefold");
+        let mut upload = store.begin_upload(digest, 8, Some(0)).await.unwrap();
+        upload.append(Bytes::from_static(b"fourfold")).await.unwrap();
+        assert!(matches!(upload.finish().await, Err(Error::DigestMismatch { .. })));
+        assert_eq!(store.held_bytes(digest).await, 0);
+        assert!(store.read(digest).await.is_err());
+        let mut upload = store.begin_upload(digest, 8, Some(0)).await.unwrap();
+        assert!(upload.append(Bytes::from_static(b"ninebytes")).await.is_err());
+    }
+}

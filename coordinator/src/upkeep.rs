@@ -1,0 +1,80 @@
+//! What happens without being asked: leases run out, results are made, checkpoints that nothing names are deleted.
+
+use std::time::Duration;
+
+use fivefold_common::job::FailureCause;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::queue::{artifacts, ending, lease};
+use crate::results;
+use crate::services::Coordinator;
+
+const SWEEP: Duration = Duration::from_millis(500);
+/// A checkpoint is named soon after its upload; one that was not within this time will not be.
+const UNNAMED_SECONDS: i64 = 3600;
+const SWEEPS_PER_CLEANING: u32 = 240;
+
+/// Runs until the coordinator stops. A failure is logged and tried again.
+pub async fn run(coordinator: Coordinator) {
+    let mut ticks = interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sweeps: u32 = 0;
+    let mut last_problem = String::new();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = coordinator.stopping.cancelled() => return,
+        }
+        let mut swept = sweep(&coordinator).await;
+        if swept.is_ok() && sweeps.is_multiple_of(SWEEPS_PER_CLEANING) {
+            swept = clean(&coordinator).await;
+        }
+        sweeps = sweeps.wrapping_add(1);
+        let problem = swept.err().map(|error| error.to_string()).unwrap_or_default();
+        if !problem.is_empty() && problem != last_problem {
+            tracing::error!("upkeep: {problem}; it is tried again");
+        }
+        last_problem = problem;
+    }
+}
+
+async fn sweep(coordinator: &Coordinator) -> Result<(), Error> {
+    let expired = lease::expired(coordinator.database.readers(), Timestamp::now()).await?;
+    for (job, attempt) in expired {
+        let ended = coordinator
+            .database
+            .write(move |c| {
+                Box::pin(async move {
+                    let now = Timestamp::now();
+                    // It may have been renewed since.
+                    if !lease::is_expired(&mut *c, now, job, attempt).await? {
+                        return Ok(());
+                    }
+                    ending::fail(c, now, (job, attempt), FailureCause::WorkerLost, "").await.map(|_| ())
+                })
+            })
+            .await;
+        match ended {
+            Err(Error::StaleAttempt { .. }) | Ok(()) => {
+                tracing::warn!("the lease of job {job}, attempt {attempt}, ran out")
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    results::advance_all(&coordinator.database, &coordinator.store).await
+}
+
+/// Deletes checkpoints that nothing names. The row goes first: a file without a row is only unused space.
+async fn clean(coordinator: &Coordinator) -> Result<(), Error> {
+    let before = Timestamp(Timestamp::now().0 - UNNAMED_SECONDS * 1000);
+    let digests = coordinator
+        .database
+        .write(move |c| Box::pin(async move { artifacts::forget_unnamed_checkpoints(c, before).await }))
+        .await?;
+    for digest in digests {
+        coordinator.store.delete(digest).await?;
+    }
+    Ok(())
+}
