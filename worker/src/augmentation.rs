@@ -35,7 +35,7 @@ impl Matrix {
     }
 
     /// `turns` quarter turns counter-clockwise. All entries are whole numbers.
-    fn quarter_turns(turns: u64, size: u32) -> Self {
+    fn quarter_turns(turns: u32, size: u32) -> Self {
         let last = f64::from(size) - 1.0;
         match turns % 4 {
             0 => Self::IDENTITY,
@@ -56,6 +56,81 @@ impl Matrix {
     }
 }
 
+/// What happens to an image, in this order: crop, quarter turns, flips, shear, and scale, rotation and shift.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Transformation {
+    /// Left edge of the cropped square, in pixels.
+    pub left: u32,
+    /// Its top edge.
+    pub top: u32,
+    /// Its side; it is blown up to the image's size.
+    pub side: u32,
+    /// Quarter turns counter-clockwise.
+    pub quarter_turns: u32,
+    /// Whether left and right change places.
+    pub flip_sides: bool,
+    /// Whether top and bottom change places.
+    pub flip_ends: bool,
+    /// Angle by which vertical lines are inclined, about the centre.
+    pub shear_degrees: f64,
+    /// Shift to the right, in pixels.
+    pub right: f64,
+    /// Shift down, in pixels.
+    pub down: f64,
+    /// Magnification about the centre.
+    pub scale: f64,
+    /// Rotation counter-clockwise, about the centre.
+    pub degrees: f64,
+}
+
+impl Transformation {
+    /// What changes nothing in images of `size` pixels.
+    pub fn identity(size: u32) -> Self {
+        Self {
+            left: 0,
+            top: 0,
+            side: size,
+            quarter_turns: 0,
+            flip_sides: false,
+            flip_ends: false,
+            shear_degrees: 0.0,
+            right: 0.0,
+            down: 0.0,
+            scale: 1.0,
+            degrees: 0.0,
+        }
+    }
+
+    /// All of it in one matrix, for images of `size` pixels: its parts undone from the last to the first.
+    pub fn matrix(&self, size: u32) -> Matrix {
+        let mut matrix = Matrix::IDENTITY;
+        if (self.right, self.down) != (0.0, 0.0) {
+            matrix = matrix.then(Matrix([1.0, 0.0, -self.right, 0.0, 1.0, -self.down]));
+        }
+        if (self.scale, self.degrees) != (1.0, 0.0) {
+            let (sin, cos) = self.degrees.to_radians().sin_cos();
+            let linear = [cos, -sin, sin, cos].map(|entry| entry / self.scale);
+            matrix = matrix.then(Matrix::about_centre(linear, size));
+        }
+        if self.shear_degrees != 0.0 {
+            let tangent = self.shear_degrees.to_radians().tan();
+            matrix = matrix.then(Matrix::about_centre([1.0, -tangent, 0.0, 1.0], size));
+        }
+        if self.flip_ends {
+            matrix = matrix.then(Matrix::flip_ends(size));
+        }
+        if self.flip_sides {
+            matrix = matrix.then(Matrix::flip_sides(size));
+        }
+        matrix.then(Matrix::quarter_turns(self.quarter_turns, size)).then(Matrix::crop(
+            self.left.into(),
+            self.top.into(),
+            self.side.into(),
+            size,
+        ))
+    }
+}
+
 /// The matrices of `count` training images, whose places in the epoch (counted from 0) start at `first_index`. A function
 /// of the spec's seed, the fold, the epoch and each image's place alone.
 pub fn training_matrices(spec: &JobSetSpec, fold: Fold, epoch: u32, first_index: u64, count: usize) -> Vec<Matrix> {
@@ -64,7 +139,7 @@ pub fn training_matrices(spec: &JobSetSpec, fold: Fold, epoch: u32, first_index:
     }
     let matrix = |index| {
         let mut stream = Stream::new(spec.seed, fold.0.into(), epoch.into(), Purpose::Augmentation, index);
-        training_matrix(&mut stream, spec.image_size)
+        full(&mut stream, spec.image_size).matrix(spec.image_size)
     };
     (first_index..).take(count).map(matrix).collect()
 }
@@ -77,49 +152,97 @@ pub fn test_time_matrices(spec: &JobSetSpec, fold: Fold, pass: u32, first_index:
     }
     let matrix = |index| {
         let mut stream = Stream::new(spec.seed, fold.0.into(), pass.into(), Purpose::TestTime, index);
-        crop_turn_flip(&mut stream, spec.image_size)
+        crop_turn_flip(&mut stream, spec.image_size).matrix(spec.image_size)
     };
     (first_index..).take(count).map(matrix).collect()
 }
 
-/// Crop, turn and flips; then shear within 15 degrees, with probability 0.5; then a shift within 5% of the side, a scale
-/// within 10% and a rotation within 10 degrees, together with probability 0.3. Matrices are composed from the output back.
-fn training_matrix(stream: &mut Stream, size: u32) -> Matrix {
-    let cropped = crop_turn_flip(stream, size);
-    // Every number is drawn, used or not, so that each has its own place in the stream.
-    let sheared = stream.chance(0.5);
-    let shear = stream.between(-15.0, 15.0).to_radians().tan();
-    let moved = stream.chance(0.3);
-    let [right, down] = [(); 2].map(|()| stream.between(-0.05, 0.05) * f64::from(size));
-    let scale = 1.0 + stream.between(-0.1, 0.1);
-    let (sin, cos) = stream.between(-10.0, 10.0).to_radians().sin_cos();
-
-    let mut matrix = Matrix::IDENTITY;
-    if moved {
-        let back = Matrix([1.0, 0.0, -right, 0.0, 1.0, -down]);
-        let linear = [cos / scale, -sin / scale, sin / scale, cos / scale];
-        matrix = back.then(Matrix::about_centre(linear, size));
+/// Everything: [`crop_turn_flip`]; a shear within 15 degrees, with probability 0.5; and a shift within 5% of the side, a scale
+/// within 10% and a rotation within 10 degrees, together with probability 0.3.
+fn full(stream: &mut Stream, size: u32) -> Transformation {
+    let mut transformation = crop_turn_flip(stream, size);
+    if stream.chance(0.5) {
+        transformation.shear_degrees = stream.between(-15.0, 15.0);
     }
-    if sheared {
-        matrix = matrix.then(Matrix::about_centre([1.0, -shear, 0.0, 1.0], size));
+    if stream.chance(0.3) {
+        transformation.right = stream.between(-0.05, 0.05) * f64::from(size);
+        transformation.down = stream.between(-0.05, 0.05) * f64::from(size);
+        transformation.scale = stream.between(0.9, 1.1);
+        transformation.degrees = stream.between(-10.0, 10.0);
     }
-    matrix.then(cropped)
+    transformation
 }
 
-/// A crop of half to the full side, back to full size; a quarter turn, each equally likely; each flip with probability 0.5.
-fn crop_turn_flip(stream: &mut Stream, size: u32) -> Matrix {
+/// A square crop of half to the full side; a quarter turn, each equally likely; each flip with probability 0.5.
+fn crop_turn_flip(stream: &mut Stream, size: u32) -> Transformation {
+    let mut below = |bound: u32| stream.below(u64::from(bound)) as u32;
     let least = size.div_ceil(2);
-    let side = u64::from(least) + stream.below(u64::from(size - least) + 1);
-    let [left, top] = [(); 2].map(|()| stream.below(u64::from(size) - side + 1) as f64);
-    let turns = stream.below(4);
-    let [sides, ends] = [(); 2].map(|()| stream.chance(0.5));
+    let side = least + below(size - least + 1);
+    let (left, top) = (below(size - side + 1), below(size - side + 1));
+    let quarter_turns = below(4);
+    let (flip_sides, flip_ends) = (stream.chance(0.5), stream.chance(0.5));
+    Transformation { left, top, side, quarter_turns, flip_sides, flip_ends, ..Transformation::identity(size) }
+}
 
-    let mut matrix = Matrix::IDENTITY;
-    if ends {
-        matrix = matrix.then(Matrix::flip_ends(size));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draws(draw: fn(&mut Stream, u32) -> Transformation, size: u32) -> Vec<Transformation> {
+        (0..20_000).map(|index| draw(&mut Stream::new(1, 0, 0, Purpose::Augmentation, index), size)).collect()
     }
-    if sides {
-        matrix = matrix.then(Matrix::flip_sides(size));
+
+    #[test]
+    fn draws_are_within_the_recipe_and_as_frequent() {
+        let drawn = draws(full, 512);
+        let share = |is: &dyn Fn(&Transformation) -> bool| {
+            drawn.iter().filter(|drawn| is(drawn)).count() as f64 / drawn.len() as f64
+        };
+        let near = |share: f64, expected: f64| (share - expected).abs() < 0.015;
+        for turns in 0..4 {
+            assert!(near(share(&|drawn| drawn.quarter_turns == turns), 0.25));
+        }
+        assert!(near(share(&|drawn| drawn.flip_sides), 0.5) && near(share(&|drawn| drawn.flip_ends), 0.5));
+        assert!(near(share(&|drawn| drawn.shear_degrees != 0.0), 0.5));
+        assert!(near(share(&|drawn| drawn.scale != 1.0), 0.3));
+        assert!(near(share(&|drawn| drawn.side < 384), 0.5));
+        for drawn in &drawn {
+            assert!((256..=512).contains(&drawn.side));
+            assert!(drawn.left + drawn.side <= 512 && drawn.top + drawn.side <= 512);
+            assert!(drawn.shear_degrees.abs() <= 15.0 && drawn.degrees.abs() <= 10.0);
+            assert!(drawn.right.abs() <= 25.6 && drawn.down.abs() <= 25.6 && (0.9..=1.1).contains(&drawn.scale));
+        }
+        assert!(drawn.iter().any(|drawn| drawn.side == 256) && drawn.iter().any(|drawn| drawn.side == 512));
+        for size in [1, 16, 17] {
+            assert!(draws(crop_turn_flip, size).iter().all(|drawn| drawn.side >= 1 && drawn.left + drawn.side <= size));
+        }
     }
-    matrix.then(Matrix::quarter_turns(turns, size)).then(Matrix::crop(left, top, side as f64, size))
+
+    #[test]
+    fn matrices_depend_on_an_images_place_alone() {
+        let spec = JobSetSpec::default();
+        let all = training_matrices(&spec, Fold(1), 2, 0, 12);
+        let parts = [training_matrices(&spec, Fold(1), 2, 0, 5), training_matrices(&spec, Fold(1), 2, 5, 7)].concat();
+        assert_eq!(all, parts);
+        assert_ne!(all, training_matrices(&spec, Fold(1), 3, 0, 12));
+        assert_ne!(all, training_matrices(&spec, Fold(0), 2, 0, 12));
+        let pass = test_time_matrices(&spec, Fold(1), 2, 0, 12);
+        assert_ne!(pass, test_time_matrices(&spec, Fold(1), 3, 0, 12));
+        assert_eq!(pass[4..], test_time_matrices(&spec, Fold(1), 2, 4, 8));
+    }
+
+    #[test]
+    fn plain_images_are_plain() {
+        let spec = JobSetSpec { augmentation: Augmentation::None, tta: 1, ..JobSetSpec::default() };
+        assert_eq!(training_matrices(&spec, Fold(0), 0, 0, 2), [Matrix::IDENTITY; 2]);
+        assert_eq!(test_time_matrices(&spec, Fold(0), 0, 0, 2), [Matrix::IDENTITY; 2]);
+        assert_eq!(Transformation::identity(31).matrix(31), Matrix::IDENTITY);
+    }
+
+    #[test]
+    fn a_crop_is_placed_as_it_says() {
+        let crop = Transformation { left: 4, top: 6, side: 8, ..Transformation::identity(16) }.matrix(16);
+        // The outer edge of the first pixel, -0.5, lies at the crop's edge, 3.5 and 5.5; a step is half a pixel.
+        assert_eq!(crop, Matrix([0.5, 0.0, 3.75, 0.0, 0.5, 5.75]));
+    }
 }

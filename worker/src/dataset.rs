@@ -166,3 +166,81 @@ fn extensions(source: Source) -> &'static [&'static str] {
 fn file_name(id: &str, colour: Colour, extension: &str) -> String {
     format!("{id}_{}.{extension}", colour.word())
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::fs::File;
+
+    use fivefold_common::labels::Labels;
+
+    use super::*;
+
+    /// Writes a grey PNG whose pixels are all `value`.
+    pub(crate) fn write_grey(path: &Path, size: u32, value: u8) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut encoder = png::Encoder::new(File::create(path).unwrap(), size, size);
+        encoder.set_color(png::ColorType::Grayscale);
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&vec![value; (size * size) as usize]).unwrap();
+    }
+
+    /// Writes the three files of an image, of brightness `value`, `value + 1` and `value + 2`.
+    pub(crate) fn write_image(root: &Path, source: Source, id: &str, size: u32, value: u8) {
+        for (colour, step) in Colour::ALL.into_iter().zip(0..) {
+            write_grey(&root.join(source.to_string()).join(file_name(id, colour, "png")), size, value + step);
+        }
+    }
+
+    pub(crate) fn row(source: Source, id: &str) -> LabelledRow {
+        LabelledRow { id: id.to_owned(), source, labels: Labels::default() }
+    }
+
+    #[test]
+    fn an_image_is_three_planes_and_of_the_hpa_a_smaller_one() {
+        let root = tempfile::tempdir().unwrap();
+        write_image(root.path(), Source::Train, "a", 4, 10);
+        write_image(root.path(), Source::Hpa, "b", 9, 20);
+        let folder = ImageFolder::open(root.path()).unwrap();
+        let image = folder.read_image(Source::Train, "a", 4).unwrap();
+        assert_eq!(image, [[10; 16], [11; 16], [12; 16]].concat());
+        let image = folder.read_image(Source::Hpa, "b", 4).unwrap();
+        assert_eq!(image, [[20; 16], [21; 16], [22; 16]].concat());
+        let error = folder.read_image(Source::Train, "a", 2).unwrap_err();
+        assert!(error.path.ends_with("train/a_red.png"));
+        assert!(error.to_string().ends_with("train/a_red.png: is 4 x 4 pixels, but 2 x 2 are expected (image_size)"));
+    }
+
+    #[test]
+    fn missing_files_are_counted_and_the_first_named() {
+        let root = tempfile::tempdir().unwrap();
+        write_image(root.path(), Source::Train, "a", 4, 10);
+        write_image(root.path(), Source::Hpa, "j", 4, 10);
+        for colour in Colour::ALL {
+            let png = root.path().join("hpa").join(file_name("j", colour, "png"));
+            std::fs::rename(&png, png.with_extension("jpg")).unwrap();
+        }
+        let folder = ImageFolder::open(root.path()).unwrap();
+        let mut rows = vec![row(Source::Train, "a"), row(Source::Hpa, "j")];
+        assert_eq!(folder.missing(&rows).unwrap(), None);
+        assert!(folder.read_image(Source::Hpa, "j", 4).is_ok());
+
+        std::fs::remove_file(root.path().join("train/a_green.png")).unwrap();
+        rows.push(row(Source::Train, "x"));
+        rows.push(row(Source::Test, "y"));
+        let missing = folder.missing(&rows).unwrap().unwrap();
+        assert_eq!(missing.count, 7);
+        assert_eq!(missing.first.len(), NAMED_MISSING);
+        assert!(missing.first[0].ends_with("train/a_green.png") && missing.first[1].ends_with("train/x_red.png"));
+        assert!(missing.to_string().starts_with("7 image files are missing: "));
+        assert!(missing.to_string().ends_with("test/y_red.png, and 2 more"), "{missing}");
+        let error = folder.read_image(Source::Train, "a", 4).unwrap_err();
+        assert!(error.path.ends_with("train/a_green.png"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let error = ImageFolder::open(&root.path().join("no")).unwrap_err();
+        assert!(error.to_string().contains("the data folder"));
+    }
+}

@@ -197,6 +197,9 @@ fn decode_jpeg(
         .set_max_height(usize::from(u16::MAX));
     let mut decoder = zune_jpeg::JpegDecoder::new_with_options(Cursor::new(bytes), options);
     decoder.decode_headers().map_err(damaged)?;
+    if !has_end(bytes) {
+        return Err(ImageProblem::Damaged("the end of the image is missing".to_owned()));
+    }
     let (width, height) = decoder.dimensions().unwrap_or_default();
     let (width, height) = (width as u32, height as u32);
     check_size(width, height, size, other_size)?;
@@ -207,6 +210,15 @@ fn decode_jpeg(
     decoder.decode_into(&mut pixels).map_err(damaged)?;
     fit_plane(&pixels, channels, colour, [width, height], size, plane);
     Ok(())
+}
+
+/// Whether a JPEG's last scan is followed by an end-of-image marker; without one the decoder would make up the rest. Neither
+/// marker occurs inside a scan.
+fn has_end(bytes: &[u8]) -> bool {
+    const START_OF_SCAN: [u8; 2] = [0xFF, 0xDA];
+    const END_OF_IMAGE: [u8; 2] = [0xFF, 0xD9];
+    let last = |marker| bytes.windows(2).rposition(|pair| pair == marker);
+    last(END_OF_IMAGE) > last(START_OF_SCAN)
 }
 
 fn check_size(width: u32, height: u32, expected: u32, other_size: OtherSize) -> Result<(), ImageProblem> {

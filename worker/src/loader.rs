@@ -64,8 +64,8 @@ pub fn load_batches(
         workers,
     };
     // Enough that no thread waits while the trainer works on small batches.
-    let smallest = batches.plan.as_slice().iter().map(Vec::len).min().unwrap_or(1).max(1);
-    for _ in 0..BATCHES_AHEAD + threads.div_ceil(smallest) {
+    let largest = batches.plan.as_slice().iter().map(Vec::len).max().unwrap_or(1).max(1);
+    for _ in 0..BATCHES_AHEAD + threads.div_ceil(largest) {
         batches.start_next();
     }
     batches
@@ -215,5 +215,103 @@ impl UnfinishedBatch {
         };
         // Fails when nobody waits any more.
         let _ = self.finished.send(finished);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use fivefold_common::scores::Source;
+
+    use super::*;
+    use crate::dataset::tests::{row, write_image};
+
+    const SIZE: u32 = 8;
+
+    struct Data {
+        root: tempfile::TempDir,
+        folder: Arc<ImageFolder>,
+        rows: Arc<[LabelledRow]>,
+    }
+
+    /// Images whose red plane is their row's number.
+    fn data(count: u8) -> Data {
+        let root = tempfile::tempdir().unwrap();
+        for value in 0..count {
+            write_image(root.path(), Source::Train, &format!("i{value}"), SIZE, value);
+        }
+        let rows = (0..count).map(|value| row(Source::Train, &format!("i{value}"))).collect();
+        Data { folder: Arc::new(ImageFolder::open(root.path()).unwrap()), rows, root }
+    }
+
+    impl Data {
+        fn load(&self, plan: &[Vec<u32>], threads: usize) -> Batches {
+            load_batches(self.folder.clone(), self.rows.clone(), plan.to_vec(), SIZE, threads)
+        }
+    }
+
+    fn plan(batches: u32) -> Vec<Vec<u32>> {
+        (0..batches).map(|batch| (0..3 + batch % 3).map(|place| (batch * 7 + place * 5) % 40).collect()).collect()
+    }
+
+    #[test]
+    fn batches_come_in_order_whatever_the_number_of_threads() {
+        let data = data(40);
+        let plan = plan(25);
+        for threads in [1, 2, 7] {
+            let batches: Vec<Batch> = data.load(&plan, threads).map(Result::unwrap).collect();
+            assert_eq!(batches.len(), plan.len());
+            for (batch, rows) in batches.iter().zip(&plan) {
+                assert_eq!(batch.rows, *rows);
+                assert_eq!(batch.images.size(), [rows.len() as i64, 3, i64::from(SIZE), i64::from(SIZE)]);
+                for (place, &row) in rows.iter().enumerate() {
+                    for channel in 0..3 {
+                        let plane = batch.images.get(place as i64).get(channel);
+                        assert!(plane.eq(i64::from(row) + channel).all().int64_value(&[]) == 1);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_unreadable_image_ends_the_batches_at_its_place() {
+        let data = data(40);
+        std::fs::remove_file(data.root.path().join("train/i9_blue.png")).unwrap();
+        std::fs::write(data.root.path().join("train/i8_red.png"), b"nothing").unwrap();
+        let plan = vec![vec![1, 2], vec![3, 4], vec![5, 9, 8], vec![6, 7]];
+        for threads in [1, 4] {
+            let mut batches = data.load(&plan, threads);
+            assert_eq!(batches.next().unwrap().unwrap().rows, [1, 2]);
+            assert_eq!(batches.next().unwrap().unwrap().rows, [3, 4]);
+            let error = batches.next().unwrap().unwrap_err();
+            assert!(error.path.ends_with("train/i9_blue.png"), "{error}");
+            assert!(batches.next().is_none());
+        }
+    }
+
+    #[test]
+    fn a_few_batches_are_read_ahead_and_no_more() {
+        let data = data(40);
+        let plan = vec![vec![0, 1, 2, 3]; 1000];
+        let mut batches = data.load(&plan, 4);
+        batches.next().unwrap().unwrap();
+        assert_eq!(batches.pending.len(), BATCHES_AHEAD + 1);
+        assert_eq!(batches.plan.len(), 1000 - 1 - BATCHES_AHEAD - 1);
+        // Dropped with nearly all undone: that takes no longer than the images in hand.
+        let start = Instant::now();
+        drop(batches);
+        assert!(start.elapsed() < Duration::from_secs(5));
+        assert_eq!(Arc::strong_count(&data.folder), 1, "no thread is left");
+    }
+
+    #[test]
+    fn empty_batches_and_plans_are_possible() {
+        let data = data(1);
+        assert!(data.load(&[], 2).next().is_none());
+        let batches: Vec<Batch> = data.load(&[vec![], vec![0]], 2).map(Result::unwrap).collect();
+        assert_eq!(batches[0].images.size(), [0, 3, 8, 8]);
+        assert_eq!(batches[1].rows, [0]);
     }
 }

@@ -92,3 +92,135 @@ fn random_places(count: usize, wanted: usize, stream: &mut Stream) -> Vec<u32> {
     places.truncate(wanted);
     places
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::path::Path;
+
+    use fivefold_common::labels::Labels;
+    use fivefold_common::manifest::{FoldRows, FoldTable, Manifest, ManifestKind};
+    use fivefold_common::scores::Source;
+
+    use super::*;
+
+    fn rows(count: usize) -> Vec<LabelledRow> {
+        let labels = |place: usize| match place % 40 {
+            39 => Labels::from_indices([27, 0]).unwrap(),
+            30.. => Labels::from_indices([5]).unwrap(),
+            20.. => Labels::from_indices([0, 1]).unwrap(),
+            19 => Labels::default(),
+            _ => Labels::from_indices([0]).unwrap(),
+        };
+        let row = |place| LabelledRow { id: format!("row{place}"), source: Source::Train, labels: labels(place) };
+        (0..count).map(row).collect()
+    }
+
+    fn spec(weighted_samples: bool, batches: u32) -> JobSetSpec {
+        JobSetSpec { weighted_samples, batch_size: 50, train_batch_per_epoch: batches, ..JobSetSpec::default() }
+    }
+
+    /// What numpy's `round(clip(log(0.5 * N.sum() / N), 1, 10), 2)` makes of fold 0 of the real lists.
+    #[test]
+    fn weights_of_the_real_lists_are_numpys() {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data"));
+        let read = |name: &str| {
+            let file = File::open(folder.join(name)).ok()?;
+            Some(Manifest::read_csv(name, ManifestKind::Labelled, file).unwrap())
+        };
+        let (Some(train), Some(hpa)) = (read("train.csv"), read("HPAv18RBGY_wodpl.csv")) else {
+            println!("skipped: the real lists are not in {}", folder.display());
+            return;
+        };
+        let spec = JobSetSpec::default();
+        let folds = FoldTable::split(&spec, &train, Some(&hpa)).unwrap();
+        let rows = FoldRows::of(&spec, Fold(0), &train, Some(&hpa), &folds).unwrap().train;
+        let weights = sample_weights(&rows);
+        assert_eq!(weights.len(), 84_570);
+        assert_eq!(weights[..10], [3.29, 2.63, 3.29, 3.77, 1.0, 1.0, 2.17, 2.08, 5.26, 2.08]);
+        assert!((weights.iter().sum::<f64>() - 184_632.33).abs() < 1e-6);
+    }
+
+    #[test]
+    fn rare_labels_weigh_more_and_rows_without_labels_least() {
+        let rows = rows(400);
+        let weights = label_weights(&rows);
+        // 0: 300 rows, 1: 100, 5: 90, 27: 10; 500 in all.
+        assert_eq!(weights[0], 1.0);
+        assert_eq!(weights[5], 1.02);
+        assert_eq!(weights[27], 3.22);
+        assert_eq!(weights[13], 10.0);
+        let weights = sample_weights(&rows);
+        assert_eq!([weights[0], weights[19], weights[39]], [1.0, 1.0, 3.22]);
+    }
+
+    /// Pearson's statistic of draws against their probabilities, in standard deviations from its mean.
+    fn chi_square_deviation(counts: &[f64], probabilities: &[f64]) -> f64 {
+        let draws: f64 = counts.iter().sum();
+        let terms = counts.iter().zip(probabilities).map(|(count, p)| (count - draws * p).powi(2) / (draws * p));
+        let freedom = (counts.len() - 1) as f64;
+        (terms.sum::<f64>() - freedom) / (2.0 * freedom).sqrt()
+    }
+
+    #[test]
+    fn rows_are_drawn_as_often_as_they_weigh() {
+        let rows = rows(400);
+        let weights = sample_weights(&rows);
+        let sum: f64 = weights.iter().sum();
+        let probabilities: Vec<f64> = weights.iter().map(|weight| weight / sum).collect();
+        let mut counts = vec![0.0; rows.len()];
+        let spec = spec(true, 400);
+        for epoch in 0..10 {
+            for place in training_rows(&spec, Fold(1), epoch, &rows) {
+                counts[place as usize] += 1.0;
+            }
+        }
+        assert_eq!(counts.iter().sum::<f64>(), 200_000.0);
+        let deviation = chi_square_deviation(&counts, &probabilities);
+        assert!(deviation.abs() < 4.0, "{deviation}");
+        // The test can tell: unweighted draws fail it.
+        let even = vec![1.0 / rows.len() as f64; rows.len()];
+        assert!(chi_square_deviation(&counts, &even) > 100.0);
+    }
+
+    #[test]
+    fn unweighted_rows_come_in_passes() {
+        let rows = rows(70);
+        let drawn = training_rows(&spec(false, 3), Fold(0), 0, &rows);
+        assert_eq!(drawn.len(), 150);
+        for pass in drawn.chunks(70) {
+            let mut seen = pass.to_vec();
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len(), pass.len(), "no row twice in a pass");
+        }
+        assert_ne!(drawn[..70], drawn[70..140]);
+    }
+
+    #[test]
+    fn rows_are_functions_of_seed_fold_and_epoch() {
+        let rows = rows(400);
+        for weighted in [true, false] {
+            let spec = spec(weighted, 4);
+            let drawn = training_rows(&spec, Fold(2), 3, &rows);
+            assert_eq!(drawn, training_rows(&spec, Fold(2), 3, &rows));
+            assert_ne!(drawn, training_rows(&spec, Fold(2), 4, &rows));
+            assert_ne!(drawn, training_rows(&spec, Fold(1), 3, &rows));
+            assert_ne!(drawn, training_rows(&JobSetSpec { seed: 43, ..spec.clone() }, Fold(2), 3, &rows));
+        }
+    }
+
+    #[test]
+    fn validation_rows_are_a_fresh_part_of_all() {
+        let spec = JobSetSpec { batch_size: 10, valid_batch_per_epoch: 3, ..JobSetSpec::default() };
+        let mut counts = [0u32; 60];
+        for epoch in 0..2000 {
+            let places = validation_rows(&spec, Fold(0), epoch, 60);
+            assert_eq!(places.len(), 30);
+            assert!(places.is_sorted_by(|a, b| a < b));
+            places.iter().for_each(|&place| counts[place as usize] += 1);
+        }
+        assert!(counts.iter().all(|count| (880..1120).contains(count)), "{counts:?}");
+        assert_eq!(validation_rows(&spec, Fold(0), 0, 7), [0, 1, 2, 3, 4, 5, 6]);
+    }
+}
