@@ -9,7 +9,7 @@ use crate::model::channels_last;
 /// The pixels of `images` (u8, `[N, 3, S, S]`, on any device) as a model sees them: fp32 in 0 to 1, normalised, the same
 /// shape, channels-last, on the same device.
 pub fn pixels(images: &Tensor, normalization: Normalization) -> Tensor {
-    normalized(images.to_kind(Kind::Float) / 255.0, normalization)
+    normalized(unit_floats(images), normalization)
 }
 
 /// `images` (u8, `[N, 3, S, S]`, on any device), each through its own of the N `matrices`: bilinear, the border reflected
@@ -23,7 +23,7 @@ pub fn warp(images: &Tensor, matrices: &[Matrix], normalization: Normalization) 
     if exact.iter().all(|exact| *exact == plain) {
         return pixels(images, normalization);
     }
-    let floats = images.to_kind(Kind::Float) / 255.0;
+    let floats = unit_floats(images);
     let warped = floats.grid_sampler_2d(&sampling_grid(matrices, size, images.device()), BILINEAR, REFLECTION, true);
     // Interpolation would leave rounding errors in these.
     for (place, exact) in exact.iter().enumerate() {
@@ -32,6 +32,10 @@ pub fn warp(images: &Tensor, matrices: &[Matrix], normalization: Normalization) 
         }
     }
     normalized(warped, normalization)
+}
+
+fn unit_floats(images: &Tensor) -> Tensor {
+    images.to_kind(Kind::Float).g_div_scalar_(255.0)
 }
 
 // grid_sample's numbers for its modes.
