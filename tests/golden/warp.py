@@ -19,7 +19,7 @@ FIXTURE = Path(__file__).parents[2] / "worker/tests/fixtures/warp.json"
 MASK = (1 << 64) - 1
 # How many transformations at which size; odd sizes have a pixel in their centre.
 SIZES = {32: 150, 33: 20, 512: 30}
-PIXELS = 24
+PIXELS = 14
 # Values are stored as whole numbers of this.
 UNIT = 1e-7
 
