@@ -12,6 +12,7 @@ pub mod loss;
 pub mod model;
 pub mod optimizer;
 pub mod precision;
+mod progress_meter;
 pub mod sampler;
 pub mod schedule;
 pub mod scoring;
