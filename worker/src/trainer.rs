@@ -1,6 +1,7 @@
 //! The training of one fold, from the first batch or from a checkpoint to the last epoch.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -131,33 +132,41 @@ pub enum TrainError {
     Libtorch(String),
 }
 
+impl TrainError {
+    /// The error behind a message of libtorch.
+    fn of_libtorch(message: &str, device: Device, spec: &JobSetSpec) -> Self {
+        match device::classify(device, message) {
+            Failure::OutOfMemory(free) => {
+                Self::OutOfMemory { batch_size: spec.batch_size, image_size: spec.image_size, free: free.to_string() }
+            }
+            Failure::Other => Self::Libtorch(message.to_owned()),
+        }
+    }
+
+    /// The error behind a panic: tch turns libtorch's errors into panics.
+    pub fn of_panic(panic: &(dyn Any + Send), device: Device, spec: &JobSetSpec) -> Self {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        Self::of_libtorch(text.or_else(|| panic.downcast_ref().copied()).unwrap_or("a panic"), device, spec)
+    }
+}
+
 impl From<TchError> for TrainError {
     fn from(error: TchError) -> Self {
         Self::Libtorch(error.to_string())
     }
 }
 
-/// Runs `work` with libtorch's failures, most of which tch turns into panics, as errors, a full device told from the rest.
+/// Runs `work` with libtorch's failures as errors, those that tch made panics of too, and a full device told from the rest.
 pub(crate) fn with_failures_as_errors<T>(
     device: Device,
     spec: &JobSetSpec,
     work: impl FnOnce() -> Result<T, TrainError>,
 ) -> Result<T, TrainError> {
-    let message = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Err(TrainError::Libtorch(message))) => message,
-        Ok(result) => return result,
-        Err(panic) => match panic.downcast::<String>() {
-            Ok(message) => *message,
-            Err(other) => resume_unwind(other),
-        },
-    };
-    Err(match device::classify(device, &message) {
-        Failure::OutOfMemory(free) => {
-            let (batch_size, image_size) = (spec.batch_size, spec.image_size);
-            TrainError::OutOfMemory { batch_size, image_size, free: free.to_string() }
-        }
-        Failure::Other => TrainError::Libtorch(message),
-    })
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Err(TrainError::Libtorch(message))) => Err(TrainError::of_libtorch(&message, device, spec)),
+        Ok(result) => result,
+        Err(panic) => Err(TrainError::of_panic(panic.as_ref(), device, spec)),
+    }
 }
 
 /// Trains `fold` on `device`. Checkpoints are written into `checkpoint_folder` and stay there: `last-<epoch>-<step>` says where
