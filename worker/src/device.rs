@@ -10,6 +10,9 @@ use tch::{Cuda, Device, TchError};
 
 use crate::libtorch;
 
+/// The libtorch that this program is built against.
+pub const LIBTORCH_VERSION: &str = "2.11.0";
+
 /// Which device a worker uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceChoice {

@@ -1,2 +1,124 @@
-//! Fivefold's worker: leases fold jobs and trains them with libtorch on the local CUDA device or the CPU.
-fn main() {}
+//! The worker's program: arguments, logs, signals.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use fivefold_worker::coordinator_client::CoordinatorClient;
+use fivefold_worker::daemon;
+use fivefold_worker::dataset::ImageFolder;
+use fivefold_worker::device::{CudaLibrary, DeviceChoice, cuda_device_count, load_cuda};
+use fivefold_worker::lease::Workplace;
+use tch::Device;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Fivefold's worker: leases fold jobs from a coordinator and trains them on this machine's device.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The coordinator's address
+    #[arg(long, env = "FIVEFOLD_COORDINATOR", value_name = "URL")]
+    coordinator: String,
+    /// The folder of the images: train/, hpa/, test/
+    #[arg(long, env = "FIVEFOLD_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// auto, cpu or cuda:N; auto takes every card of the machine, or the CPU where there is none
+    #[arg(long, env = "FIVEFOLD_DEVICE", value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// This worker's name, unique among the coordinator's workers [default: host and device]
+    #[arg(long, env = "FIVEFOLD_NAME", value_name = "NAME")]
+    name: Option<String>,
+    /// Where downloads and checkpoints are kept meanwhile [default: a folder below the system's temporary one]
+    #[arg(long, env = "FIVEFOLD_SCRATCH", value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// Threads that decode images [default: one per core]
+    #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N")]
+    decode_threads: Option<usize>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    // Before the first call into libtorch: loading it is what makes the CUDA devices known.
+    match load_cuda() {
+        CudaLibrary::Loaded(path) => tracing::info!("CUDA is loaded from {}", path.display()),
+        CudaLibrary::Absent => tracing::debug!("this libtorch has no CUDA"),
+        CudaLibrary::Failed(reason) => tracing::warn!("CUDA cannot be used: {reason}"),
+    }
+    tokio::runtime::Runtime::new()?.block_on(work(arguments))
+}
+
+async fn work(arguments: Arguments) -> anyhow::Result<()> {
+    let folder = ImageFolder::open(&arguments.data).with_context(|| format!("--data {}", arguments.data.display()))?;
+    let leaving = CancellationToken::new();
+    tokio::spawn(listen_for_signals(leaving.clone()));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "worker".into());
+    let host = host.trim();
+    let cards = cuda_device_count();
+    if arguments.device == DeviceChoice::Auto && cards > 1 {
+        let name = arguments.name.unwrap_or_else(|| host.to_owned());
+        let mut inherited = vec!["--coordinator".into(), arguments.coordinator];
+        inherited.extend(["--data".into(), arguments.data.display().to_string()]);
+        if let Some(scratch) = arguments.scratch {
+            inherited.extend(["--scratch".into(), scratch.display().to_string()]);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = arguments.decode_threads.unwrap_or_else(|| cores.div_ceil(cards));
+        inherited.extend(["--decode-threads".into(), threads.to_string()]);
+        return daemon::run_one_process_per_card(cards, &name, &inherited, leaving).await;
+    }
+    let device = one_device(arguments.device)?;
+    let device_name = match device {
+        Device::Cuda(index) => format!("cuda{index}"),
+        _ => "cpu".into(),
+    };
+    let name = arguments.name.unwrap_or_else(|| format!("{host}-{device_name}"));
+    let scratch = arguments.scratch.unwrap_or_else(|| std::env::temp_dir().join("fivefold")).join(&name);
+    std::fs::create_dir_all(&scratch).with_context(|| format!("--scratch {}", scratch.display()))?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let decode_threads = arguments.decode_threads.unwrap_or(cores).max(1);
+    let client = CoordinatorClient::new(&arguments.coordinator)
+        .with_context(|| format!("--coordinator {}: it should be http://HOST:PORT", arguments.coordinator))?;
+    let workplace = Workplace { folder: Arc::new(folder), scratch, device, decode_threads };
+    daemon::run(client, workplace, &name, leaving).await
+}
+
+/// The one device that a choice means.
+fn one_device(choice: DeviceChoice) -> anyhow::Result<Device> {
+    let cards = cuda_device_count();
+    match choice {
+        DeviceChoice::Cpu => Ok(Device::Cpu),
+        DeviceChoice::Auto if cards == 0 => Ok(Device::Cpu),
+        DeviceChoice::Auto => Ok(Device::Cuda(0)),
+        DeviceChoice::Cuda(index) if index < cards => Ok(Device::Cuda(index)),
+        DeviceChoice::Cuda(index) => bail!("there is no device cuda:{index}: libtorch sees {cards} CUDA devices"),
+    }
+}
+
+/// The first SIGTERM or Ctrl-C asks the worker to leave; a later one ends it at once. Signals within a second count as one: a
+/// terminal sends Ctrl-C to parent and children, and the parent passes it on.
+async fn listen_for_signals(leaving: CancellationToken) {
+    let streams = signal(SignalKind::terminate()).and_then(|first| Ok((first, signal(SignalKind::interrupt())?)));
+    let Ok((mut terminate, mut interrupt)) = streams else {
+        tracing::warn!("signals cannot be heard: the worker ends at once when it is told to");
+        return;
+    };
+    let mut first: Option<Instant> = None;
+    loop {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        match first {
+            None => {
+                tracing::info!("leaving: the work is saved and given back; once more ends this at once");
+                leaving.cancel();
+                first = Some(Instant::now());
+            }
+            Some(first) if first.elapsed() < Duration::from_secs(1) => {}
+            Some(_) => std::process::exit(130),
+        }
+    }
+}
