@@ -1,12 +1,14 @@
 //! The parts of the worker: the model and its training on libtorch, the data, and the daemon that leases folds.
 
 pub mod augmentation;
+pub mod bench_step;
 pub mod checkpoint;
 pub mod checkpoint_upload;
 pub mod coordinator_client;
 pub mod daemon;
 pub mod dataset;
 pub mod device;
+pub mod device_check;
 pub mod events;
 pub mod image_file;
 pub mod lease;

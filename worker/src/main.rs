@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
+use fivefold_common::spec::Precision;
 use fivefold_worker::coordinator_client::CoordinatorClient;
-use fivefold_worker::daemon;
 use fivefold_worker::dataset::ImageFolder;
 use fivefold_worker::device::{CudaLibrary, DeviceChoice, cuda_device_count, load_cuda};
 use fivefold_worker::lease::Workplace;
+use fivefold_worker::{bench_step, daemon, device_check};
 use tch::Device;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,8 +19,16 @@ use tracing_subscriber::EnvFilter;
 
 /// Fivefold's worker: leases fold jobs from a coordinator and trains them on this machine's device.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    daemon: Option<DaemonArguments>,
+}
+
+#[derive(Debug, Args)]
+struct DaemonArguments {
     /// The coordinator's address
     #[arg(long, env = "FIVEFOLD_COORDINATOR", value_name = "URL")]
     coordinator: String,
@@ -40,6 +49,34 @@ struct Arguments {
     decode_threads: Option<usize>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Trains a tiny fold on a device and on the CPU, and holds the losses against each other
+    CheckDevice {
+        /// cpu or cuda:N
+        #[arg(long, value_name = "DEVICE")]
+        device: DeviceChoice,
+    },
+    /// Measures training images per second of the full ResNet50
+    BenchStep {
+        /// cpu or cuda:N
+        #[arg(long, value_name = "DEVICE")]
+        device: DeviceChoice,
+        /// Side of an image in pixels
+        #[arg(long, default_value_t = 512)]
+        size: u32,
+        /// Images per batch
+        #[arg(long, default_value_t = 32)]
+        batch: u32,
+        /// Steps per timed stretch
+        #[arg(long, default_value_t = 30)]
+        steps: u32,
+        /// fp32, bf16 or fp16
+        #[arg(long, default_value = "fp32")]
+        precision: Precision,
+    },
+}
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
@@ -50,10 +87,19 @@ fn main() -> anyhow::Result<()> {
         CudaLibrary::Absent => tracing::debug!("this libtorch has no CUDA"),
         CudaLibrary::Failed(reason) => tracing::warn!("CUDA cannot be used: {reason}"),
     }
-    tokio::runtime::Runtime::new()?.block_on(work(arguments))
+    match arguments.command {
+        Some(Command::CheckDevice { device }) => device_check::run(one_device(device)?),
+        Some(Command::BenchStep { device, size, batch, steps, precision }) => {
+            bench_step::run(one_device(device)?, size, batch, steps, precision)
+        }
+        None => {
+            let daemon = arguments.daemon.context("--coordinator and --data are needed; --help says more")?;
+            tokio::runtime::Runtime::new()?.block_on(work(daemon))
+        }
+    }
 }
 
-async fn work(arguments: Arguments) -> anyhow::Result<()> {
+async fn work(arguments: DaemonArguments) -> anyhow::Result<()> {
     let folder = ImageFolder::open(&arguments.data).with_context(|| format!("--data {}", arguments.data.display()))?;
     let leaving = CancellationToken::new();
     tokio::spawn(listen_for_signals(leaving.clone()));

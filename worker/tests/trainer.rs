@@ -149,11 +149,13 @@ fn write_image(folder: &Path, row: &LabelledRow, place: u32) {
 }
 
 fn checkpoints(events: &[Event]) -> Vec<&SavedCheckpoint> {
-    let saved = |event| match event {
-        &Event::CheckpointSaved(ref checkpoint) => Some(checkpoint),
-        _ => None,
-    };
-    events.iter().filter_map(saved).collect()
+    let mut saved = Vec::new();
+    for event in events {
+        if let Event::CheckpointSaved(checkpoint) = event {
+            saved.push(checkpoint);
+        }
+    }
+    saved
 }
 
 fn names<'a>(checkpoints: &[&'a SavedCheckpoint]) -> Vec<&'a str> {
