@@ -26,7 +26,7 @@ use crate::checkpoint_upload::{CheckpointUpload, checkpoint_to_wire};
 use crate::coordinator_client::{CallError, CoordinatorClient};
 use crate::dataset::ImageFolder;
 use crate::device;
-use crate::events::{Event, Phase, Progress, SavedCheckpoint};
+use crate::events::{Event, Phase, Progress};
 use crate::model::ResNet50;
 use crate::report_stream::{LeaseEnd, Reporter};
 use crate::scoring::{Scored, score_rows};
@@ -283,8 +283,17 @@ async fn train(desk: &Desk<'_>) -> Result<Outcome, JobError> {
     }
     // All events are in: the thread has ended, or is about to.
     let finished = trained.await.context("the training thread ended early")??;
-    uploads.flush().await?;
+    let delivered = uploads.flush().await?;
     let Some((table, checkpoint)) = finished else { return Ok(Outcome::GivenBack) };
+    let checkpoint = match delivered.get(&checkpoint.path) {
+        Some(delivered) => delivered.clone(),
+        // The one that was resumed from: training was finished, only its scores were missing.
+        None => {
+            let kind = v1::ArtifactKind::Checkpoint;
+            let artifact = upload(desk.client, kind, &checkpoint.path, job.lease, desk.gone).await?;
+            checkpoint_to_wire(&checkpoint, &artifact)
+        }
+    };
     deliver(desk, &table, Some(checkpoint)).await
 }
 
@@ -325,12 +334,8 @@ async fn predict(desk: &Desk<'_>) -> Result<Outcome, JobError> {
     }
 }
 
-/// Uploads the result and what made it, and completes the job.
-async fn deliver(
-    desk: &Desk<'_>,
-    table: &ScoreTable,
-    checkpoint: Option<SavedCheckpoint>,
-) -> Result<Outcome, JobError> {
+/// Uploads the result and completes the job.
+async fn deliver(desk: &Desk<'_>, table: &ScoreTable, checkpoint: Option<v1::Checkpoint>) -> Result<Outcome, JobError> {
     let Desk { client, job, gone, .. } = desk;
     desk.reporter.progress(v1::Progress { phase: v1::Phase::Uploading.into(), ..Default::default() });
     let path = desk.folder.join("scores.csv");
@@ -341,13 +346,6 @@ async fn deliver(
         JobKind::Predict => v1::ArtifactKind::Predictions,
     };
     let result = upload(client, kind, &path, job.lease, gone).await?;
-    let checkpoint = match checkpoint {
-        None => None,
-        Some(saved) => {
-            let artifact = upload(client, v1::ArtifactKind::Checkpoint, &saved.path, job.lease, gone).await?;
-            Some(checkpoint_to_wire(&saved, &artifact))
-        }
-    };
     desk.reporter.flush().await;
     let made_by = serde_json::json!({
         "fivefold": env!("CARGO_PKG_VERSION"),
