@@ -9,6 +9,7 @@ use crate::folds::FoldsArgs;
 use crate::job_sets::{JobSetArgs, StatusArgs};
 use crate::results::ResultsArgs;
 use crate::submit::{PredictArgs, SubmitArgs};
+use crate::synth::SynthArgs;
 use crate::threshold::ThresholdArgs;
 
 const STYLES: Styles = Styles::styled()
@@ -111,6 +112,13 @@ The one threshold for all labels that maximises macro F1, exactly. Needs no coor
 Example:
   fivefold threshold --oof results/oof.csv --empty-rows argmax --out report.json")]
     Threshold(ThresholdArgs),
+    /// Draw a synthetic data set in the real one's layout
+    #[command(after_help = "\
+Cells that look like cells: nuclei in blue, microtubules in red, the protein in green where its labels say.
+
+Example:
+  fivefold synth --out data --train 1000 --hpa 500 --test 200 --size 128 --seed 1")]
+    Synth(SynthArgs),
     /// Print the completions of a shell
     #[command(
         after_help = "Example:\n  fivefold completions bash > ~/.local/share/bash-completion/completions/fivefold"

@@ -22,6 +22,7 @@ mod results;
 mod spec_flags;
 mod submit;
 mod summary;
+mod synth;
 mod table;
 mod threshold;
 mod watch;
@@ -55,6 +56,7 @@ async fn run(line: CommandLine) -> anyhow::Result<Ending> {
             Command::Workers => workers::run(&coordinator, format).await?,
             Command::Folds(args) => folds::run(&args, format)?,
             Command::Threshold(args) => threshold::run(&args, format)?,
+            Command::Synth(args) => synth::run(&args)?,
             Command::Completions { shell } => print_completions(shell)?,
         }
         Ok(Ending::Succeeded)
