@@ -1,0 +1,321 @@
+//! The daemon against a coordinator that exists in memory alone: a fold is trained, delivered, given back, resumed, refused;
+//! and the coordinator goes away in the middle.
+
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
+
+mod fake_coordinator;
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fake_coordinator::{Board, Fake};
+use fivefold_common::ids::{Digest, Fold};
+use fivefold_common::manifest::{FoldTable, Manifest, ManifestKind};
+use fivefold_common::scores::{ScoreTable, Source};
+use fivefold_common::spec::JobSetSpec;
+use fivefold_proto::convert::spec_to_wire;
+use fivefold_proto::v1;
+use fivefold_worker::coordinator_client::CoordinatorClient;
+use fivefold_worker::daemon;
+use fivefold_worker::dataset::ImageFolder;
+use fivefold_worker::lease::Workplace;
+use tch::Device;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const SIZE: u32 = 32;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn spec() -> JobSetSpec {
+    JobSetSpec {
+        folds: 2,
+        base_width: 4,
+        image_size: SIZE,
+        batch_size: 4,
+        train_batch_per_epoch: 8,
+        valid_batch_per_epoch: 2,
+        epochs: 2,
+        tta: 2,
+        intraop_threads: 1,
+        checkpoint_every_batches: 3,
+        ..JobSetSpec::default()
+    }
+}
+
+/// Lists, folds and images of 24 + 8 + 4 pictures.
+struct Data {
+    folder: TempDir,
+    train: Vec<u8>,
+    hpa: Vec<u8>,
+    test: Vec<u8>,
+    folds: Vec<u8>,
+}
+
+impl Data {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let list = |source: &str, count: usize, header: &str| {
+            let mut csv = format!("{header}\n");
+            for row in 0..count {
+                let id = format!("{source}-{row}");
+                for (place, colour) in ["red", "green", "blue"].iter().enumerate() {
+                    let path = folder.path().join(source).join(format!("{id}_{colour}.png"));
+                    write_png(&path, (row * 3 + place) as u32);
+                }
+                csv += &format!("{id},{} {}\n", row % 5, 5 + row % 7);
+            }
+            csv.into_bytes()
+        };
+        let train = list("train", 24, "Id,Target");
+        let hpa = list("hpa", 8, "Id,Target");
+        let test = list("test", 4, "Id,Predicted");
+        let read = |csv: &[u8]| Manifest::read_csv("list", ManifestKind::Labelled, csv).unwrap();
+        let mut folds = Vec::new();
+        FoldTable::split(&spec(), &read(&train), Some(&read(&hpa))).unwrap().write_csv(&mut folds).unwrap();
+        Self { folder, train, hpa, test, folds }
+    }
+
+    /// Puts a lease of fold 1 into a coordinator's queue.
+    fn queue_up(&self, board: &Board, attempt: u32) {
+        let lease = self.lease(board, attempt);
+        board.state().queue.push_back(lease);
+    }
+
+    /// Puts the lists into a coordinator's store, and returns a lease of fold 1.
+    fn lease(&self, board: &Board, attempt: u32) -> v1::Lease {
+        let store = |bytes: &[u8]| {
+            let digest = Digest::of(bytes).to_string();
+            board.state().artifacts.insert(digest.clone(), bytes.to_vec());
+            digest
+        };
+        v1::Lease {
+            job_id: 7,
+            attempt,
+            lease_seconds: 5,
+            job_set_id: "js-abcdefgh".into(),
+            kind: v1::JobKind::Train.into(),
+            fold: 1,
+            spec: Some(spec_to_wire(&spec())),
+            manifests: Some(v1::Manifests {
+                train_digest: store(&self.train),
+                hpa_digest: store(&self.hpa),
+                test_digest: store(&self.test),
+                weights_digest: String::new(),
+            }),
+            folds_digest: store(&self.folds),
+            checkpoints: Vec::new(),
+        }
+    }
+}
+
+fn write_png(path: &Path, seed: u32) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut encoder = png::Encoder::new(File::create(path).unwrap(), SIZE, SIZE);
+    encoder.set_color(png::ColorType::Grayscale);
+    let pixels: Vec<u8> = (0..SIZE * SIZE).map(|place| (place.wrapping_mul(seed * 2 + 1) >> 3) as u8).collect();
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+}
+
+/// A worker in this process.
+struct Worker {
+    leaving: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+    _scratch: TempDir,
+}
+
+impl Worker {
+    fn start(url: &str, data: &Path) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let leaving = CancellationToken::new();
+        let workplace = Workplace {
+            folder: Arc::new(ImageFolder::open(data).unwrap()),
+            scratch: scratch.path().to_owned(),
+            device: Device::Cpu,
+            decode_threads: 2,
+        };
+        let client = CoordinatorClient::new(url).unwrap();
+        let token = leaving.clone();
+        let task = tokio::spawn(async move { daemon::run(client, workplace, "worker", token).await });
+        Self { leaving, task, _scratch: scratch }
+    }
+
+    async fn leave(self) {
+        self.leaving.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
+    }
+}
+
+async fn until(board: &Board, what: &str, holds: impl Fn(&fake_coordinator::State) -> bool) {
+    let start = Instant::now();
+    while !holds(&board.state()) {
+        assert!(start.elapsed() < PATIENCE, "it did not come to it that {what}: {}", board.state().summary());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Trains the fold with nobody disturbing it, and returns the board.
+async fn undisturbed(data: &Data) -> Board {
+    let board = Board::default();
+    data.queue_up(&board, 1);
+    let fake = Fake::start(&board, 0).await;
+    let worker = Worker::start(&fake.url, data.folder.path());
+    until(&board, "the fold is complete", |state| state.completed.is_some()).await;
+    worker.leave().await;
+    fake.stop();
+    board
+}
+
+fn oof(board: &Board) -> Vec<u8> {
+    let state = board.state();
+    let digest = state.completed.as_ref().unwrap().result.as_ref().unwrap().digest.clone();
+    state.artifacts[&digest].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fold_is_trained_and_delivered() {
+    let data = Data::new();
+    let board = undisturbed(&data).await;
+    let table = ScoreTable::read_csv("oof.csv", oof(&board).as_slice()).unwrap();
+    let train = Manifest::read_csv("train.csv", ManifestKind::Labelled, data.train.as_slice()).unwrap();
+    let hpa = Manifest::read_csv("hpa.csv", ManifestKind::Labelled, data.hpa.as_slice()).unwrap();
+    let folds = FoldTable::split(&spec(), &train, Some(&hpa)).unwrap();
+    let expected = folds.rows.iter().filter(|row| row.fold == Fold(1)).map(|row| (row.id.as_str(), row.source));
+    assert!(table.rows.iter().map(|row| (row.id.as_str(), row.source)).eq(expected));
+    assert!(table.rows.iter().any(|row| row.source == Source::Hpa));
+
+    let state = board.state();
+    assert_eq!(state.epochs.keys().copied().collect::<Vec<_>>(), [0, 1]);
+    let completed = state.completed.as_ref().unwrap();
+    let checkpoint = completed.checkpoint.as_ref().unwrap();
+    assert!(state.artifacts.contains_key(&checkpoint.digest));
+    assert!(state.recorded.iter().any(|recorded| recorded.digest == checkpoint.digest));
+    assert_eq!((checkpoint.epoch, checkpoint.step), (2, 0));
+    assert!(state.recorded.iter().any(|recorded| recorded.role() == v1::CheckpointRole::Best));
+    let made_by: serde_json::Value = serde_json::from_str(&completed.made_by_json).unwrap();
+    assert_eq!(made_by["device"], "cpu");
+    assert!(state.failed.is_none() && state.released == 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_coordinator_goes_away_and_comes_back() {
+    let data = Data::new();
+    let calm = undisturbed(&data).await;
+    let board = Board::default();
+    data.queue_up(&board, 1);
+    let fake = Fake::start(&board, 0).await;
+    let (url, port) = (fake.url.clone(), fake.port);
+    let worker = Worker::start(&url, data.folder.path());
+    until(&board, "training has begun", |state| state.reports > 1).await;
+    fake.stop();
+    // It may well end its training meanwhile.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(board.state().completed.is_none());
+    let fake = Fake::start(&board, port).await;
+    until(&board, "the fold is complete", |state| state.completed.is_some()).await;
+    worker.leave().await;
+    fake.stop();
+    assert_eq!(oof(&calm), oof(&board));
+    assert_eq!(calm.state().epochs.keys().collect::<Vec<_>>(), board.state().epochs.keys().collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_leaves_gives_its_fold_back_and_another_one_goes_on() {
+    let data = Data::new();
+    let calm = undisturbed(&data).await;
+    let board = Board::default();
+    data.queue_up(&board, 1);
+    let fake = Fake::start(&board, 0).await;
+    let worker = Worker::start(&fake.url, data.folder.path());
+    until(&board, "a checkpoint is recorded", |state| !state.recorded.is_empty()).await;
+    worker.leave().await;
+    let given_back = board.state().released;
+    if board.state().completed.is_none() {
+        assert_eq!(given_back, 1);
+        let mut lease = data.lease(&board, 2);
+        let checkpoints = board.state().newest_checkpoints();
+        lease.checkpoints = checkpoints;
+        // The newest cannot be used: the one before it serves.
+        let broken = b"not a checkpoint".to_vec();
+        let digest = Digest::of(&broken).to_string();
+        let first =
+            v1::Checkpoint { digest: digest.clone(), size_bytes: broken.len() as u64, ..lease.checkpoints[0].clone() };
+        board.state().artifacts.insert(digest, broken);
+        lease.checkpoints.insert(0, first);
+        board.state().queue.push_back(lease);
+        let worker = Worker::start(&fake.url, data.folder.path());
+        until(&board, "the fold is complete", |state| state.completed.is_some()).await;
+        worker.leave().await;
+    }
+    fake.stop();
+    assert!(board.state().failed.is_none());
+    assert_eq!(oof(&calm), oof(&board));
+    assert_eq!(board.state().epochs.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_lease_ends_the_work_without_a_trace() {
+    let data = Data::new();
+    let board = Board::default();
+    data.queue_up(&board, 1);
+    let fake = Fake::start(&board, 0).await;
+    let worker = Worker::start(&fake.url, data.folder.path());
+    until(&board, "a checkpoint is recorded", |state| !state.recorded.is_empty()).await;
+    board.state().current_attempt = Some(2);
+    until(&board, "the worker asks for other work", |state| state.waits > 1).await;
+    worker.leave().await;
+    fake.stop();
+    let state = board.state();
+    assert!(state.completed.is_none() && state.failed.is_none() && state.released == 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_cannot_be_worked_on_fail_with_their_cause() {
+    let data = Data::new();
+    let board = Board::default();
+    let fake = Fake::start(&board, 0).await;
+    let worker = Worker::start(&fake.url, data.folder.path());
+
+    let mut broken = data.lease(&board, 1);
+    let digest = Digest::of(b"nothing of use").to_string();
+    board.state().artifacts.insert(digest.clone(), b"nothing of use".to_vec());
+    let role = v1::CheckpointRole::Last.into();
+    broken.checkpoints = vec![v1::Checkpoint { digest, size_bytes: 14, role, epoch: 1, step: 0, macro_f1: None }];
+    board.state().queue.push_back(broken);
+    until(&board, "the job has failed", |state| state.failed.is_some()).await;
+    let failed = board.state().failed.take().unwrap();
+    assert_eq!(failed.cause(), v1::FailureCause::Error, "{}", failed.message);
+    assert!(failed.message.contains("checkpoint"), "{}", failed.message);
+
+    std::fs::remove_file(data.folder.path().join("hpa/hpa-3_green.png")).unwrap();
+    data.queue_up(&board, 2);
+    until(&board, "the job has failed", |state| state.failed.is_some()).await;
+    let failed = board.state().failed.take().unwrap();
+    assert_eq!(failed.cause(), v1::FailureCause::BadData);
+    assert!(failed.message.contains("hpa-3_green.png"), "{}", failed.message);
+    worker.leave().await;
+    fake.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_test_list_is_scored_with_a_folds_checkpoint() {
+    let data = Data::new();
+    let trained = undisturbed(&data).await;
+    let board = Board::default();
+    board.state().artifacts.clone_from(&trained.state().artifacts);
+    let mut lease = data.lease(&board, 1);
+    lease.kind = v1::JobKind::Predict.into();
+    lease.checkpoints = vec![trained.state().completed.as_ref().unwrap().checkpoint.clone().unwrap()];
+    board.state().queue.push_back(lease);
+    let fake = Fake::start(&board, 0).await;
+    let worker = Worker::start(&fake.url, data.folder.path());
+    until(&board, "the job is complete", |state| state.completed.is_some()).await;
+    worker.leave().await;
+    fake.stop();
+    let table = ScoreTable::read_csv("predictions.csv", oof(&board).as_slice()).unwrap();
+    let ids: Vec<_> = table.rows.iter().map(|row| row.id.as_str()).collect();
+    assert_eq!(ids, ["test-0", "test-1", "test-2", "test-3"]);
+    assert!(table.rows.iter().all(|row| row.source == Source::Test && row.fold == 1 && row.target.is_empty()));
+}
