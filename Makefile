@@ -74,6 +74,13 @@ tools:
 	need "a C++ compiler" "Debian: apt-get install g++" c++ --version; \
 	exit $$missing
 
+.PHONY: grpc
+grpc: libtorch ## Let Python's grpcio list the coordinator's services and read a job set's progress
+	cargo build --workspace --bins
+	python3 -m venv target/grpc-env
+	target/grpc-env/bin/pip --disable-pip-version-check install --quiet --requirement tests/grpc/requirements.txt
+	tests/grpc/run.sh target/grpc-env/bin/python
+
 .PHONY: sqlx
 sqlx: ## Check the coordinator's SQL against a fresh database, and renew .sqlx/
 	rm -rf .sqlx target/sqlx.sqlite

@@ -32,3 +32,16 @@ pub fn synthetic_scores(labels: &[Labels]) -> Vec<f32> {
         .flat_map(|row| (0..LABEL_COUNT as u8).map(|label| score(row.contains(label))).collect::<Vec<_>>())
         .collect()
 }
+
+/// A grey picture of `size` x `size` pixels, row by row, about as hard to compress as a real one: smooth shapes under noise.
+pub fn noisy_plane(seed: u64, size: u32) -> Vec<u8> {
+    let mut stream = Stream::new(seed, 0, 0, Purpose::Synthetic, 1);
+    let mut pixels = Vec::with_capacity((size * size) as usize);
+    for y in 0..size {
+        for x in 0..size {
+            let shape = 60.0 + 50.0 * (f64::from(x) / 40.0).sin() * (f64::from(y) / 55.0).cos();
+            pixels.push((shape + 4.0 * stream.normal()).clamp(0.0, 255.0) as u8);
+        }
+    }
+    pixels
+}

@@ -71,7 +71,7 @@ fn wait(device: Device) {
 }
 
 /// Images and targets that come from no file.
-pub(crate) struct MemoryBatch {
+pub struct MemoryBatch {
     /// u8 `[N, 3, S, S]` on the CPU.
     images: Tensor,
     /// f32 `[N, 28]` on the CPU, 0 or 1.
@@ -80,7 +80,7 @@ pub(crate) struct MemoryBatch {
 
 impl MemoryBatch {
     /// Random blocks of 8 x 8 pixels, the `number`th such batch; a label in 16 is there.
-    pub(crate) fn random(spec: &JobSetSpec, number: u32) -> Self {
+    pub fn random(spec: &JobSetSpec, number: u32) -> Self {
         let mut stream = Stream::new(spec.seed, 0, number.into(), Purpose::Synthetic, 0);
         let (count, size) = (i64::from(spec.batch_size), i64::from(spec.image_size));
         let side = (size + 7) / 8;
@@ -95,7 +95,7 @@ impl MemoryBatch {
 }
 
 /// A model in training.
-pub(crate) struct Trainee {
+pub struct Trainee {
     device: Device,
     model: ResNet50,
     optimizer: Optimizer,
@@ -103,14 +103,18 @@ pub(crate) struct Trainee {
 }
 
 impl Trainee {
-    pub(crate) fn new(spec: &JobSetSpec, device: Device) -> Self {
+    /// The full model with its first weights.
+    pub fn new(spec: &JobSetSpec, device: Device) -> Self {
         let model = ResNet50::new(spec, Fold(0), device);
         let optimizer = Optimizer::new(spec, model.parameters());
         Self { device, model, optimizer, loss_scale: LossScale::new(spec.precision) }
     }
 
     /// What the trainer does with one batch. Returns its loss, which stays on the device.
-    pub(crate) fn step(&mut self, spec: &JobSetSpec, batch: &MemoryBatch, step: u32) -> Result<Tensor, TchError> {
+    ///
+    /// # Errors
+    /// What libtorch says.
+    pub fn step(&mut self, spec: &JobSetSpec, batch: &MemoryBatch, step: u32) -> Result<Tensor, TchError> {
         let first_index = u64::from(step) * u64::from(spec.batch_size);
         let matrices = training_matrices(spec, Fold(0), 0, first_index, spec.batch_size as usize);
         let images = warp(&batch.images.to_device(self.device), &matrices, spec.normalization);
