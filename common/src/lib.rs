@@ -2,16 +2,16 @@
 //! become one threshold and a submission. The modules follow the data's one way.
 
 pub mod folds;
+pub mod ids;
+pub mod job;
 pub mod labels;
 pub mod macro_f1;
+pub mod manifest;
 pub mod random_state;
+pub mod randomness;
 pub mod report;
 pub mod score_array;
 pub mod scores;
+pub mod spec;
 pub mod submission;
 pub mod threshold;
-pub mod ids;
-pub mod randomness;
-pub mod spec;
-pub mod job;
-pub mod manifest;

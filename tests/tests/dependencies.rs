@@ -6,7 +6,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// For each crate of the workspace, the crates it depends on directly, tests and build scripts aside.
 fn direct_dependencies() -> BTreeMap<String, Vec<String>> {
-    let metadata = MetadataCommand::new().no_deps().exec().unwrap();
+    let metadata = MetadataCommand::new().no_deps().exec().expect("cargo metadata reads this workspace");
     let packages = metadata.workspace_packages().into_iter();
     packages
         .map(|package| {
