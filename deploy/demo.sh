@@ -5,9 +5,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bin=${FIVEFOLD_BIN:-target/release}
-# What two cores learn in some six minutes.
+# What two cores learn in some five minutes.
 train_rows=${TRAIN:-500} hpa_rows=${HPA:-300} test_rows=${TEST:-60} size_px=${SIZE:-48}
-batch_size=${BATCH:-16} batches=${BATCHES:-40} epochs=${EPOCHS:-4}
+batch_size=${BATCH:-16} batches=${BATCHES:-40} epochs=${EPOCHS:-6}
 
 for program in fivefold fivefold-coordinator fivefold-worker; do
     [ -x "$bin/$program" ] || { echo "there is no $bin/$program: run 'make demo', which builds it" >&2; exit 2; }
