@@ -148,6 +148,9 @@ pub(crate) struct SpecFlags {
     /// How often a fold may be started before it counts as failed [default: 5]
     #[arg(long, alias = "max-attempts", value_name = "N", help_heading = MACHINE)]
     max_attempts: Option<u32>,
+    /// How often a fold whose loss was not finite is tried again, from its last checkpoint [default: 0]
+    #[arg(long, alias = "non-finite-retries", value_name = "N", help_heading = MACHINE)]
+    non_finite_retries: Option<u32>,
 
     /// Passes of test-time augmentation per image; 1 is the plain image [default: 10]
     #[arg(long, value_name = "N", help_heading = SCORING)]
@@ -260,6 +263,7 @@ impl SpecFlags {
             intraop_threads,
             checkpoint_every_batches,
             max_attempts,
+            non_finite_retries,
             tta,
             oof_checkpoint,
             empty_rows,

@@ -114,13 +114,13 @@ pub enum Verdict {
 /// What becomes of a job after its `failures`-th failure (counted from 1) of this cause.
 ///
 /// Each cause has a budget of its own. What the machine did (lost, drained) says nothing about the job and hardly counts;
-/// what would happen again in the same way (a loss that is not finite) is not repeated.
+/// what would happen again in the same way (a loss that is not finite) is repeated only where the spec asks for it.
 pub fn verdict(spec: &JobSetSpec, cause: FailureCause, failures: u32) -> Verdict {
     let (budget, first_seconds) = match cause {
         FailureCause::Drained => return Verdict::RetryAfter { seconds: 0 },
         FailureCause::WorkerLost => (spec.max_attempts.saturating_mul(4), 1),
         FailureCause::OutOfMemory => (spec.max_attempts.min(3), 60),
-        FailureCause::NonFiniteLoss => (1, 0),
+        FailureCause::NonFiniteLoss => (1 + spec.non_finite_retries, 5),
         FailureCause::BadData => (spec.max_attempts, 15),
         FailureCause::Error => (spec.max_attempts, 5),
     };

@@ -101,6 +101,8 @@ pub struct JobSetSpec {
     pub empty_rows: EmptyRows,
     /// How often a fold may be started before it counts as failed.
     pub max_attempts: u32,
+    /// How often a fold whose loss was not finite is tried again, from its last checkpoint.
+    pub non_finite_retries: u32,
 }
 
 impl Default for JobSetSpec {
@@ -147,6 +149,7 @@ impl Default for JobSetSpec {
             oof_checkpoint: ScoredCheckpoint::Last,
             empty_rows: EmptyRows::Argmax,
             max_attempts: 5,
+            non_finite_retries: 0,
         }
     }
 }
@@ -327,7 +330,7 @@ impl JobSetSpec {
         whole("train_batch_per_epoch", self.train_batch_per_epoch, 1, 1_000_000)?;
         whole("valid_batch_per_epoch", self.valid_batch_per_epoch, 1, 1_000_000)?;
         whole("epochs", self.epochs, 1, 10_000)?;
-        real("learning_rate", self.learning_rate, f64::MIN_POSITIVE, 100.0)?;
+        real("learning_rate", self.learning_rate, 1e-12, 100.0)?;
         real("weight_decay", self.weight_decay, 0.0, 1.0)?;
         real("momentum", self.momentum, 0.0, 1.0)?;
         if self.nesterov && (self.optimizer != Optimizer::Sgd || self.momentum <= 0.0) {
@@ -341,7 +344,8 @@ impl JobSetSpec {
         real("early_stop_min_delta", self.early_stop_min_delta, 0.0, 1.0)?;
         whole("intraop_threads", self.intraop_threads, 1, 256)?;
         whole("checkpoint_every_batches", self.checkpoint_every_batches, 0, 1_000_000)?;
-        whole("max_attempts", self.max_attempts, 1, 100)
+        whole("max_attempts", self.max_attempts, 1, 100)?;
+        whole("non_finite_retries", self.non_finite_retries, 0, 10)
     }
 }
 

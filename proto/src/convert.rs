@@ -167,6 +167,7 @@ pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
         oof_checkpoint: scored_checkpoint_to_wire(spec.oof_checkpoint).into(),
         empty_rows: empty_rows_to_wire(spec.empty_rows).into(),
         max_attempts: spec.max_attempts,
+        non_finite_retries: spec.non_finite_retries,
     }
 }
 
@@ -217,6 +218,7 @@ pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
         oof_checkpoint: scored_checkpoint_from_wire(wire.oof_checkpoint)?,
         empty_rows: empty_rows_from_wire(wire.empty_rows)?,
         max_attempts: wire.max_attempts,
+        non_finite_retries: wire.non_finite_retries,
     };
     spec.check().map_err(|error| WireError::new(format!("spec.{}", error.key), error.problem))?;
     Ok(spec)

@@ -86,8 +86,16 @@ const METADATA_KEY: &str = "fivefold";
 const OPTIMIZER_PREFIX: &str = "optimizer.";
 
 /// Fields of the spec that do not shape training: a checkpoint serves whatever they are.
-const FREE_FIELDS: [&str; 7] =
-    ["name", "fold", "tta", "checkpoint_every_batches", "oof_checkpoint", "empty_rows", "max_attempts"];
+const FREE_FIELDS: [&str; 8] = [
+    "name",
+    "fold",
+    "tta",
+    "checkpoint_every_batches",
+    "oof_checkpoint",
+    "empty_rows",
+    "max_attempts",
+    "non_finite_retries",
+];
 
 /// Why a checkpoint could not be written or used. Each message names the file.
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +167,20 @@ pub fn load(
     model: &ResNet50,
     optimizer: Option<&Optimizer>,
 ) -> Result<TrainingState, CheckpointError> {
+    let (file, header) = open(path, spec, fold)?;
+    let mut targets = model_tensors(model);
+    targets.extend(optimizer.into_iter().flat_map(optimizer_tensors));
+    let only_scores = optimizer.is_none();
+    file.copy_into(&targets, Formats::Exact, |name| only_scores && name.starts_with(OPTIMIZER_PREFIX))?;
+    Ok(header.state)
+}
+
+/// Refuses a file that is no whole checkpoint of this fold and spec.
+pub fn check(path: &Path, spec: &JobSetSpec, fold: Fold) -> Result<(), CheckpointError> {
+    open(path, spec, fold).map(|_| ())
+}
+
+fn open(path: &Path, spec: &JobSetSpec, fold: Fold) -> Result<(TensorFile, Header), CheckpointError> {
     let file = TensorFile::read(path)?;
     let header = read_header(path, &file)?;
     if header.fold != fold {
@@ -167,11 +189,7 @@ pub fn load(
     if let Some((field, found, expected)) = first_difference(&header.spec, spec) {
         return Err(CheckpointError::OtherSpec { path: path.to_owned(), field, found, expected });
     }
-    let mut targets = model_tensors(model);
-    targets.extend(optimizer.into_iter().flat_map(optimizer_tensors));
-    let only_scores = optimizer.is_none();
-    file.copy_into(&targets, Formats::Exact, |name| only_scores && name.starts_with(OPTIMIZER_PREFIX))?;
-    Ok(header.state)
+    Ok((file, header))
 }
 
 fn read_header(path: &Path, file: &TensorFile) -> Result<Header, CheckpointError> {

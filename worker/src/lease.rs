@@ -111,7 +111,9 @@ impl JobError {
         match self {
             Self::BadData(_) | Self::Train(TrainError::Image(_)) => FailureCause::BadData,
             Self::Train(TrainError::OutOfMemory { .. }) => FailureCause::OutOfMemory,
-            Self::Train(TrainError::NonFiniteLoss { .. }) => FailureCause::NonFiniteLoss,
+            Self::Train(TrainError::NonFiniteLoss { .. } | TrainError::NonFiniteScore { .. }) => {
+                FailureCause::NonFiniteLoss
+            }
             Self::Train(_) | Self::Transfer(_) | Self::Call(_) | Self::Other(_) => FailureCause::Error,
         }
     }
@@ -404,7 +406,15 @@ async fn fetch_checkpoints(desk: &Desk<'_>) -> Result<Resume, JobError> {
             continue;
         }
         let digest = digest_from_wire("checkpoint.digest", &wire.digest).context("lease")?;
-        match download(desk.client, digest, &desk.folder, desk.gone).await {
+        let got = match download(desk.client, digest, &desk.folder, desk.gone).await {
+            Ok(path) => match checkpoint::check(&path, &desk.job.spec, desk.job.fold) {
+                Ok(()) => Ok(path),
+                Err(error) => Err(error.to_string()),
+            },
+            Err(error @ TransferError::Call(CallError::GivenUp | CallError::LeaseLost(_))) => return Err(error.into()),
+            Err(error) => Err(error.to_string()),
+        };
+        match got {
             Ok(path) => {
                 tracing::info!(
                     "there is the {} of epoch {}, step {}",
@@ -414,10 +424,9 @@ async fn fetch_checkpoints(desk: &Desk<'_>) -> Result<Resume, JobError> {
                 );
                 *slot = Some(path);
             }
-            Err(error @ TransferError::Call(CallError::GivenUp | CallError::LeaseLost(_))) => return Err(error.into()),
-            Err(error) => {
-                tracing::warn!("the checkpoint of epoch {}, step {} cannot be used: {error}", wire.epoch, wire.step);
-                problems.push(error.to_string());
+            Err(problem) => {
+                tracing::warn!("the checkpoint of epoch {}, step {} cannot be used: {problem}", wire.epoch, wire.step);
+                problems.push(problem);
             }
         }
     }
