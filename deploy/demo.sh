@@ -32,12 +32,14 @@ trap 'echo; echo "stopping"; exit 130' INT TERM
 
 rm -rf demo
 mkdir -p demo/logs
+# Read below, maybe before the coordinator's process has begun.
+touch demo/logs/coordinator.log
 began=$SECONDS
 
 echo "Drawing cells: $train_rows train, $hpa_rows HPA and $test_rows test pictures of $size_px px"
 "$bin/fivefold" synth --out demo/data --train "$train_rows" --hpa "$hpa_rows" --test "$test_rows" --size "$size_px" --seed 1
 
-"$bin/fivefold-coordinator" --listen 127.0.0.1:0 --state demo/state 2> demo/logs/coordinator.log &
+"$bin/fivefold-coordinator" --listen 127.0.0.1:0 --state demo/state 2>> demo/logs/coordinator.log &
 pids+=($!)
 url=
 for _ in $(seq 200); do
