@@ -32,7 +32,7 @@ lint: libtorch ## Check formatting, clippy and the documentation, with warnings 
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
 .PHONY: bench
-bench: libtorch ## Run the benchmarks: folds, threshold, decode, warp, one training step
+bench: libtorch ## Run the benchmarks: folds, threshold, decode, loader, warp, one training step
 	cargo bench --package fivefold-bench
 
 # A half-made environment has no `ready` and is made again.

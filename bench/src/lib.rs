@@ -1,4 +1,4 @@
-//! Fivefold's benchmarks: folds, threshold, decode, warp and one training step. Here is the data that they share.
+//! Fivefold's benchmarks: folds, threshold, decode, loader, warp and one training step. Here is the data that they share.
 
 use fivefold_common::labels::{LABEL_COUNT, Labels};
 use fivefold_common::randomness::{Purpose, Stream};
