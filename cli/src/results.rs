@@ -1,11 +1,13 @@
 //! `fivefold results`: fetches a job set's files and says what they are worth.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use fivefold_common::report::Report;
-use fivefold_proto::v1::{ArtifactKind, job_set};
+use fivefold_common::scores::ScoreTable;
+use fivefold_proto::v1::{Artifact, ArtifactKind, Job, JobSet, job_set};
 use serde_json::json;
 
 use crate::artifacts::download;
@@ -14,6 +16,7 @@ use crate::job_sets::{checked_id, get, headline};
 use crate::json::job_set_state;
 use crate::output::{OutputFormat, print, print_json};
 use crate::summary::summary;
+use crate::whole_file;
 
 /// Arguments of `fivefold results`.
 #[derive(Debug, Args)]
@@ -24,6 +27,12 @@ pub(crate) struct ResultsArgs {
     /// The folder that gets the files; it is made where it is not there
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Also write oof.npy and, once the test list is predicted, predictions.npy (a row per image and fold), for numpy, pandas and polars
+    #[arg(long)]
+    npy: bool,
+    /// Also fetch the model of each fold that is trained: fold-0.safetensors and so on, with torchvision's names
+    #[arg(long)]
+    checkpoints: bool,
 }
 
 /// The files, in the order in which they come to be.
@@ -62,6 +71,16 @@ pub(crate) async fn run(args: &ResultsArgs, coordinator: &Coordinator, format: O
         }
         written.push(path);
     }
+    if args.npy {
+        written.extend(write_npy(coordinator, &job_set, &args.out).await?);
+    }
+    if args.checkpoints {
+        for (job, artifact) in job_results(&job_set, ArtifactKind::Checkpoint) {
+            let path = args.out.join(format!("fold-{}.safetensors", job.fold));
+            download(coordinator, artifact, &path).await?;
+            written.push(path);
+        }
+    }
     if matches!(job_set.state(), job_set::State::Training | job_set::State::Predicting) {
         eprintln!("fivefold: {id} is still {}; more will come", job_set_state(job_set.state()));
     }
@@ -79,4 +98,35 @@ pub(crate) async fn run(args: &ResultsArgs, coordinator: &Coordinator, format: O
             print(&text)
         }
     }
+}
+
+/// The artifacts of that kind that the job set's jobs made, by fold.
+fn job_results(job_set: &JobSet, kind: ArtifactKind) -> Vec<(&Job, &Artifact)> {
+    let mut found = Vec::new();
+    for job in &job_set.jobs {
+        found.extend(job.results.iter().filter(|artifact| artifact.kind() == kind).map(|artifact| (job, artifact)));
+    }
+    found.sort_by_key(|(job, _)| job.fold);
+    found
+}
+
+/// Writes the score tables as arrays: the out-of-fold rows in the order of oof.csv, the predictions fold after fold.
+async fn write_npy(coordinator: &Coordinator, job_set: &JobSet, out: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    let downloads = tempfile::tempdir_in(out).with_context(|| format!("cannot write into {}", out.display()))?;
+    for (kind, name) in [(ArtifactKind::Oof, "oof.npy"), (ArtifactKind::Predictions, "predictions.npy")] {
+        let mut table = ScoreTable::default();
+        for (job, artifact) in job_results(job_set, kind) {
+            let path = downloads.path().join("scores.csv");
+            download(coordinator, artifact, &path).await?;
+            let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            table.rows.extend(ScoreTable::read_csv(&format!("the scores of fold {}", job.fold), file)?.rows);
+        }
+        if !table.rows.is_empty() {
+            let path = out.join(name);
+            whole_file::write(&path, |output| table.write_npy(output))?;
+            written.push(path);
+        }
+    }
+    Ok(written)
 }

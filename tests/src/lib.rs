@@ -282,12 +282,13 @@ impl Site {
         tails
     }
 
-    /// Fetches the results into `folder`.
+    /// Fetches the results, with arrays and models, into `folder`.
     ///
     /// # Errors
     /// When there are none.
     pub fn results(&self, id: &str, folder: &Path) -> anyhow::Result<()> {
-        fivefold_ok(&["--coordinator", &self.url, "results", id, "--out", &folder.display().to_string()])?;
+        let folder = folder.display().to_string();
+        fivefold_ok(&["--coordinator", &self.url, "results", id, "--npy", "--checkpoints", "--out", &folder])?;
         Ok(())
     }
 }

@@ -63,6 +63,13 @@ async fn crashes_of_a_worker_and_of_the_coordinator_do_not_change_a_bit() {
     site.wait_until(&id, "the undisturbed job set succeeds", succeeded).await.unwrap();
     site.results(&id, &calm).unwrap();
     drop(workers);
+    // 90 rows, of which each is out-of-fold once; 10 test rows, predicted by five folds.
+    for (name, rows) in [("oof.npy", 90), ("predictions.npy", 50)] {
+        let array = read(&calm, name);
+        assert!(array.starts_with(b"\x93NUMPY"), "{name}");
+        let header = String::from_utf8_lossy(&array[..2048.min(array.len())]).into_owned();
+        assert!(header.contains(&format!("'shape': ({rows},)")), "{name}: {header}");
+    }
 
     // The second one loses a worker in mid-training, then the coordinator.
     let stormy = folder.path().join("stormy");
@@ -82,5 +89,9 @@ async fn crashes_of_a_worker_and_of_the_coordinator_do_not_change_a_bit() {
     assert!(job_set.jobs.iter().any(|job| job.attempt > 1), "no job was tried twice: nothing was disturbed");
     assert_eq!(read(&calm, "oof.csv"), read(&stormy, "oof.csv"));
     assert_eq!(read(&calm, "submission.csv"), read(&stormy, "submission.csv"));
+    for fold in 0..5 {
+        let name = format!("fold-{fold}.safetensors");
+        assert!(read(&calm, &name) == read(&stormy, &name), "{name} differs");
+    }
     assert_eq!(report_numbers(&calm), report_numbers(&stormy));
 }

@@ -29,9 +29,7 @@ pub async fn job_set(readers: &SqlitePool, row: JobSetRow) -> Result<v1::JobSet,
         (v1::ArtifactKind::Report, &row.report_digest),
         (v1::ArtifactKind::Submission, &row.submission_digest),
     ] {
-        let Some(digest) = digest else { continue };
-        let size_bytes = artifacts::size_bytes(readers, stored(digest)?).await?.unwrap_or_default();
-        results.push(v1::Artifact { kind: kind.into(), digest: digest.clone(), size_bytes });
+        results.extend(artifact(readers, kind, digest.as_deref()).await?);
     }
     let state = match row.state.as_str() {
         "training" => v1::job_set::State::Training,
@@ -77,6 +75,14 @@ async fn job(readers: &SqlitePool, row: JobRow) -> Result<v1::Job, Error> {
         learning_rate: row.learning_rate,
         images_per_second: row.images_per_second,
     });
+    let mut results = Vec::new();
+    let table = match kind {
+        JobKind::Train => v1::ArtifactKind::Oof,
+        JobKind::Predict => v1::ArtifactKind::Predictions,
+    };
+    results.extend(artifact(readers, table, row.result_digest.as_deref()).await?);
+    let checkpoint = row.result_checkpoint_digest.as_deref();
+    results.extend(artifact(readers, v1::ArtifactKind::Checkpoint, checkpoint).await?);
     let waits = state == JobState::Queued && row.not_before_ms > 0;
     Ok(v1::Job {
         id: row.id,
@@ -90,7 +96,18 @@ async fn job(readers: &SqlitePool, row: JobRow) -> Result<v1::Job, Error> {
         best_macro_f1: epochs.iter().map(|epoch| epoch.valid_macro_f1).reduce(f64::max),
         not_before_time: waits.then(|| Timestamp(row.not_before_ms).to_wire()),
         last_epoch: epochs.last().map(epoch_metrics),
+        results,
     })
+}
+
+async fn artifact(
+    readers: &SqlitePool,
+    kind: v1::ArtifactKind,
+    digest: Option<&str>,
+) -> Result<Option<v1::Artifact>, Error> {
+    let Some(digest) = digest else { return Ok(None) };
+    let size_bytes = artifacts::size_bytes(readers, stored(digest)?).await?.unwrap_or_default();
+    Ok(Some(v1::Artifact { kind: kind.into(), digest: digest.to_owned(), size_bytes }))
 }
 
 /// One epoch's metrics.
