@@ -24,6 +24,8 @@ CREATE TABLE job_sets (
     folds_digest      TEXT NOT NULL REFERENCES artifacts (digest),
     state             TEXT NOT NULL CHECK (state IN ('training', 'predicting', 'succeeded', 'failed', 'cancelled')),
     state_reason      TEXT NOT NULL DEFAULT '',
+    -- Its jobs are not leased, and running ones are given back.
+    paused            INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
     oof_digest        TEXT REFERENCES artifacts (digest),
     report_digest     TEXT REFERENCES artifacts (digest),
     submission_digest TEXT REFERENCES artifacts (digest),
@@ -56,6 +58,9 @@ CREATE TABLE jobs (
     loss                     REAL,
     learning_rate            REAL,
     images_per_second        REAL NOT NULL DEFAULT 0,
+    -- When phase, epoch or step last changed under this lease; a lease that is renewed and does not advance is stalled.
+    advanced_ms              INTEGER NOT NULL DEFAULT 0,
+    stalled                  INTEGER NOT NULL DEFAULT 0 CHECK (stalled IN (0, 1)),
     result_digest            TEXT REFERENCES artifacts (digest),
     -- The checkpoint that made the result; predict jobs score with it.
     result_checkpoint_digest TEXT REFERENCES artifacts (digest),
@@ -122,5 +127,7 @@ CREATE TABLE workers (
     name         TEXT PRIMARY KEY NOT NULL,
     device       TEXT NOT NULL,
     version      TEXT NOT NULL,
-    last_seen_ms INTEGER NOT NULL
+    last_seen_ms INTEGER NOT NULL,
+    -- It is given no jobs, and gives back the one that it holds.
+    draining     INTEGER NOT NULL DEFAULT 0 CHECK (draining IN (0, 1))
 ) STRICT;

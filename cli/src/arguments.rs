@@ -11,6 +11,7 @@ use crate::results::ResultsArgs;
 use crate::submit::{PredictArgs, SubmitArgs};
 use crate::synth::SynthArgs;
 use crate::threshold::ThresholdArgs;
+use crate::workers::DrainArgs;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -92,12 +93,21 @@ Examples:
     /// Cancel all jobs of a job set that have not ended
     #[command(after_help = "Example:\n  fivefold cancel js-abcdefgh")]
     Cancel(JobSetArgs),
+    /// Free the machines for a while: running folds are saved and given back, and none is started
+    #[command(after_help = "Example:\n  fivefold pause js-abcdefgh")]
+    Pause(JobSetArgs),
+    /// Go on with a paused job set
+    #[command(after_help = "Example:\n  fivefold resume js-abcdefgh")]
+    Resume(JobSetArgs),
     /// Queue the failed and cancelled jobs of a job set again
     #[command(after_help = "Example:\n  fivefold retry js-abcdefgh")]
     Retry(JobSetArgs),
     /// Show the workers that the coordinator knows
     #[command(after_help = "Example:\n  fivefold workers --json | jq -r '.workers[].name'")]
     Workers,
+    /// Give a worker no more jobs; the one that it holds is saved and given back
+    #[command(after_help = "Examples:\n  fivefold drain gpu1-cuda0\n  fivefold drain gpu1-cuda0 --undo")]
+    Drain(DrainArgs),
     /// Split a list into folds on this machine
     #[command(after_help = "\
 Multilabel-stratified, row for row as iterative-stratification 0.1.9 does it. Needs no coordinator.

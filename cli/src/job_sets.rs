@@ -1,9 +1,10 @@
-//! `fivefold status`, `cancel` and `retry`: job sets as they are, and the two verbs that change them.
+//! `fivefold status`, `pause`, `resume`, `cancel` and `retry`: job sets as they are, and the verbs that change them.
 
 use clap::Args;
 use fivefold_proto::convert::{job_set_id_from_wire, required};
 use fivefold_proto::v1::{
-    CancelJobSetRequest, GetJobSetRequest, Job, JobSet, ListJobSetsRequest, RetryJobSetRequest, job,
+    CancelJobSetRequest, GetJobSetRequest, Job, JobSet, ListJobSetsRequest, PauseJobSetRequest, ResumeJobSetRequest,
+    RetryJobSetRequest, job,
 };
 use serde_json::json;
 
@@ -85,7 +86,7 @@ fn list_row(set: &JobSet) -> [String; 7] {
     let name = set.spec.as_ref().map_or(String::new(), |spec| one_line(&spec.name));
     [
         one_line(&set.id),
-        job_set_state(set.state()).to_owned(),
+        state_word(set).to_owned(),
         done,
         number(set.macro_f1, 4),
         set.create_time.map_or(NOTHING.to_owned(), |time| to_seconds(&time.to_string())),
@@ -102,11 +103,15 @@ pub(crate) fn to_seconds(time: &str) -> String {
     }
 }
 
+fn state_word(set: &JobSet) -> &'static str {
+    if set.paused { "paused" } else { job_set_state(set.state()) }
+}
+
 /// The job set in one line: id, name, state, score, reason.
 pub(crate) fn headline(set: &JobSet) -> String {
-    let mut line = format!("{}: {}", one_line(&set.id), job_set_state(set.state()));
+    let mut line = format!("{}: {}", one_line(&set.id), state_word(set));
     if let Some(spec) = set.spec.as_ref().filter(|spec| !spec.name.is_empty()) {
-        line = format!("{} ({}): {}", one_line(&set.id), one_line(&spec.name), job_set_state(set.state()));
+        line = format!("{} ({}): {}", one_line(&set.id), one_line(&spec.name), state_word(set));
     }
     if let (Some(macro_f1), Some(threshold)) = (set.macro_f1, set.threshold) {
         line += &format!(", macro F1 {macro_f1:.4} at threshold {threshold:.4}");
@@ -127,6 +132,10 @@ fn job_row(job: &Job) -> [String; 11] {
     let cell = |text: &str| if text.is_empty() { NOTHING.to_owned() } else { one_line(text) };
     let progress = job.progress;
     let leased = progress.filter(|_| job.state() == job::State::Leased);
+    let reason = match job.stalled_since_time {
+        Some(since) => format!("has stood still since {}", to_seconds(&since.to_string())),
+        None => one_line(&job.state_reason),
+    };
     let epoch = progress.map(|progress| progress.epoch).or(job.last_epoch.map(|epoch| epoch.epoch));
     [
         job_kind(job.kind()).to_owned(),
@@ -139,7 +148,7 @@ fn job_row(job: &Job) -> [String; 11] {
         leased.map_or(NOTHING.to_owned(), |progress| format!("{}/{}", progress.step, progress.step_count)),
         number(loss(job), 4),
         number(f1(job), 4),
-        one_line(&job.state_reason),
+        reason,
     ]
 }
 
@@ -157,6 +166,20 @@ pub(crate) fn f1(job: &Job) -> Option<f64> {
 pub(crate) async fn cancel(args: &JobSetArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
     let request = CancelJobSetRequest { job_set_id: checked_id(&args.id)? };
     let answer = coordinator.call(async || coordinator.job_sets().cancel_job_set(request.clone()).await).await?;
+    print_changed(&required("job_set", answer.job_set)?, format)
+}
+
+/// Stops a job set's jobs from being leased.
+pub(crate) async fn pause(args: &JobSetArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+    let request = PauseJobSetRequest { job_set_id: checked_id(&args.id)? };
+    let answer = coordinator.call(async || coordinator.job_sets().pause_job_set(request.clone()).await).await?;
+    print_changed(&required("job_set", answer.job_set)?, format)
+}
+
+/// Lets a job set's jobs be leased again.
+pub(crate) async fn resume(args: &JobSetArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+    let request = ResumeJobSetRequest { job_set_id: checked_id(&args.id)? };
+    let answer = coordinator.call(async || coordinator.job_sets().resume_job_set(request.clone()).await).await?;
     print_changed(&required("job_set", answer.job_set)?, format)
 }
 

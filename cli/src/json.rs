@@ -13,6 +13,7 @@ pub(crate) fn job_set_json(set: &JobSet) -> Value {
         "id": set.id,
         "state": job_set_state(set.state()),
         "state_reason": set.state_reason,
+        "paused": set.paused,
         "macro_f1": set.macro_f1,
         "threshold": set.threshold,
         "create_time": set.create_time.map(|time| time.to_string()),
@@ -47,6 +48,7 @@ fn job_json(job: &Job) -> Value {
         "best_macro_f1": job.best_macro_f1,
         "last_epoch": job.last_epoch.as_ref().map(epoch_json),
         "not_before_time": job.not_before_time.map(|time| time.to_string()),
+        "stalled_since_time": job.stalled_since_time.map(|time| time.to_string()),
     })
 }
 
@@ -85,6 +87,7 @@ pub(crate) fn worker_json(worker: &Worker) -> Value {
         "version": worker.version,
         "last_seen_time": worker.last_seen_time.map(|time| time.to_string()),
         "job_id": (worker.job_id != 0).then_some(worker.job_id),
+        "draining": worker.draining,
     })
 }
 

@@ -1,8 +1,9 @@
-//! `fivefold workers`: the machines that the coordinator knows.
+//! `fivefold workers` and `drain`: the machines that the coordinator knows.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fivefold_proto::v1::{ListWorkersRequest, Worker};
+use clap::Args;
+use fivefold_proto::v1::{DrainWorkerRequest, ListWorkersRequest, UndrainWorkerRequest, Worker};
 use serde_json::json;
 
 use crate::connection::Coordinator;
@@ -10,6 +11,31 @@ use crate::failure::one_line;
 use crate::json::worker_json;
 use crate::output::{OutputFormat, print, print_json};
 use crate::table::{NOTHING, table};
+
+/// Arguments of `fivefold drain`.
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// The worker, as `fivefold workers` names it
+    #[arg(value_name = "WORKER")]
+    worker: String,
+    /// Give it jobs again
+    #[arg(long)]
+    undo: bool,
+}
+
+/// Stops a worker from being given jobs, or lets it have some again.
+pub(crate) async fn drain(args: &DrainArgs, coordinator: &Coordinator) -> anyhow::Result<()> {
+    let worker_name = args.worker.clone();
+    if args.undo {
+        let request = UndrainWorkerRequest { worker_name };
+        coordinator.call(async || coordinator.workers().undrain_worker(request.clone()).await).await?;
+        print(&format!("{} may be given jobs again\n", one_line(&args.worker)))
+    } else {
+        let request = DrainWorkerRequest { worker_name };
+        coordinator.call(async || coordinator.workers().drain_worker(request.clone()).await).await?;
+        print(&format!("{} gives back what it holds, and is given no more jobs\n", one_line(&args.worker)))
+    }
+}
 
 /// Prints the workers.
 pub(crate) async fn run(coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
@@ -33,7 +59,12 @@ fn row(worker: &Worker, now_seconds: i64) -> [String; 5] {
         one_line(&worker.name),
         one_line(&worker.device),
         ago.map_or(NOTHING.to_owned(), how_long_ago),
-        if worker.job_id == 0 { "idle".to_owned() } else { worker.job_id.to_string() },
+        match (worker.job_id, worker.draining) {
+            (0, true) => "drained".to_owned(),
+            (0, false) => "idle".to_owned(),
+            (job, true) => format!("{job}, draining"),
+            (job, false) => job.to_string(),
+        },
         one_line(&worker.version),
     ]
 }

@@ -162,6 +162,14 @@ impl JobSetService for Fake {
         Err(status(Reason::WrongState, "the job set has ended"))
     }
 
+    async fn pause_job_set(&self, _: Request<PauseJobSetRequest>) -> Result<Response<PauseJobSetResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn resume_job_set(&self, _: Request<ResumeJobSetRequest>) -> Result<Response<ResumeJobSetResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
     async fn retry_job_set(&self, _: Request<RetryJobSetRequest>) -> Result<Response<RetryJobSetResponse>, Status> {
         Err(Status::unimplemented("not faked"))
     }

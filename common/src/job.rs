@@ -95,6 +95,8 @@ pub enum FailureCause {
     NonFiniteLoss,
     /// The data folder lacks images, or holds broken ones.
     BadData,
+    /// It kept its lease and did not get on.
+    Stalled,
     /// Anything else.
     Error,
 }
@@ -122,6 +124,7 @@ pub fn verdict(spec: &JobSetSpec, cause: FailureCause, failures: u32) -> Verdict
         FailureCause::OutOfMemory => (spec.max_attempts.min(3), 60),
         FailureCause::NonFiniteLoss => (1 + spec.non_finite_retries, 5),
         FailureCause::BadData => (spec.max_attempts, 15),
+        FailureCause::Stalled => (spec.max_attempts, 5),
         FailureCause::Error => (spec.max_attempts, 5),
     };
     if failures >= budget {
@@ -178,6 +181,7 @@ words! {
         OutOfMemory = "out_of_memory",
         NonFiniteLoss = "non_finite_loss",
         BadData = "bad_data",
+        Stalled = "stalled",
         Error = "error",
     }
 }

@@ -36,6 +36,15 @@ pub struct Config {
     pub state: PathBuf,
     /// How long a lease lasts without renewal, in seconds.
     pub lease_seconds: u32,
+    /// How long a job may stand still under a lease that is renewed before it is taken back, in seconds; 0 is for ever.
+    pub stall_seconds: u32,
+}
+
+impl Config {
+    /// The usual settings for a state folder.
+    pub fn new(state: impl Into<PathBuf>) -> Config {
+        Config { state: state.into(), lease_seconds: 60, stall_seconds: 1800 }
+    }
 }
 
 /// Serves on `listener` until `stopping` is cancelled.
@@ -58,7 +67,8 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     if extended > 0 {
         tracing::info!("{extended} leases go on; their workers have {lease_seconds} s to come back");
     }
-    let coordinator = Coordinator { database, store, lease_seconds, stopping: stopping.clone() };
+    let stall_seconds = config.stall_seconds;
+    let coordinator = Coordinator { database, store, lease_seconds, stall_seconds, stopping: stopping.clone() };
     let upkeep = tokio::spawn(upkeep::run(coordinator.clone()));
 
     let address = listener.local_addr()?;

@@ -25,6 +25,9 @@ struct Arguments {
     /// How long a worker may be silent before its job goes to another one
     #[arg(long, env = "FIVEFOLD_LEASE_SECONDS", value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     lease_seconds: u32,
+    /// How long a job may stand still, its worker alive, before it goes to another one; 0 is for ever. It is marked after a quarter
+    #[arg(long, env = "FIVEFOLD_STALL_SECONDS", value_name = "N", default_value_t = 1800)]
+    stall_seconds: u32,
 }
 
 #[tokio::main]
@@ -47,5 +50,6 @@ async fn main() -> anyhow::Result<()> {
     });
     let listener = TcpListener::bind(arguments.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
-    run(Config { state: arguments.state, lease_seconds: arguments.lease_seconds }, listener, stopping).await
+    let Arguments { state, lease_seconds, stall_seconds, .. } = arguments;
+    run(Config { state, lease_seconds, stall_seconds }, listener, stopping).await
 }

@@ -7,7 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::queue::{artifacts, ending, lease};
+use crate::queue::{artifacts, ending, lease, stalled};
 use crate::results;
 use crate::services::Coordinator;
 
@@ -63,7 +63,35 @@ async fn sweep(coordinator: &Coordinator) -> Result<(), Error> {
             Err(error) => return Err(error),
         }
     }
+    if coordinator.stall_seconds > 0 {
+        take_back_stalled(coordinator).await?;
+    }
     results::advance_all(&coordinator.database, &coordinator.store).await
+}
+
+/// Marks jobs that have stood still for a quarter of the limit, and ends the attempts that have for all of it.
+async fn take_back_stalled(coordinator: &Coordinator) -> Result<(), Error> {
+    let now = Timestamp::now();
+    let limit_ms = i64::from(coordinator.stall_seconds) * 1000;
+    let (quarter, whole) = (Timestamp(now.0 - limit_ms / 4), Timestamp(now.0 - limit_ms));
+    if stalled::any_unmarked(coordinator.database.readers(), quarter).await? {
+        coordinator.database.write(move |c| Box::pin(async move { stalled::mark(c, now, quarter).await })).await?;
+    }
+    for (job, attempt) in stalled::overdue(coordinator.database.readers(), whole).await? {
+        let message = format!("no step for {} s", coordinator.stall_seconds);
+        let ended = coordinator
+            .database
+            .write(move |c| {
+                Box::pin(async move { ending::fail(c, now, (job, attempt), FailureCause::Stalled, &message).await })
+            })
+            .await;
+        match ended {
+            Ok(_) => tracing::warn!("job {job}, attempt {attempt}, stood still and is taken back"),
+            Err(Error::StaleAttempt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Deletes checkpoints that nothing names. The row goes first: a file without a row is only unused space.

@@ -122,6 +122,7 @@ same_enum!(job_kind_to_wire, job_kind_from_wire, JobKind, v1::JobKind, "kind", {
 same_enum!(job_state_to_wire, job_state_from_wire, JobState, v1::job::State, "state", { Queued = Queued, Leased = Leased, Succeeded = Succeeded, Failed = Failed, Cancelled = Cancelled });
 same_enum!(failure_cause_to_wire, failure_cause_from_wire, FailureCause, v1::FailureCause, "cause", {
     WorkerLost = WorkerLost, Drained = Drained, OutOfMemory = OutOfMemory, NonFiniteLoss = NonFiniteLoss, BadData = BadData, Error = Error,
+    Stalled = Stalled,
 });
 
 /// The wire form of a spec.

@@ -20,7 +20,7 @@ const RESTART_PAUSE: Duration = Duration::from_secs(10);
 /// Works on lease after lease until `leaving` is cancelled.
 ///
 /// # Errors
-/// When the coordinator refuses this worker.
+/// When the coordinator refuses this worker, or a training hangs and holds the device.
 pub async fn run(
     client: CoordinatorClient,
     workplace: Workplace,
@@ -42,7 +42,7 @@ pub async fn run(
         tracing::info!("worker {name} waits for a job, on {device}");
         // Until the coordinator has forgotten this worker, which only a new state folder makes it do.
         while let Some((lease, asked_at)) = next_lease(&client, name, &leaving).await? {
-            work_on(&client, &workplace, lease, asked_at, &leaving).await;
+            work_on(&client, &workplace, lease, asked_at, &leaving).await?;
         }
     }
     tracing::info!("worker {name} is leaving");

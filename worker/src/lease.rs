@@ -28,7 +28,7 @@ use crate::dataset::ImageFolder;
 use crate::device;
 use crate::events::{Event, Phase, Progress};
 use crate::model::ResNet50;
-use crate::report_stream::{LeaseEnd, Reporter};
+use crate::report_stream::{LeaseEnd, LeaseSignals, Reporter};
 use crate::scoring::{Scored, score_rows};
 use crate::stop::{Stop, StopFlag};
 use crate::trainer::{Resume, TrainError, Trained, TrainingData, train_fold};
@@ -36,6 +36,8 @@ use crate::transfer::{TransferError, download, upload};
 
 /// How long a worker that was asked to stop tries to deliver what it has.
 const FAREWELL: Duration = Duration::from_secs(120);
+/// How long a thread may go on after its lease is gone. It looks at its stop flag with every batch.
+const THREAD_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Where a worker works.
 #[derive(Debug, Clone)]
@@ -102,6 +104,8 @@ enum JobError {
     Transfer(#[from] TransferError),
     #[error(transparent)]
     Call(#[from] CallError),
+    #[error(transparent)]
+    Hung(#[from] Hung),
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
 }
@@ -114,10 +118,15 @@ impl JobError {
             Self::Train(TrainError::NonFiniteLoss { .. } | TrainError::NonFiniteScore { .. }) => {
                 FailureCause::NonFiniteLoss
             }
-            Self::Train(_) | Self::Transfer(_) | Self::Call(_) | Self::Other(_) => FailureCause::Error,
+            Self::Train(_) | Self::Transfer(_) | Self::Call(_) | Self::Hung(_) | Self::Other(_) => FailureCause::Error,
         }
     }
 }
+
+/// The training thread does not stop. Its device cannot be used for anything else: only a new process helps.
+#[derive(Debug, thiserror::Error)]
+#[error("the training hangs: it did not stop {} s after its lease was gone", THREAD_PATIENCE.as_secs())]
+pub struct Hung;
 
 /// What work on one lease shares.
 struct Desk<'a> {
@@ -134,22 +143,27 @@ struct Desk<'a> {
 
 /// Works on a lease until it is delivered, failed, given back or lost. `asked_at` is when it was asked for; `leaving` is
 /// cancelled when the worker has to go.
+///
+/// # Errors
+/// [`Hung`]; every other failure is told to the coordinator.
 pub async fn work_on(
     client: &CoordinatorClient,
     workplace: &Workplace,
     lease: v1::Lease,
     asked_at: Instant,
     leaving: &CancellationToken,
-) {
+) -> Result<(), Hung> {
     let reference = v1::LeaseRef { job_id: lease.job_id, attempt: lease.attempt };
     let name = format!("job {} (fold {}, attempt {})", lease.job_id, lease.fold, lease.attempt);
     tracing::info!("{name} begins");
-    let (stop, gone) = (StopFlag::new(), CancellationToken::new());
-    let reporter = Reporter::start(client.clone(), reference, lease.lease_seconds, asked_at, gone.clone());
+    // A worker that leaves gives back what it holds.
+    let signals = LeaseSignals { give_back: leaving.child_token(), gone: CancellationToken::new() };
+    let (stop, gone) = (StopFlag::new(), signals.gone.clone());
+    let reporter = Reporter::start(client.clone(), reference, lease.lease_seconds, asked_at, signals.clone());
     reporter.progress(v1::Progress { phase: v1::Phase::Preparing.into(), ..Default::default() });
     let folder = workplace.scratch.join(format!("job-{}-{}", reference.job_id, reference.attempt));
-    let (asked_to_leave, told) = (leaving.clone(), (stop.clone(), gone.clone()));
-    let watch = tokio::spawn(async move { stop_when_due(&asked_to_leave, &told.0, &told.1).await });
+    let told = stop.clone();
+    let watch = tokio::spawn(async move { stop_when_due(&signals, &told).await });
 
     let worked = async {
         let job = Job::from_wire(lease)?;
@@ -162,6 +176,7 @@ pub async fn work_on(
         }
     }
     .await;
+    let ending = if matches!(worked, Err(JobError::Hung(_))) { Err(Hung) } else { Ok(()) };
     match worked {
         _ if gone.is_cancelled() => match reporter.end().await {
             Some(LeaseEnd::Cancelled) => tracing::info!("{name} was cancelled"),
@@ -194,6 +209,7 @@ pub async fn work_on(
     if let Err(error) = std::fs::remove_dir_all(&folder) {
         tracing::debug!("{} stays: {error}", folder.display());
     }
+    ending
 }
 
 async fn release(
@@ -203,12 +219,13 @@ async fn release(
     client.workers().release_lease(request).await
 }
 
-/// Sets the stop flag when the worker has to go or the lease is gone, and gives up handing over after [`FAREWELL`].
-async fn stop_when_due(leaving: &CancellationToken, stop: &StopFlag, gone: &CancellationToken) {
+/// Sets the stop flag when the lease is to be given back or is gone, and gives up handing over after [`FAREWELL`].
+async fn stop_when_due(signals: &LeaseSignals, stop: &StopFlag) {
+    let LeaseSignals { give_back, gone } = signals;
     tokio::select! {
         () = gone.cancelled() => {}
         () = async {
-            leaving.cancelled().await;
+            give_back.cancelled().await;
             stop.ask(Stop::SaveAndStop);
             tokio::time::sleep(FAREWELL).await;
         } => gone.cancel(),
@@ -264,7 +281,7 @@ async fn train(desk: &Desk<'_>) -> Result<Outcome, JobError> {
     };
     let uploads = CheckpointUpload::start(desk.client.clone(), job.lease, desk.gone.clone());
     let mut epoch_began = Instant::now();
-    while let Some(event) = received.recv().await {
+    while let Some(event) = next_event(&mut received, desk.gone).await? {
         match event {
             Event::Progress(progress) => desk.reporter.progress(progress_to_wire(progress)),
             Event::EpochEnded(metrics) => {
@@ -325,7 +342,7 @@ async fn predict(desk: &Desk<'_>) -> Result<Outcome, JobError> {
             score_rows(spec, fold, &model, workplace.folder, &rows, threads, &mut sink, &stop)
         })
     };
-    while let Some(event) = received.recv().await {
+    while let Some(event) = next_event(&mut received, desk.gone).await? {
         if let Event::Progress(progress) = event {
             desk.reporter.progress(progress_to_wire(progress));
         }
@@ -367,6 +384,17 @@ async fn deliver(desk: &Desk<'_>, table: &ScoreTable, checkpoint: Option<v1::Che
         })
         .await?;
     Ok(Outcome::Delivered)
+}
+
+/// The next event of a thread; none when the thread has ended.
+async fn next_event(
+    received: &mut mpsc::UnboundedReceiver<Event>,
+    gone: &CancellationToken,
+) -> Result<Option<Event>, Hung> {
+    tokio::select! {
+        event = received.recv() => Ok(event),
+        () = async { gone.cancelled().await; tokio::time::sleep(THREAD_PATIENCE).await } => Err(Hung),
+    }
 }
 
 /// Runs work of libtorch on a thread of its own.

@@ -22,8 +22,17 @@ pub enum LeaseEnd {
     Cancelled,
 }
 
+/// What a lease's worker has to hear of.
+#[derive(Debug, Clone, Default)]
+pub struct LeaseSignals {
+    /// Cancelled when the lease is to be saved and given back: its job set is paused, or the worker drained.
+    pub give_back: CancellationToken,
+    /// Cancelled when the lease is gone.
+    pub gone: CancellationToken,
+}
+
 /// Sends a job's reports from a task of its own, and keeps its lease. The task ends with [`Reporter::end`], or by itself once
-/// the lease is gone; then `lease_gone` is cancelled.
+/// the lease is gone; then [`LeaseSignals::gone`] is cancelled.
 #[derive(Debug)]
 pub struct Reporter {
     news: mpsc::UnboundedSender<News>,
@@ -39,18 +48,19 @@ enum News {
 }
 
 impl Reporter {
-    /// Starts to keep the lease, which lasts `lease_seconds` from `asked_at` on.
+    /// Starts to keep the lease, which lasts `lease_seconds` from `asked_at` on, and to pass on what the coordinator says of it.
     pub fn start(
         client: CoordinatorClient,
         lease: v1::LeaseRef,
         lease_seconds: u32,
         asked_at: Instant,
-        lease_gone: CancellationToken,
+        signals: LeaseSignals,
     ) -> Self {
         let (news, receiver) = mpsc::unbounded_channel();
         let reports = Reports {
             client,
             lease,
+            give_back: signals.give_back,
             lease_period: Duration::from_secs(u64::from(lease_seconds.max(1))),
             renewed_at: asked_at,
             has_lapsed: false,
@@ -62,7 +72,7 @@ impl Reporter {
         let task = tokio::spawn(async move {
             let end = reports.run(receiver).await;
             if end.is_some() {
-                lease_gone.cancel();
+                signals.gone.cancel();
             }
             end
         });
@@ -101,6 +111,7 @@ impl Reporter {
 struct Reports {
     client: CoordinatorClient,
     lease: v1::LeaseRef,
+    give_back: CancellationToken,
     lease_period: Duration,
     /// When the last report that was answered was sent.
     renewed_at: Instant,
@@ -149,6 +160,9 @@ impl Reports {
                         pauses = Pauses::default();
                         self.renewed_at = sent_at;
                         self.has_lapsed = false;
+                        if answer.give_back {
+                            self.give_back.cancel();
+                        }
                         self.lease_period = Duration::from_secs(u64::from(answer.lease_seconds.max(1)));
                         if answer.acknowledged_sequence >= report.sequence {
                             self.sequence = answer.acknowledged_sequence;

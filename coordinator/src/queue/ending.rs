@@ -106,6 +106,7 @@ pub async fn fail(
     let what = match cause {
         FailureCause::WorkerLost => format!("worker {} was not heard of for a whole lease", held.worker_name),
         FailureCause::Drained => format!("worker {} gave it back", held.worker_name),
+        FailureCause::Stalled => format!("it stood still on {}: {message}", held.worker_name),
         FailureCause::OutOfMemory => format!("out of memory on {}: {message}", held.worker_name),
         FailureCause::NonFiniteLoss | FailureCause::BadData | FailureCause::Error => {
             format!("{message} (on {})", held.worker_name)
@@ -131,7 +132,11 @@ pub async fn fail(
     Ok(verdict)
 }
 
-fn stored_id(text: &str) -> Result<JobSetId, Error> {
+/// A job set's id that the database holds.
+///
+/// # Errors
+/// When it is not one.
+pub fn stored_id(text: &str) -> Result<JobSetId, Error> {
     text.parse().map_err(|error| Error::Stored(format!("{error}")))
 }
 

@@ -46,6 +46,7 @@ pub struct JobSetRow {
     pub folds_digest: String,
     pub state: String,
     pub state_reason: String,
+    pub paused: i64,
     pub oof_digest: Option<String>,
     pub report_digest: Option<String>,
     pub submission_digest: Option<String>,
@@ -75,6 +76,8 @@ pub struct JobRow {
     pub loss: Option<f64>,
     pub learning_rate: Option<f64>,
     pub images_per_second: f64,
+    pub advanced_ms: i64,
+    pub stalled: i64,
     pub result_digest: Option<String>,
     pub result_checkpoint_digest: Option<String>,
     pub made_by_json: String,
@@ -151,7 +154,7 @@ pub async fn row(executor: impl SqliteExecutor<'_>, id: &JobSetId) -> Result<Job
     let row = sqlx::query_as!(
         JobSetRow,
         "SELECT number, id, spec_json, train_digest, hpa_digest, test_digest, weights_digest, folds_digest, state, state_reason,
-                oof_digest, report_digest, submission_digest, macro_f1, threshold, created_ms, updated_ms
+                paused, oof_digest, report_digest, submission_digest, macro_f1, threshold, created_ms, updated_ms
          FROM job_sets WHERE id = ?",
         text
     );
@@ -166,7 +169,7 @@ pub async fn page(executor: impl SqliteExecutor<'_>, before_number: i64, most: u
     let rows = sqlx::query_as!(
         JobSetRow,
         "SELECT number, id, spec_json, train_digest, hpa_digest, test_digest, weights_digest, folds_digest, state, state_reason,
-                oof_digest, report_digest, submission_digest, macro_f1, threshold, created_ms, updated_ms
+                paused, oof_digest, report_digest, submission_digest, macro_f1, threshold, created_ms, updated_ms
          FROM job_sets WHERE number < ? ORDER BY number DESC LIMIT ?",
         before_number,
         most
@@ -193,7 +196,7 @@ pub async fn jobs(executor: impl SqliteExecutor<'_>, id: &JobSetId) -> Result<Ve
     let rows = sqlx::query_as!(
         JobRow,
         "SELECT id, kind, fold, state, state_reason, attempt, worker_name, not_before_ms, report_sequence, phase, epoch, step,
-                step_count, loss, learning_rate, images_per_second, result_digest, result_checkpoint_digest, made_by_json
+                step_count, loss, learning_rate, images_per_second, advanced_ms, stalled, result_digest, result_checkpoint_digest, made_by_json
          FROM jobs WHERE job_set_id = ? ORDER BY kind DESC, fold",
         id
     );
@@ -344,13 +347,42 @@ pub async fn cancel(connection: &mut SqliteConnection, now: Timestamp, id: &JobS
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
-        "UPDATE job_sets SET state = 'cancelled', state_reason = 'cancelled by a user', updated_ms = ? WHERE id = ?",
+        "UPDATE job_sets SET state = 'cancelled', paused = 0, state_reason = 'cancelled by a user', updated_ms = ? WHERE id = ?",
         now.0,
         text
     )
     .execute(&mut *connection)
     .await?;
     events::append(connection, now, id, None, "cancelled", "cancelled by a user").await
+}
+
+/// Stops leasing a job set's jobs, or starts again. Asking twice changes nothing.
+///
+/// # Errors
+/// When it has ended.
+pub async fn set_paused(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    id: &JobSetId,
+    paused: bool,
+) -> Result<(), Error> {
+    let text = id.as_str();
+    let row = row(&mut *connection, id).await?;
+    if !matches!(row.state.as_str(), "training" | "predicting") {
+        return Err(Error::WrongState(format!("{id} has ended ({}): there is nothing to pause or resume", row.state)));
+    }
+    if (row.paused == 1) == paused {
+        return Ok(());
+    }
+    sqlx::query!("UPDATE job_sets SET paused = ?, updated_ms = ? WHERE id = ?", paused, now.0, text)
+        .execute(&mut *connection)
+        .await?;
+    let (name, sentence) = if paused {
+        ("paused", "paused by a user: running folds are saved and given back")
+    } else {
+        ("resumed", "resumed by a user")
+    };
+    events::append(connection, now, id, None, name, sentence).await
 }
 
 /// Queues failed and cancelled jobs again, and forgives their failures.

@@ -26,12 +26,17 @@ pub struct Leased {
 /// # Errors
 /// When the database fails.
 pub async fn any_queued(executor: impl SqliteExecutor<'_>, now: Timestamp) -> Result<bool, Error> {
-    let found = sqlx::query_scalar!("SELECT id FROM jobs WHERE state = 'queued' AND not_before_ms <= ? LIMIT 1", now.0);
+    let found = sqlx::query_scalar!(
+        "SELECT j.id FROM jobs j JOIN job_sets s ON s.id = j.job_set_id
+         WHERE j.state = 'queued' AND j.not_before_ms <= ? AND s.paused = 0 LIMIT 1",
+        now.0
+    );
     Ok(found.fetch_optional(executor).await?.is_some())
 }
 
 /// Gives a worker the job that has waited longest: by job set, then by fold; a job that failed on this worker comes after the
-/// others. A repeated `request_id` gets the same job again.
+/// others. A job set that is paused gives none, and a worker that is drained gets none. A repeated `request_id` gets the same
+/// job again.
 ///
 /// # Errors
 /// When the database fails.
@@ -58,11 +63,12 @@ pub async fn acquire(
     let leased = sqlx::query_as!(
         Leased,
         "UPDATE jobs
-         SET state = 'leased', state_reason = '', attempt = attempt + 1, worker_name = ?1, lease_request_id = ?2,
-             lease_expires_ms = ?3, report_sequence = 0, phase = 0, images_per_second = 0
+         SET state = 'leased', attempt = attempt + 1, worker_name = ?1, lease_request_id = ?2,
+             lease_expires_ms = ?3, report_sequence = 0, phase = 0, images_per_second = 0, advanced_ms = ?4, stalled = 0
          WHERE state = 'queued' AND id = (
              SELECT j.id FROM jobs j JOIN job_sets s ON s.id = j.job_set_id
-             WHERE j.state = 'queued' AND j.not_before_ms <= ?4
+             WHERE j.state = 'queued' AND j.not_before_ms <= ?4 AND s.paused = 0
+               AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.name = ?1 AND w.draining = 1)
              ORDER BY EXISTS (SELECT 1 FROM failures f WHERE f.job_id = j.id AND f.worker_name = ?1 AND f.cause NOT IN ('worker_lost', 'drained')),
                       s.number, j.kind DESC, j.fold
              LIMIT 1)
@@ -85,14 +91,18 @@ pub async fn require(executor: impl SqliteExecutor<'_>, job: JobId, attempt: Att
     held.fetch_optional(executor).await?.map(|_| ()).ok_or(Error::StaleAttempt { job, attempt })
 }
 
-/// After a restart: every lease lasts one more period, since its worker could not renew it in the meantime.
+/// After a restart: every lease lasts one more period, since its worker could not renew it in the meantime, nor say how far
+/// it is.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn extend_all(connection: &mut SqliteConnection, now: Timestamp, lease_seconds: u32) -> Result<u64, Error> {
     let expires = now.plus_seconds(lease_seconds);
-    let extended =
-        sqlx::query!("UPDATE jobs SET lease_expires_ms = max(lease_expires_ms, ?) WHERE state = 'leased'", expires.0);
+    let extended = sqlx::query!(
+        "UPDATE jobs SET lease_expires_ms = max(lease_expires_ms, ?), advanced_ms = ? WHERE state = 'leased'",
+        expires.0,
+        now.0
+    );
     Ok(extended.execute(connection).await?.rows_affected())
 }
 

@@ -12,4 +12,5 @@ pub mod events;
 pub mod job_sets;
 pub mod lease;
 pub mod report;
+pub mod stalled;
 pub mod workers;

@@ -44,8 +44,16 @@ pub struct EpochMetrics {
     pub duration_seconds: f64,
 }
 
-/// Renews the lease and stores what is new: a report whose sequence number was seen before only renews. Returns the number up
-/// to which reports are stored.
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Reports up to this number are stored.
+    pub sequence: u64,
+    /// Whether the worker is to save and give the lease back.
+    pub give_back: bool,
+}
+
+/// Renews the lease and stores what is new: a report whose sequence number was seen before only renews.
 ///
 /// # Errors
 /// When the attempt is stale.
@@ -57,7 +65,7 @@ pub async fn store(
     sequence: u64,
     progress: Option<Progress>,
     epochs: &[EpochMetrics],
-) -> Result<u64, Error> {
+) -> Result<Stored, Error> {
     let expires = now.plus_seconds(lease_seconds);
     let renewed = sqlx::query_scalar!(
         "UPDATE jobs SET lease_expires_ms = ? WHERE id = ? AND attempt = ? AND state = 'leased' RETURNING report_sequence",
@@ -66,8 +74,14 @@ pub async fn store(
         attempt.0
     );
     let stored = renewed.fetch_optional(&mut *connection).await?.ok_or(Error::StaleAttempt { job, attempt })? as u64;
+    let give_back = sqlx::query_scalar!(
+        "SELECT j.id FROM jobs j JOIN job_sets s ON s.id = j.job_set_id LEFT JOIN workers w ON w.name = j.worker_name
+         WHERE j.id = ? AND (s.paused = 1 OR w.draining = 1)",
+        job.0
+    );
+    let give_back = give_back.fetch_optional(&mut *connection).await?.is_some();
     if sequence <= stored {
-        return Ok(stored);
+        return Ok(Stored { sequence: stored, give_back });
     }
     let sequence_stored = sequence as i64;
     sqlx::query!("UPDATE jobs SET report_sequence = ? WHERE id = ?", sequence_stored, job.0)
@@ -75,7 +89,11 @@ pub async fn store(
         .await?;
     if let Some(progress) = progress {
         sqlx::query!(
-            "UPDATE jobs SET phase = ?, epoch = ?, step = ?, step_count = ?, loss = ?, learning_rate = ?, images_per_second = ? WHERE id = ?",
+            "UPDATE jobs
+             SET advanced_ms = CASE WHEN (phase, epoch, step) = (?1, ?2, ?3) THEN advanced_ms ELSE ?8 END,
+                 stalled = CASE WHEN (phase, epoch, step) = (?1, ?2, ?3) THEN stalled ELSE 0 END,
+                 phase = ?1, epoch = ?2, step = ?3, step_count = ?4, loss = ?5, learning_rate = ?6, images_per_second = ?7
+             WHERE id = ?9",
             progress.phase,
             progress.epoch,
             progress.step,
@@ -83,6 +101,7 @@ pub async fn store(
             progress.loss,
             progress.learning_rate,
             progress.images_per_second,
+            now.0,
             job.0
         )
         .execute(&mut *connection)
@@ -112,7 +131,7 @@ pub async fn store(
             .execute(&mut *connection)
             .await?;
     }
-    Ok(sequence)
+    Ok(Stored { sequence, give_back })
 }
 
 /// The metrics of a job, one row per epoch.

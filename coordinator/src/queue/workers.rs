@@ -18,6 +18,8 @@ pub struct Worker {
     pub last_seen_ms: i64,
     /// The job that it holds; 0 when it holds none.
     pub job_id: i64,
+    /// 1 when it is given no more jobs.
+    pub draining: i64,
 }
 
 /// Makes a worker known, or known again.
@@ -64,9 +66,22 @@ pub async fn seen(connection: &mut SqliteConnection, now: Timestamp, name: &str)
 pub async fn all(executor: impl SqliteExecutor<'_>) -> Result<Vec<Worker>, Error> {
     let rows = sqlx::query_as!(
         Worker,
-        r#"SELECT name, device, version, last_seen_ms,
+        r#"SELECT name, device, version, last_seen_ms, draining,
                   COALESCE((SELECT max(id) FROM jobs WHERE worker_name = workers.name AND state = 'leased'), 0) AS "job_id!: i64"
            FROM workers ORDER BY name"#
     );
     Ok(rows.fetch_all(executor).await?)
+}
+
+/// Stops giving a worker jobs, or starts again.
+///
+/// # Errors
+/// When it is not known.
+pub async fn set_draining(connection: &mut SqliteConnection, name: &str, draining: bool) -> Result<(), Error> {
+    let changed =
+        sqlx::query!("UPDATE workers SET draining = ? WHERE name = ?", draining, name).execute(connection).await?;
+    if changed.rows_affected() == 0 {
+        return Err(Error::NotFound { what: "worker", name: name.to_owned() });
+    }
+    Ok(())
 }

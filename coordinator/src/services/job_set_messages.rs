@@ -56,6 +56,7 @@ pub async fn job_set(readers: &SqlitePool, row: JobSetRow) -> Result<v1::JobSet,
         update_time: Some(Timestamp(row.updated_ms).to_wire()),
         macro_f1: row.macro_f1,
         threshold: row.threshold,
+        paused: row.paused == 1,
     })
 }
 
@@ -97,6 +98,8 @@ async fn job(readers: &SqlitePool, row: JobRow) -> Result<v1::Job, Error> {
         not_before_time: waits.then(|| Timestamp(row.not_before_ms).to_wire()),
         last_epoch: epochs.last().map(epoch_metrics),
         results,
+        stalled_since_time: (state == JobState::Leased && row.stalled == 1)
+            .then(|| Timestamp(row.advanced_ms).to_wire()),
     })
 }
 

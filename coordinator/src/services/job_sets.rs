@@ -30,6 +30,14 @@ const EVENTS_PER_MESSAGE: u32 = 500;
 const WATCH_PAUSE: Duration = Duration::from_millis(300);
 
 impl Coordinator {
+    async fn set_paused(&self, id: JobSetId, paused: bool) -> Result<v1::JobSet, Status> {
+        let (changed, now) = (id.clone(), Timestamp::now());
+        self.database
+            .write(move |c| Box::pin(async move { job_sets::set_paused(c, now, &changed, paused).await }))
+            .await?;
+        self.job_set(&id).await
+    }
+
     async fn job_set(&self, id: &JobSetId) -> Result<v1::JobSet, Status> {
         let row = job_sets::row(self.database.readers(), id).await?;
         Ok(job_set(self.database.readers(), row).await?)
@@ -207,6 +215,22 @@ impl JobSetService for Coordinator {
         let (changed, now) = (id.clone(), Timestamp::now());
         self.database.write(move |c| Box::pin(async move { job_sets::cancel(c, now, &changed).await })).await?;
         Ok(Response::new(v1::CancelJobSetResponse { job_set: Some(self.job_set(&id).await?) }))
+    }
+
+    async fn pause_job_set(
+        &self,
+        request: Request<v1::PauseJobSetRequest>,
+    ) -> Result<Response<v1::PauseJobSetResponse>, Status> {
+        let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
+        Ok(Response::new(v1::PauseJobSetResponse { job_set: Some(self.set_paused(id, true).await?) }))
+    }
+
+    async fn resume_job_set(
+        &self,
+        request: Request<v1::ResumeJobSetRequest>,
+    ) -> Result<Response<v1::ResumeJobSetResponse>, Status> {
+        let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
+        Ok(Response::new(v1::ResumeJobSetResponse { job_set: Some(self.set_paused(id, false).await?) }))
     }
 
     async fn retry_job_set(

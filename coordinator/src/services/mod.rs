@@ -19,6 +19,8 @@ pub struct Coordinator {
     pub store: Store,
     /// How long a lease lasts without renewal, in seconds.
     pub lease_seconds: u32,
+    /// How long a job may stand still before it is taken back, in seconds; 0 is for ever.
+    pub stall_seconds: u32,
     /// Cancelled when the coordinator stops: streams and long polls end.
     pub stopping: CancellationToken,
 }

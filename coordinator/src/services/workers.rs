@@ -19,8 +19,9 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lists::{Lists, read_folds, read_scores, read_test_rows};
 use crate::queue::checkpoints::{self, Checkpoint, NewCheckpoint};
-use crate::queue::ending::{self, JobResult};
+use crate::queue::ending::{self, JobResult, stored_id};
 use crate::queue::lease::{self, Leased};
+use crate::queue::report::Stored;
 use crate::queue::{artifacts, events, job_sets, report, workers};
 use crate::results::{optional, stored};
 use crate::services::Coordinator;
@@ -192,8 +193,27 @@ impl WorkerService for Coordinator {
             version: row.version,
             last_seen_time: Some(Timestamp(row.last_seen_ms).to_wire()),
             job_id: row.job_id,
+            draining: row.draining == 1,
         };
         Ok(Response::new(v1::ListWorkersResponse { workers: rows.into_iter().map(worker).collect() }))
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
+        let name = request.into_inner().worker_name;
+        self.database.write(move |c| Box::pin(async move { workers::set_draining(c, &name, true).await })).await?;
+        Ok(Response::new(v1::DrainWorkerResponse {}))
+    }
+
+    async fn undrain_worker(
+        &self,
+        request: Request<v1::UndrainWorkerRequest>,
+    ) -> Result<Response<v1::UndrainWorkerResponse>, Status> {
+        let name = request.into_inner().worker_name;
+        self.database.write(move |c| Box::pin(async move { workers::set_draining(c, &name, false).await })).await?;
+        Ok(Response::new(v1::UndrainWorkerResponse {}))
     }
 }
 
@@ -287,11 +307,19 @@ impl Coordinator {
             })
             .await;
         match stored {
-            Ok(acknowledged_sequence) => {
-                Ok(v1::ReportJobResponse { acknowledged_sequence, lease_seconds, cancelled: false })
-            }
+            Ok(Stored { sequence, give_back }) => Ok(v1::ReportJobResponse {
+                acknowledged_sequence: sequence,
+                lease_seconds,
+                cancelled: false,
+                give_back,
+            }),
             Err(Error::StaleAttempt { .. }) if report::is_cancelled(self.database.readers(), job, attempt).await? => {
-                Ok(v1::ReportJobResponse { acknowledged_sequence: sequence, lease_seconds, cancelled: true })
+                Ok(v1::ReportJobResponse {
+                    acknowledged_sequence: sequence,
+                    lease_seconds,
+                    cancelled: true,
+                    give_back: false,
+                })
             }
             Err(error) => Err(error.into()),
         }
@@ -331,10 +359,6 @@ impl Coordinator {
         };
         read_scores(&self.store, digest, fold, expected).await
     }
-}
-
-fn stored_id(text: &str) -> Result<JobSetId, Error> {
-    text.parse().map_err(|error| Error::Stored(format!("{error}")))
 }
 
 fn epoch_from_wire(wire: &v1::EpochMetrics) -> report::EpochMetrics {

@@ -158,7 +158,7 @@ impl WorkerService for Board {
                             *stored = report.sequence.max(*stored);
                             let acknowledged_sequence = *stored;
                             state.epochs.extend(report.epochs.into_iter().map(|epoch| (epoch.epoch, epoch)));
-                            Ok(v1::ReportJobResponse { acknowledged_sequence, lease_seconds: 5, cancelled: false })
+                            Ok(v1::ReportJobResponse { acknowledged_sequence, lease_seconds: 5, ..Default::default() })
                         }
                     }
                 };
@@ -219,6 +219,20 @@ impl WorkerService for Board {
         _request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
         Ok(Response::new(v1::ListWorkersResponse { workers: Vec::new() }))
+    }
+
+    async fn drain_worker(
+        &self,
+        _request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
+        Err(Status::unimplemented("not what a worker asks"))
+    }
+
+    async fn undrain_worker(
+        &self,
+        _request: Request<v1::UndrainWorkerRequest>,
+    ) -> Result<Response<v1::UndrainWorkerResponse>, Status> {
+        Err(Status::unimplemented("not what a worker asks"))
     }
 }
 

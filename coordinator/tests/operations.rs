@@ -1,0 +1,87 @@
+//! What an operator does while folds are running: pause, drain; and what is done with a fold that stands still.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use fivefold_common::spec::JobSetSpec;
+use fivefold_coordinator::Config;
+use fivefold_proto::status::{Reason, has_reason};
+use fivefold_proto::v1;
+
+use crate::site::{Site, reference, scores, spec};
+
+mod site;
+
+#[tokio::test]
+async fn a_paused_job_set_gets_its_folds_back_and_goes_on_when_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), 60).await;
+    let id = site.submit("r1", &spec()).await.unwrap().id;
+    site.register("w").await;
+    let lease = site.acquire("w", "a", 10).await.unwrap();
+    assert!(!site.report(&lease, 1, Vec::new()).await.unwrap().give_back);
+
+    let pause = v1::PauseJobSetRequest { job_set_id: id.clone() };
+    assert!(site.job_sets.clone().pause_job_set(pause.clone()).await.unwrap().into_inner().job_set.unwrap().paused);
+    assert!(site.job_sets.clone().pause_job_set(pause.clone()).await.is_ok(), "asking twice is asking once");
+    // The worker is told with its next report, and gives the fold back; nobody gets one.
+    assert!(site.report(&lease, 2, Vec::new()).await.unwrap().give_back);
+    let release = v1::ReleaseLeaseRequest { lease: reference(&lease) };
+    site.workers.clone().release_lease(release).await.unwrap();
+    assert!(site.acquire("w", "b", 0).await.is_none());
+
+    let resume = v1::ResumeJobSetRequest { job_set_id: id.clone() };
+    assert!(!site.job_sets.clone().resume_job_set(resume).await.unwrap().into_inner().job_set.unwrap().paused);
+    let again = site.acquire("w", "c", 10).await.unwrap();
+    assert_eq!((again.job_id, again.attempt), (lease.job_id, 2));
+
+    site.job_sets.clone().cancel_job_set(v1::CancelJobSetRequest { job_set_id: id }).await.unwrap();
+    let refused = site.job_sets.clone().pause_job_set(pause).await.unwrap_err();
+    assert!(has_reason(&refused, Reason::WrongState), "{refused:?}");
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_drained_worker_gives_back_and_gets_nothing_until_it_may_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), 60).await;
+    site.submit("r1", &spec()).await.unwrap();
+    site.register("leaving").await;
+    site.register("staying").await;
+    let leaving = site.acquire("leaving", "a", 10).await.unwrap();
+    let staying = site.acquire("staying", "b", 10).await.unwrap();
+    let mut workers = site.workers.clone();
+    workers.drain_worker(v1::DrainWorkerRequest { worker_name: "leaving".into() }).await.unwrap();
+    assert!(site.report(&leaving, 1, Vec::new()).await.unwrap().give_back);
+    assert!(!site.report(&staying, 1, Vec::new()).await.unwrap().give_back);
+    workers.release_lease(v1::ReleaseLeaseRequest { lease: reference(&leaving) }).await.unwrap();
+    assert!(site.acquire("leaving", "c", 0).await.is_none());
+    let listed = workers.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
+    let draining: Vec<_> = listed.iter().map(|worker| (worker.name.as_str(), worker.draining)).collect();
+    assert_eq!(draining, [("leaving", true), ("staying", false)]);
+
+    workers.undrain_worker(v1::UndrainWorkerRequest { worker_name: "leaving".into() }).await.unwrap();
+    assert_eq!(site.acquire("leaving", "d", 10).await.unwrap().job_id, leaving.job_id);
+    let unknown = v1::DrainWorkerRequest { worker_name: "nobody".into() };
+    assert!(has_reason(&workers.drain_worker(unknown).await.unwrap_err(), Reason::NotFound));
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_fold_that_stands_still_is_marked_and_then_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start_with(Config { stall_seconds: 4, ..Config::new(folder.path()) }).await;
+    let one_fold = JobSetSpec { fold: vec![0], ..spec() };
+    let id = site.submit("r1", &one_fold).await.unwrap().id;
+    site.register("w").await;
+    let lease = site.acquire("w", "a", 10).await.unwrap();
+    site.report(&lease, 7, Vec::new()).await.unwrap();
+    let marked = site.wait_until(&id, |set| set.jobs[0].stalled_since_time.is_some()).await;
+    assert_eq!(marked.jobs[0].attempt, 1);
+    // A step, and it is not stalled any more; then none, under a lease of a minute.
+    site.report(&lease, 8, Vec::new()).await.unwrap();
+    assert!(site.job_set(&id).await.jobs[0].stalled_since_time.is_none());
+    let taken = site.wait_until(&id, |set| set.jobs[0].state() == v1::job::State::Queued).await;
+    assert!(taken.jobs[0].state_reason.contains("stood still on w: no step for 4 s"), "{}", taken.jobs[0].state_reason);
+    let refused = site.complete(&lease, &scores(&lease)).await.unwrap_err();
+    assert!(has_reason(&refused, Reason::StaleAttempt), "{refused:?}");
+    site.stop().await;
+}
