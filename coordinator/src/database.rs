@@ -1,16 +1,19 @@
-//! The SQLite file: one writer, several readers. A write is a task of its own, so that a call which is dropped by its client
-//! cannot stop a transaction halfway.
+//! The SQLite file: one writer, several readers. Writes that wait for the disk at the same time are committed together: each
+//! has its own savepoint, and none is answered before all are on the disk. A write runs to its end even if its caller goes
+//! away, so that a call which is dropped by its client cannot stop a transaction halfway.
 
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool};
-use tokio::sync::{Mutex, watch};
+use sqlx::{Acquire as _, ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::error::Error;
+use crate::error::{Error, is_full};
+
+/// How many writes are committed together at most.
+const MOST_WRITES: usize = 256;
 
 /// What a write returns, borrowing its connection.
 pub type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
@@ -18,16 +21,9 @@ pub type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c
 /// The database of one state folder.
 #[derive(Debug, Clone)]
 pub struct Database {
-    writer: Arc<Mutex<Writer>>,
+    writes: mpsc::UnboundedSender<Box<dyn Write>>,
     readers: SqlitePool,
     changes: watch::Sender<u64>,
-}
-
-/// The one connection that writes. There is none after a failure, until the next write.
-#[derive(Debug)]
-struct Writer {
-    options: SqliteConnectOptions,
-    connection: Option<SqliteConnection>,
 }
 
 impl Database {
@@ -48,12 +44,14 @@ impl Database {
         first.close().await;
         migrated.map_err(|error| Error::Stored(format!("{}: {error}", file.display())))?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.clone().read_only(true)).await?;
-        let writer = Writer { connection: Some(options.connect().await?), options };
-        Ok(Database { writer: Arc::new(Mutex::new(writer)), readers, changes: watch::Sender::new(0) })
+        let (writes, waiting) = mpsc::unbounded_channel();
+        let changes = watch::Sender::new(0);
+        tokio::spawn(write_all(options, waiting, changes.clone()));
+        Ok(Database { writes, readers, changes })
     }
 
-    /// Runs `work` in one transaction, which is committed when it returns `Ok`. It runs to its end even if the caller goes
-    /// away. Everyone who watches [`Database::changes`] is woken after the commit.
+    /// Runs `work`, and commits what it did when it returns `Ok`. Everyone who watches [`Database::changes`] is woken after the
+    /// commit.
     ///
     /// # Errors
     /// Those of `work`, or of the commit.
@@ -62,24 +60,10 @@ impl Database {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
     {
-        let (writer, changes) = (self.writer.clone(), self.changes.clone());
-        let task = tokio::spawn(async move {
-            let mut writer = writer.lock().await;
-            let mut connection = match writer.connection.take() {
-                Some(connection) => connection,
-                None => writer.options.connect().await?,
-            };
-            let outcome = transact(&mut connection, work).await;
-            // On a full disk SQLite ends the transaction by itself, and the connection would not know: it is not used again.
-            if !matches!(outcome, Err(Error::Database(_))) {
-                writer.connection = Some(connection);
-            }
-            if outcome.is_ok() {
-                changes.send_modify(|count| *count += 1);
-            }
-            outcome
-        });
-        task.await.unwrap_or_else(|error| Err(Error::Stored(format!("a write ended early: {error}"))))
+        let (answer, answered) = oneshot::channel();
+        let ended_early = || Error::Stored("a write ended early".into());
+        self.writes.send(Box::new(Waiting { work: Some(work), outcome: None, answer })).map_err(|_| ended_early())?;
+        answered.await.unwrap_or_else(|_| Err(ended_early()))
     }
 
     /// The readers' connections.
@@ -93,15 +77,108 @@ impl Database {
     }
 }
 
-async fn transact<T, F>(connection: &mut SqliteConnection, work: F) -> Result<T, Error>
+/// A write that waits for its turn.
+trait Write: Send {
+    /// Does it, and says whether what it did is to be kept.
+    fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> Pin<Box<dyn Future<Output = bool> + Send + 'c>>;
+
+    /// Tells its caller what became of it; `failure` is that of the commit.
+    fn answer(self: Box<Self>, failure: Option<Error>);
+}
+
+struct Waiting<T, F> {
+    work: Option<F>,
+    outcome: Option<Result<T, Error>>,
+    answer: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T, F> Write for Waiting<T, F>
 where
-    F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
+    T: Send,
+    F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send,
 {
+    fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> Pin<Box<dyn Future<Output = bool> + Send + 'c>> {
+        Box::pin(async {
+            if let Some(work) = self.work.take() {
+                self.outcome = Some(work(connection).await);
+            }
+            self.outcome.as_ref().is_some_and(Result::is_ok)
+        })
+    }
+
+    fn answer(self: Box<Self>, failure: Option<Error>) {
+        let outcome = match (self.outcome, failure) {
+            // Its own failure says more than the commit's.
+            (Some(Err(error)), _) | (_, Some(error)) => Err(error),
+            (Some(Ok(value)), None) => Ok(value),
+            (None, None) => return,
+        };
+        // The caller may have gone away.
+        let _ = self.answer.send(outcome);
+    }
+}
+
+/// Takes writes as they come, until no database is left to send any.
+async fn write_all(
+    options: SqliteConnectOptions,
+    mut waiting: mpsc::UnboundedReceiver<Box<dyn Write>>,
+    changes: watch::Sender<u64>,
+) {
+    let mut connection = None;
+    let mut writes = Vec::new();
+    while waiting.recv_many(&mut writes, MOST_WRITES).await > 0 {
+        let (options, batch) = (options.clone(), std::mem::take(&mut writes));
+        let held = connection.take();
+        // A task of its own: a write that panics takes its batch with it, and no later one.
+        let done = tokio::spawn(async move { commit_together(options, held, batch).await });
+        // After a failure there is none: on a full disk SQLite ends the transaction by itself, which the connection would not
+        // know. The next batch opens a new one.
+        connection = done.await.ok().flatten();
+        changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// Runs the writes in one transaction and answers them. Returns the connection if it may be used again.
+async fn commit_together(
+    options: SqliteConnectOptions,
+    connection: Option<SqliteConnection>,
+    mut batch: Vec<Box<dyn Write>>,
+) -> Option<SqliteConnection> {
+    let connected = match connection {
+        Some(connection) => Ok(connection),
+        None => options.connect().await,
+    };
+    let committed = match connected {
+        Ok(mut connection) => transact(&mut connection, &mut batch).await.map(|()| connection),
+        Err(error) => Err(error),
+    };
+    for write in batch {
+        write.answer(committed.as_ref().err().map(commit_failure));
+    }
+    committed.ok()
+}
+
+async fn transact(connection: &mut SqliteConnection, batch: &mut [Box<dyn Write>]) -> Result<(), sqlx::Error> {
     // IMMEDIATE: a deferred transaction that turns into a write can fail with BUSY at once.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let value = work(&mut transaction).await?;
-    transaction.commit().await?;
-    Ok(value)
+    for write in batch {
+        let mut savepoint = transaction.begin().await?;
+        if write.run(&mut savepoint).await {
+            savepoint.commit().await?;
+        } else {
+            savepoint.rollback().await?;
+        }
+    }
+    transaction.commit().await
+}
+
+/// What each of the writes that were to be committed together is told. All of them may be tried again.
+fn commit_failure(error: &sqlx::Error) -> Error {
+    if is_full(error) {
+        return Error::Exhausted(format!("the coordinator's disk is full ({error}); free some space, then try again"));
+    }
+    tracing::error!("the database could not commit: {error}");
+    Error::Unavailable(format!("the database could not commit: {error}"))
 }
 
 #[cfg(test)]
@@ -132,5 +209,36 @@ mod tests {
         database.write(|c| Box::pin(fill(c))).await.unwrap();
         let held = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM artifacts");
         assert_eq!(held.fetch_one(database.readers()).await.unwrap(), 1000);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_takes_nothing_of_its_neighbours_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("fivefold.sqlite")).await.unwrap();
+        let writes = (0..50).map(|number: i64| {
+            let database = database.clone();
+            tokio::spawn(async move {
+                let write = database.write(move |c| {
+                    Box::pin(async move {
+                        let insert =
+                            "INSERT INTO artifacts (digest, kind, size_bytes, created_ms) VALUES (?, 'oof', 1, 1)";
+                        sqlx::query(insert).bind(number.to_string()).execute(&mut *c).await?;
+                        if number % 5 == 0 { Err(Error::WrongState("no".into())) } else { Ok(number) }
+                    })
+                });
+                (number, write.await)
+            })
+        });
+        for write in writes.collect::<Vec<_>>() {
+            let (number, outcome) = write.await.unwrap();
+            assert_eq!(outcome.is_ok(), number % 5 != 0);
+        }
+        let held = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM artifacts");
+        assert_eq!(held.fetch_one(database.readers()).await.unwrap(), 40);
+
+        // One that panics is answered too, and the next one is done.
+        let panicked = database.write(|_| -> Work<'_, ()> { panic!("a fault of ours") }).await;
+        assert!(panicked.unwrap_err().to_string().contains("ended early"));
+        database.write(|c| Box::pin(fill(c))).await.unwrap();
     }
 }

@@ -104,7 +104,7 @@ impl Error {
 }
 
 /// SQLITE_FULL: the disk has no room for the database.
-fn is_full(error: &sqlx::Error) -> bool {
+pub fn is_full(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "13")
 }
 
