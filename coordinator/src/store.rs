@@ -12,8 +12,16 @@ use bytes::Bytes;
 use fivefold_common::ids::Digest;
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
 
 use crate::error::Error;
+
+/// Uploads that write, sync or hash at a time. The others wait, so that many large uploads leave processor and disk to the
+/// queue.
+const WRITERS: usize = 2;
+/// An upload is synced each time so many bytes were added. Without it, a commit of the database has to wait until all that was
+/// uploaded meanwhile is on the disk.
+const SYNC_BYTES: u64 = 8 << 20;
 
 /// Bytes per message of a download.
 pub const CHUNK_BYTES: usize = 512 * 1024;
@@ -24,6 +32,7 @@ pub struct Store {
     whole: PathBuf,
     partial: PathBuf,
     uploading: Arc<Mutex<HashSet<Digest>>>,
+    writers: Arc<Semaphore>,
 }
 
 impl Store {
@@ -36,7 +45,7 @@ impl Store {
         for folder in [&whole, &partial] {
             fs::create_dir_all(folder).await.map_err(|error| Error::file(folder.display().to_string(), error))?;
         }
-        Ok(Store { whole, partial, uploading: Arc::default() })
+        Ok(Store { whole, partial, uploading: Arc::default(), writers: Arc::new(Semaphore::new(WRITERS)) })
     }
 
     /// Where the whole blob is.
@@ -102,7 +111,8 @@ impl Store {
         if held_bytes != offset_bytes.unwrap_or(0) {
             return Err(Error::WrongOffset { digest, held_bytes });
         }
-        Ok(Upload { claim, digest, size_bytes, held_bytes, file, path, whole: self.path(digest) })
+        let (writers, whole) = (self.writers.clone(), self.path(digest));
+        Ok(Upload { claim, writers, digest, size_bytes, held_bytes, unsynced_bytes: 0, file, path, whole })
     }
 
     /// Deletes a blob that nothing names any more.
@@ -150,9 +160,11 @@ impl Drop for Claim {
 pub struct Upload {
     /// Held until the file is renamed.
     claim: Claim,
+    writers: Arc<Semaphore>,
     digest: Digest,
     size_bytes: u64,
     held_bytes: u64,
+    unsynced_bytes: u64,
     file: File,
     path: PathBuf,
     whole: PathBuf,
@@ -168,8 +180,16 @@ impl Upload {
         if held_bytes > self.size_bytes {
             return Err(Error::BadContent(format!("more than the announced {} bytes", self.size_bytes)));
         }
-        self.file.write_all(&bytes).await.map_err(|error| Error::file(self.path.display().to_string(), error))?;
+        let _turn = self.writers.acquire().await;
+        let failed = |error| Error::file(self.path.display().to_string(), error);
+        self.file.write_all(&bytes).await.map_err(failed)?;
+        self.file.flush().await.map_err(failed)?;
         self.held_bytes = held_bytes;
+        self.unsynced_bytes += bytes.len() as u64;
+        if self.unsynced_bytes >= SYNC_BYTES {
+            self.file.sync_data().await.map_err(failed)?;
+            self.unsynced_bytes = 0;
+        }
         Ok(())
     }
 
@@ -186,16 +206,17 @@ impl Upload {
     /// # Errors
     /// When bytes are missing (they may still come), or are not those that were announced (all are thrown away).
     pub async fn finish(self) -> Result<(), Error> {
-        let Upload { claim, digest, size_bytes, held_bytes, file, path, whole } = self;
+        let Upload { claim, writers, digest, size_bytes, held_bytes, file, path, whole, .. } = self;
         if held_bytes != size_bytes {
             return Err(Error::WrongOffset { digest, held_bytes });
         }
         let mut file = file;
         file.flush().await.map_err(|error| Error::file(path.display().to_string(), error))?;
         let file = file.into_std().await;
+        let turn = writers.acquire_owned().await;
         // A task of its own: once begun it ends, even if the caller goes away, and holds the claim until then.
         let task = tokio::task::spawn_blocking(move || {
-            let _claim = claim;
+            let _held = (claim, turn);
             let failed = |error| Error::file(path.display().to_string(), error);
             file.sync_all().map_err(failed)?;
             let mut hasher = blake3::Hasher::new();

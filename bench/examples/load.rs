@@ -1,0 +1,289 @@
+//! A release coordinator under load: many workers that report once a second, large checkpoints that are uploaded beside them, and
+//! a few workers that take and give back leases all the time, whose waiting is measured.
+//!
+//!     cargo build --release && cargo run --release -p fivefold-bench --example load
+//!
+//! Exits with 1 if a report was lost or counted twice, or an upload did not arrive.
+#![expect(clippy::unwrap_used, reason = "a benchmark: whatever goes wrong ends it")]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clap::Parser;
+use fivefold_common::ids::Digest;
+use fivefold_common::spec::JobSetSpec;
+use fivefold_proto::convert::spec_to_wire;
+use fivefold_proto::v1;
+use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;
+use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
+use fivefold_proto::v1::upload_artifact_request::Part;
+use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+/// Loads a coordinator of its own and prints what was measured
+#[derive(Debug, Parser, Clone)]
+struct Arguments {
+    /// Workers that report once a second
+    #[arg(long, default_value_t = 1000)]
+    workers: u32,
+    /// Checkpoints that are uploaded at the same time
+    #[arg(long, default_value_t = 50)]
+    uploads: u32,
+    /// Size of each, in MB
+    #[arg(long, default_value_t = 300)]
+    upload_mb: usize,
+    /// For how long, in seconds
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// The program
+    #[arg(long, default_value = "target/release/fivefold-coordinator")]
+    coordinator: PathBuf,
+}
+
+const FOLDS: u32 = 50;
+const LEASERS: u32 = 10;
+const CHUNK_BYTES: usize = 512 * 1024;
+
+/// A coordinator that ends with this.
+struct Coordinator {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(arguments: &Arguments, state: &std::path::Path) -> Coordinator {
+    let mut command = Command::new(&arguments.coordinator);
+    command.args(["--listen", "127.0.0.1:0", "--state"]).arg(state).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let url = loop {
+        let line = lines.next().unwrap().unwrap();
+        if let Some((_, url)) = line.split_once("listening on ") {
+            break url.trim().to_owned();
+        }
+    };
+    // Read on, so that it can write on.
+    std::thread::spawn(move || lines.for_each(drop));
+    Coordinator { child, url }
+}
+
+async fn connect(url: &str) -> Channel {
+    Endpoint::from_shared(url.to_owned()).unwrap().tcp_nodelay(true).connect().await.unwrap()
+}
+
+async fn upload(channel: Channel, kind: v1::ArtifactKind, lease: Option<v1::LeaseRef>, blocks: Vec<Bytes>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    for block in &blocks {
+        hasher.update(block);
+    }
+    let (digest, size_bytes) = (Digest::from(hasher.finalize()), hasher.count());
+    let artifact = v1::Artifact { kind: kind.into(), digest: digest.to_string(), size_bytes };
+    let header = v1::UploadHeader { artifact: Some(artifact), offset_bytes: 0, lease };
+    let (sender, parts) = mpsc::channel(4);
+    tokio::spawn(async move {
+        let part = |part| v1::UploadArtifactRequest { part: Some(part) };
+        let _ = sender.send(part(Part::Header(header))).await;
+        for block in blocks {
+            let _ = sender.send(part(Part::Chunk(block))).await;
+        }
+    });
+    ArtifactServiceClient::new(channel).upload_artifact(ReceiverStream::new(parts)).await.unwrap();
+    digest
+}
+
+/// Job sets with more folds than there are workers.
+async fn submit(url: &str, jobs: u32) {
+    let channel = connect(url).await;
+    let rows: String = (0..200).map(|row| format!("r{row},{}\n", row % 28)).collect();
+    let list = Bytes::from(format!("Id,Target\n{rows}"));
+    let digest = upload(channel.clone(), v1::ArtifactKind::Manifest, None, vec![list]).await;
+    for number in 0..jobs.div_ceil(FOLDS) {
+        let spec = JobSetSpec { folds: FOLDS, train_with_hpa: false, valid_with_hpa: false, ..JobSetSpec::default() };
+        let request = v1::SubmitJobSetRequest {
+            request_id: format!("load-{number}"),
+            spec: Some(spec_to_wire(&spec)),
+            manifests: Some(v1::Manifests { train_digest: digest.to_string(), ..Default::default() }),
+        };
+        JobSetServiceClient::new(channel.clone()).submit_job_set(request).await.unwrap();
+    }
+}
+
+async fn take_lease(workers: &mut WorkerServiceClient<Channel>, name: &str, wait: u64) -> v1::Lease {
+    let request = v1::AcquireLeaseRequest {
+        worker_name: name.to_owned(),
+        wait_seconds: 30,
+        request_id: format!("{name}-{wait}"),
+    };
+    workers.acquire_lease(request).await.unwrap().into_inner().lease.unwrap()
+}
+
+async fn register(workers: &mut WorkerServiceClient<Channel>, name: &str) {
+    let request = v1::RegisterWorkerRequest { name: name.to_owned(), device: "none".into(), version: "load".into() };
+    workers.register_worker(request).await.unwrap();
+}
+
+/// Reports once a second until `end`; returns how long each answer took.
+async fn report(
+    url: String,
+    number: u32,
+    end: Instant,
+    blocks: Option<Vec<Bytes>>,
+    uploaded: Arc<AtomicU64>,
+) -> Vec<Duration> {
+    let channel = connect(&url).await;
+    let mut workers = WorkerServiceClient::new(channel.clone());
+    let name = format!("worker-{number}");
+    register(&mut workers, &name).await;
+    let lease = take_lease(&mut workers, &name, 0).await;
+    let lease = v1::LeaseRef { job_id: lease.job_id, attempt: lease.attempt };
+    if let Some(blocks) = blocks {
+        // A connection of its own, as a second stream of a real worker has the same one: the worse case for the store.
+        let url = url.clone();
+        tokio::spawn(async move {
+            let channel = connect(&url).await;
+            let digest = upload(channel.clone(), v1::ArtifactKind::Checkpoint, Some(lease), blocks).await;
+            let checkpoint = v1::Checkpoint {
+                digest: digest.to_string(),
+                role: v1::CheckpointRole::Last.into(),
+                ..Default::default()
+            };
+            let request = v1::RecordCheckpointRequest { lease: Some(lease), checkpoint: Some(checkpoint) };
+            WorkerServiceClient::new(channel).record_checkpoint(request).await.unwrap();
+            uploaded.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    let (sender, reports) = mpsc::channel(1);
+    let mut answers = None;
+    let mut reports = Some(reports);
+    let mut taken = Vec::new();
+    // Spread over the second, as real workers are.
+    tokio::time::sleep(Duration::from_millis(u64::from(number) % 1000)).await;
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    for sequence in 1.. {
+        ticks.tick().await;
+        if Instant::now() >= end {
+            break;
+        }
+        let progress = v1::Progress { phase: v1::Phase::Training.into(), step: sequence as u32, ..Default::default() };
+        let began = Instant::now();
+        let report =
+            v1::ReportJobRequest { lease: Some(lease), sequence, progress: Some(progress), epochs: Vec::new() };
+        sender.send(report).await.unwrap();
+        if let Some(reports) = reports.take() {
+            answers = Some(workers.report_job(ReceiverStream::new(reports)).await.unwrap().into_inner());
+        }
+        let answer = answers.as_mut().unwrap().message().await.unwrap().unwrap();
+        assert_eq!(answer.acknowledged_sequence, sequence, "a report was lost or counted twice");
+        taken.push(began.elapsed());
+    }
+    taken
+}
+
+/// Takes a lease and gives it back, again and again; returns how long each took to come.
+async fn take_leases(url: String, number: u32, end: Instant) -> Vec<Duration> {
+    let mut workers = WorkerServiceClient::new(connect(&url).await);
+    let name = format!("leaser-{number}");
+    register(&mut workers, &name).await;
+    let mut taken = Vec::new();
+    for wait in 0.. {
+        if Instant::now() >= end {
+            break;
+        }
+        let began = Instant::now();
+        let lease = take_lease(&mut workers, &name, wait).await;
+        taken.push(began.elapsed());
+        let lease = v1::LeaseRef { job_id: lease.job_id, attempt: lease.attempt };
+        workers.release_lease(v1::ReleaseLeaseRequest { lease: Some(lease) }).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    taken
+}
+
+fn resident_mb(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0");
+    line.split_whitespace().next().and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+}
+
+fn say(what: &str, mut taken: Vec<Duration>) {
+    taken.sort_unstable();
+    let at = |share: f64| taken[((taken.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+    println!(
+        "{what:<28} {:>8}   p50 {:7.1} ms   p99 {:7.1} ms   max {:7.1} ms",
+        taken.len(),
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
+}
+
+#[tokio::main]
+async fn main() {
+    let arguments = Arguments::parse();
+    let state = tempfile::tempdir_in("target").unwrap();
+    let coordinator = start(&arguments, state.path());
+    let pid = coordinator.child.id();
+    submit(&coordinator.url, arguments.workers + 2 * LEASERS).await;
+    // One random block is shared; the first chunk makes each upload another artifact.
+    let block: Bytes = (0..CHUNK_BYTES).map(|at| (at * 31 % 251) as u8).collect::<Vec<u8>>().into();
+    let uploaded = Arc::new(AtomicU64::new(0));
+    let began = Instant::now();
+    let end = began + Duration::from_secs(arguments.seconds);
+    let mut reporters = Vec::new();
+    for number in 0..arguments.workers {
+        let blocks = (number < arguments.uploads).then(|| {
+            let mut blocks = vec![Bytes::from(format!("upload {number}"))];
+            blocks.resize(arguments.upload_mb * 1_000_000 / CHUNK_BYTES, block.clone());
+            blocks
+        });
+        reporters.push(tokio::spawn(report(coordinator.url.clone(), number, end, blocks, uploaded.clone())));
+    }
+    let leasers: Vec<_> =
+        (0..LEASERS).map(|number| tokio::spawn(take_leases(coordinator.url.clone(), number, end))).collect();
+    let mut memory_mb = Vec::new();
+    while Instant::now() < end {
+        memory_mb.push(resident_mb(pid));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let (mut reports, mut leases) = (Vec::new(), Vec::new());
+    for reporter in reporters {
+        reports.extend(reporter.await.unwrap());
+    }
+    for leaser in leasers {
+        leases.extend(leaser.await.unwrap());
+    }
+    while uploaded.load(Ordering::Relaxed) < u64::from(arguments.uploads) {
+        assert!(began.elapsed() < Duration::from_secs(arguments.seconds + 600), "not every upload arrived");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    println!(
+        "{} workers, {} uploads of {} MB, {} s; the last upload was in after {:.0} s",
+        arguments.workers,
+        arguments.uploads,
+        arguments.upload_mb,
+        arguments.seconds,
+        began.elapsed().as_secs_f64()
+    );
+    say("reports, all acknowledged", reports);
+    say("leases", leases);
+    let quarter = memory_mb.len() / 4;
+    let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+    println!(
+        "memory of the coordinator    at most {:.0} MB; in the last quarter at most {:.0} MB",
+        most(&memory_mb),
+        most(&memory_mb[3 * quarter..])
+    );
+}
