@@ -124,9 +124,10 @@ fn a_training_takes_its_recorded_course() {
     let recorded: Course = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert!(ours.train_losses.last() < ours.train_losses.first(), "the loss falls: {:?}", ours.train_losses);
     assert!(ours.oof_macro_f1 > 1.2 * ours.best_constant_macro_f1, "it learns: {ours:?}");
-    // The first epoch is the same everywhere; what rounding begins, later epochs enlarge.
-    assert!(close(&ours.train_losses[..1], &recorded.train_losses[..1], 0.002), "{ours:?}\n{recorded:?}");
-    assert!(close(&ours.train_losses, &recorded.train_losses, 0.03), "{ours:?}\n{recorded:?}");
-    assert!(close(&ours.valid_losses, &recorded.valid_losses, 0.1), "{ours:?}\n{recorded:?}");
+    // Seen with other instructions and another number of threads: 0.004, and 0.014 at the end of validation. In between, batch
+    // norm's statistics make the validation loss jump, and jump otherwise.
+    assert!(close(&ours.train_losses, &recorded.train_losses, 0.02), "{ours:?}\n{recorded:?}");
+    let last = |course: &Course| course.valid_losses.last().copied().unwrap_or(f64::NAN);
+    assert!(close(&[last(&ours)], &[last(&recorded)], 0.05), "{ours:?}\n{recorded:?}");
     assert!(close(&[ours.oof_macro_f1], &[recorded.oof_macro_f1], 0.02), "{ours:?}\n{recorded:?}");
 }
