@@ -81,6 +81,13 @@ grpc: libtorch ## Let Python's grpcio list the coordinator's services and read a
 	target/grpc-env/bin/pip --disable-pip-version-check install --quiet --requirement tests/grpc/requirements.txt
 	tests/grpc/run.sh target/grpc-env/bin/python
 
+.PHONY: interop
+interop: libtorch ## Let Python open what Fivefold writes, and Fivefold what Python writes: torchvision, safetensors, numpy, pandas (5 GB)
+	cargo build --workspace --bins
+	python3 -m venv target/interop-env
+	target/interop-env/bin/pip --disable-pip-version-check install --quiet --requirement tests/interop/requirements.txt
+	tests/interop/run.sh target/interop-env/bin/python
+
 .PHONY: sqlx
 sqlx: ## Check the coordinator's SQL against a fresh database, and renew .sqlx/
 	rm -rf .sqlx target/sqlx.sqlite

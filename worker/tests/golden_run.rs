@@ -59,11 +59,7 @@ fn draw(folder: &Path, place: usize) -> LabelledRow {
         write_plane(folder, &id, colour, SIZE, &bytes);
     }
     let labels = LABELS.iter().zip(&held).filter(|(_, held)| **held).map(|(label, _)| *label);
-    LabelledRow {
-        id: id.into(),
-        source: Source::Train,
-        labels: Labels::from_indices(labels.collect::<Vec<_>>()).unwrap(),
-    }
+    LabelledRow { id, source: Source::Train, labels: Labels::from_indices(labels.collect::<Vec<_>>()).unwrap() }
 }
 
 fn train() -> Course {

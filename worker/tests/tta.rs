@@ -68,7 +68,7 @@ fn probabilities_are_pytorchs() {
                 let bytes: Vec<u8> = values.iter().map(|unit| ((unit + 1.0) * 128.0) as u8).collect();
                 write_plane(folder.path(), &format!("i{image}"), colour, SIZE, &bytes);
             }
-            LabelledRow { id: format!("i{image}").into(), source: Source::Train, labels: Labels::default() }
+            LabelledRow { id: format!("i{image}"), source: Source::Train, labels: Labels::default() }
         })
         .collect();
     let model = ResNet50::new(&spec(), FOLD, Device::Cpu);
