@@ -7,6 +7,7 @@ pub mod lists;
 pub mod queue;
 pub mod results;
 pub mod services;
+pub mod state_folder;
 pub mod store;
 pub mod upkeep;
 

@@ -4,8 +4,9 @@ use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-use clap::Parser;
+use anyhow::{Context as _, ensure};
+use clap::{Args, Parser, Subcommand};
+use fivefold_coordinator::state_folder::{back_up, check};
 use fivefold_coordinator::{Config, run};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,8 +15,35 @@ use tracing_subscriber::EnvFilter;
 
 /// Fivefold's coordinator: keeps the queue of fold jobs, hands them to workers, gathers their results.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serving: Option<ServingArguments>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Copies a state folder, also while its coordinator runs; a coordinator can be started on the copy
+    Backup {
+        /// The state folder
+        #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
+        state: PathBuf,
+        /// The copy, a folder that is not there yet
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Reads all of a state folder and says whether anything is missing or damaged
+    Check {
+        /// The state folder
+        #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
+        state: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ServingArguments {
     /// Where to listen; port 0 takes a free one
     #[arg(long, env = "FIVEFOLD_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7700")]
     listen: SocketAddr,
@@ -40,6 +68,26 @@ async fn main() -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    match arguments.command {
+        Some(Command::Backup { state, out }) => {
+            let blobs = back_up(&state, &out).await?;
+            println!("{} has the queue and {blobs} artifacts", out.display());
+            Ok(())
+        }
+        Some(Command::Check { state }) => {
+            let findings = check(&state).await?;
+            for problem in &findings.problems {
+                println!("{problem}");
+            }
+            println!("{} artifacts, {} that nothing names", findings.blobs, findings.orphans.len());
+            ensure!(findings.problems.is_empty(), "{} has {} problems", state.display(), findings.problems.len());
+            Ok(())
+        }
+        None => serve(arguments.serving.context("--state is needed; --help says more")?).await,
+    }
+}
+
+async fn serve(arguments: ServingArguments) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let asked = stopping.clone();
@@ -50,6 +98,6 @@ async fn main() -> anyhow::Result<()> {
     });
     let listener = TcpListener::bind(arguments.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
-    let Arguments { state, lease_seconds, stall_seconds, .. } = arguments;
+    let ServingArguments { state, lease_seconds, stall_seconds, .. } = arguments;
     run(Config { state, lease_seconds, stall_seconds }, listener, stopping).await
 }

@@ -1,0 +1,55 @@
+//! Looking at a state folder, copying it while it is in use, and starting on the copy.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use fivefold_coordinator::state_folder::{back_up, check};
+use fivefold_proto::v1;
+
+use crate::site::{Site, scores, spec};
+
+mod site;
+
+#[tokio::test]
+async fn a_copy_of_a_running_coordinator_goes_on_where_it_was_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, copy) = (folder.path().join("state"), folder.path().join("copy"));
+    let site = Site::start(&state, 60).await;
+    let id = site.submit("r1", &spec()).await.unwrap().id;
+    site.register("w").await;
+    let lease = site.acquire("w", "a", 10).await.unwrap();
+    site.complete(&lease, &scores(&lease)).await.unwrap();
+    let blobs = back_up(&state, &copy).await.unwrap();
+    assert!(back_up(&state, &copy).await.unwrap_err().to_string().contains("already"));
+    // What comes later is not in the copy.
+    let later = site.acquire("w", "b", 10).await.unwrap();
+    site.complete(&later, &scores(&later)).await.unwrap();
+    site.stop().await;
+
+    let findings = check(&copy).await.unwrap();
+    assert_eq!((findings.blobs, findings.problems.len(), findings.orphans.len()), (blobs, 0, 0), "{findings:?}");
+    let site = Site::start(&copy, 60).await;
+    let states: Vec<_> = site.job_set(&id).await.jobs.iter().map(v1::Job::state).collect();
+    use v1::job::State::{Queued, Succeeded};
+    assert_eq!(states, [Succeeded, Queued, Queued]);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_flipped_bit_and_a_missing_file_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), 60).await;
+    let kind = v1::ArtifactKind::Weights;
+    let (damaged, missing) = (site.upload(kind, b"damaged").await, site.upload(kind, b"missing").await);
+    site.stop().await;
+    assert_eq!(check(folder.path()).await.unwrap().problems, Vec::<String>::new());
+
+    let blobs = folder.path().join("artifacts");
+    std::fs::write(blobs.join(damaged.to_string()), b"dalaged").unwrap();
+    std::fs::remove_file(blobs.join(missing.to_string())).unwrap();
+    std::fs::write(blobs.join("left-over"), b"").unwrap();
+    let findings = check(folder.path()).await.unwrap();
+    let mut expected = vec![format!("artifact {damaged} is damaged"), format!("artifact {missing} is missing")];
+    expected.sort();
+    assert_eq!(findings.problems, expected);
+    assert_eq!(findings.orphans, ["left-over"]);
+    assert!(check(&folder.path().join("nowhere")).await.unwrap_err().to_string().contains("no state folder"));
+}
