@@ -81,6 +81,10 @@ grpc: libtorch ## Let Python's grpcio list the coordinator's services and read a
 	target/grpc-env/bin/pip --disable-pip-version-check install --quiet --requirement tests/grpc/requirements.txt
 	tests/grpc/run.sh target/grpc-env/bin/python
 
+.PHONY: chaos
+chaos: libtorch ## Let faults rain on the real programs: ROUNDS=n SEED=s
+	ROUNDS="$(or $(ROUNDS),5)" SEED="$(or $(SEED),1)" cargo test --package fivefold-tests --test chaos -- --nocapture
+
 .PHONY: interop
 interop: libtorch ## Let Python open what Fivefold writes, and Fivefold what Python writes: torchvision, safetensors, numpy, pandas (5 GB)
 	cargo build --workspace --bins

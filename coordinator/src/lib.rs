@@ -26,7 +26,7 @@ use tonic::transport::Server;
 
 use crate::clock::Timestamp;
 use crate::database::Database;
-use crate::queue::lease;
+use crate::queue::{artifacts, lease};
 use crate::services::Coordinator;
 use crate::store::Store;
 
@@ -61,6 +61,10 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
 
     let database = Database::open(&config.state.join("fivefold.sqlite")).await?;
     let store = Store::open(&config.state).await?;
+    let deleted = store.tidy(&artifacts::digests(database.readers()).await?).await?;
+    if deleted > 0 {
+        tracing::info!("{deleted} files that nothing names are deleted");
+    }
     let lease_seconds = config.lease_seconds;
     let extended = database
         .write(move |c| Box::pin(async move { lease::extend_all(c, Timestamp::now(), lease_seconds).await }))

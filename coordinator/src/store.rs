@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fivefold_common::ids::Digest;
@@ -22,6 +23,8 @@ const WRITERS: usize = 2;
 /// An upload is synced each time so many bytes were added. Without it, a commit of the database has to wait until all that was
 /// uploaded meanwhile is on the disk.
 const SYNC_BYTES: u64 = 8 << 20;
+/// A partial upload that nobody has gone on with for so long is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Bytes per message of a download.
 pub const CHUNK_BYTES: usize = 512 * 1024;
@@ -46,6 +49,32 @@ impl Store {
             fs::create_dir_all(folder).await.map_err(|error| Error::file(folder.display().to_string(), error))?;
         }
         Ok(Store { whole, partial, uploading: Arc::default(), writers: Arc::new(Semaphore::new(WRITERS)) })
+    }
+
+    /// Deletes blobs that are not `named`, and partial uploads that have been lying for a week. For the start, when nobody
+    /// uploads: a blob that a crash left without a row was never acknowledged.
+    ///
+    /// # Errors
+    /// When the folders cannot be read or written.
+    pub async fn tidy(&self, named: &HashSet<String>) -> Result<usize, Error> {
+        let mut deleted = 0;
+        for (folder, is_partial) in [(&self.whole, false), (&self.partial, true)] {
+            let failed = |error| Error::file(folder.display().to_string(), error);
+            let mut entries = fs::read_dir(folder).await.map_err(failed)?;
+            while let Some(entry) = entries.next_entry().await.map_err(failed)? {
+                let needless = if is_partial {
+                    let modified = entry.metadata().await.and_then(|metadata| metadata.modified()).map_err(failed)?;
+                    modified.elapsed().is_ok_and(|age| age > FORGOTTEN)
+                } else {
+                    !named.contains(entry.file_name().to_string_lossy().as_ref())
+                };
+                if needless {
+                    fs::remove_file(entry.path()).await.map_err(failed)?;
+                    deleted += 1;
+                }
+            }
+        }
+        Ok(deleted)
     }
 
     /// Where the whole blob is.

@@ -51,5 +51,8 @@ async fn a_flipped_bit_and_a_missing_file_are_found() {
     expected.sort();
     assert_eq!(findings.problems, expected);
     assert_eq!(findings.orphans, ["left-over"]);
+    // A start deletes it: nobody was told that it is held.
+    Site::start(folder.path(), 60).await.stop().await;
+    assert_eq!(check(folder.path()).await.unwrap().orphans, Vec::<String>::new());
     assert!(check(&folder.path().join("nowhere")).await.unwrap_err().to_string().contains("no state folder"));
 }

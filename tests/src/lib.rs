@@ -5,13 +5,15 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use fivefold_proto::v1;
 use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
+
+pub mod proxy;
 
 /// How long a condition may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -40,23 +42,27 @@ fn build_programs() -> anyhow::Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// Runs `fivefold` with `arguments` to its end.
-///
-/// # Errors
-/// When it cannot be started.
-pub fn fivefold(arguments: &[&str]) -> anyhow::Result<Output> {
-    Ok(Command::new(programs()?.join("fivefold")).args(arguments).stdin(Stdio::null()).output()?)
-}
-
 /// Runs `fivefold` and returns what it printed.
 ///
 /// # Errors
 /// When it did not end well; the message has what it said.
 pub fn fivefold_ok(arguments: &[&str]) -> anyhow::Result<String> {
-    let output = fivefold(arguments)?;
+    said_well("fivefold", arguments)
+}
+
+/// Runs a subcommand of `fivefold-coordinator` and returns what it printed.
+///
+/// # Errors
+/// When it did not end well; the message has what it said.
+pub fn coordinator_ok(arguments: &[&str]) -> anyhow::Result<String> {
+    said_well("fivefold-coordinator", arguments)
+}
+
+fn said_well(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(programs()?.join(program)).args(arguments).stdin(Stdio::null()).output()?;
     ensure!(
         output.status.success(),
-        "fivefold {} ended with {}\n{}{}",
+        "{program} {} ended with {}\n{}{}",
         arguments.join(" "),
         output.status,
         String::from_utf8_lossy(&output.stdout),
@@ -144,6 +150,8 @@ pub struct Site {
     pub data: PathBuf,
     /// `http://127.0.0.1:PORT`.
     pub url: String,
+    /// Where the workers look for it: the same, or a proxy's.
+    pub worker_url: String,
     lease_seconds: u32,
 }
 
@@ -154,8 +162,15 @@ impl Site {
     /// When it does not start.
     pub fn start(folder: &Path, data: &Path, lease_seconds: u32) -> anyhow::Result<(Site, Program)> {
         std::fs::create_dir_all(folder)?;
-        let mut site = Site { folder: folder.to_owned(), data: data.to_owned(), url: String::new(), lease_seconds };
+        let mut site = Site {
+            folder: folder.to_owned(),
+            data: data.to_owned(),
+            url: String::new(),
+            worker_url: String::new(),
+            lease_seconds,
+        };
         let (program, url) = site.spawn_coordinator("127.0.0.1:0")?;
+        site.worker_url = url.clone();
         site.url = url;
         Ok((site, program))
     }
@@ -202,7 +217,7 @@ impl Site {
     pub fn start_worker(&self, name: &str) -> anyhow::Result<Program> {
         let output = File::options().create(true).append(true).open(self.folder.join(format!("{name}.log")))?;
         let mut command = Command::new(programs()?.join("fivefold-worker"));
-        command.args(["--coordinator", &self.url, "--device", "cpu", "--name", name, "--data"]).arg(&self.data);
+        command.args(["--coordinator", &self.worker_url, "--device", "cpu", "--name", name, "--data"]).arg(&self.data);
         command.arg("--scratch").arg(self.folder.join(format!("scratch-{name}")));
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         Ok(Program { child: command.spawn()? })
@@ -303,4 +318,17 @@ pub fn tiny_data(folder: &Path) -> anyhow::Result<()> {
         "synth", "--out", &folder, "--train", "60", "--hpa", "30", "--test", "10", "--size", "32", "--seed", "7",
     ])?;
     Ok(())
+}
+
+/// The report in `folder` without what may differ between two runs: the job set's name and what made it.
+///
+/// # Errors
+/// When there is none, or it does not have these.
+pub fn report_numbers(folder: &Path) -> anyhow::Result<serde_json::Value> {
+    let mut report: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("report.json"))?)?;
+    let fields = report.as_object_mut().context("the report is no object")?;
+    for key in ["job_set", "made_by"] {
+        fields.remove(key).with_context(|| format!("the report has no {key}"))?;
+    }
+    Ok(report)
 }

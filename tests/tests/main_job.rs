@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use fivefold_proto::v1;
-use fivefold_tests::{Site, tiny_data};
+use fivefold_tests::{Site, report_numbers, tiny_data};
 
 /// Five folds of a narrow ResNet50 on 32 px images; checkpoints every 20 of 400 batches, some three seconds an epoch.
 const SPEC: &str = r#"
@@ -37,16 +37,6 @@ fn in_mid_training(job_set: &v1::JobSet, worker: &str) -> bool {
 
 fn read(folder: &Path, name: &str) -> Vec<u8> {
     std::fs::read(folder.join(name)).unwrap()
-}
-
-/// The report without what may differ: the job set's name and what made it.
-fn report_numbers(folder: &Path) -> serde_json::Value {
-    let mut report: serde_json::Value = serde_json::from_slice(&read(folder, "report.json")).unwrap();
-    let report = report.as_object_mut().unwrap();
-    for key in ["job_set", "made_by"] {
-        assert!(report.remove(key).is_some(), "the report has no {key}");
-    }
-    serde_json::Value::Object(report.clone())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,5 +83,5 @@ async fn crashes_of_a_worker_and_of_the_coordinator_do_not_change_a_bit() {
         let name = format!("fold-{fold}.safetensors");
         assert!(read(&calm, &name) == read(&stormy, &name), "{name} differs");
     }
-    assert_eq!(report_numbers(&calm), report_numbers(&stormy));
+    assert_eq!(report_numbers(&calm).unwrap(), report_numbers(&stormy).unwrap());
 }

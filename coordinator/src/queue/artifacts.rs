@@ -1,5 +1,7 @@
 //! Blobs that are whole.
 
+use std::collections::HashSet;
+
 use fivefold_common::ids::Digest;
 use sqlx::{SqliteConnection, SqliteExecutor};
 
@@ -39,6 +41,14 @@ pub async fn size_bytes(executor: impl SqliteExecutor<'_>, digest: Digest) -> Re
     let digest = digest.to_string();
     let size = sqlx::query_scalar!("SELECT size_bytes FROM artifacts WHERE digest = ?", digest);
     Ok(size.fetch_optional(executor).await?.map(|size| size as u64))
+}
+
+/// The digests of all blobs.
+///
+/// # Errors
+/// When the database fails.
+pub async fn digests(executor: impl SqliteExecutor<'_>) -> Result<HashSet<String>, Error> {
+    Ok(sqlx::query_scalar!("SELECT digest FROM artifacts").fetch_all(executor).await?.into_iter().collect())
 }
 
 /// Forgets checkpoints that nothing names and that were stored before `before`, and returns their digests: their files may go

@@ -1,0 +1,145 @@
+//! The real programs under faults: signals at random moments, a network that cuts and stalls, a coordinator that dies. After each
+//! round the results are those of an undisturbed run, bit for bit, and the state folder is whole.
+//!
+//! `ROUNDS=n SEED=s` from the environment (`make chaos ROUNDS=20 SEED=7`); each round prints its seed and its faults.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use fivefold_common::randomness::{Purpose, Stream};
+use fivefold_proto::v1;
+use fivefold_tests::proxy::Proxy;
+use fivefold_tests::{Program, Signal, Site, coordinator_ok, report_numbers, tiny_data};
+
+const SPEC: &str = r#"
+name = "chaos"
+folds = 3
+base_width = 8
+image_size = 32
+batch_size = 4
+train_batch_per_epoch = 250
+valid_batch_per_epoch = 4
+epochs = 2
+tta = 4
+intraop_threads = 1
+checkpoint_every_batches = 15
+max_attempts = 50
+"#;
+const WORKERS: [&str; 2] = ["ada", "ben"];
+const FAULTS: usize = 10;
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    KillWorker(usize),
+    TerminateWorker(usize),
+    PauseWorker(usize),
+    KillCoordinator,
+    CutConnections,
+    StallNetwork,
+}
+
+fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+fn succeeded(job_set: &v1::JobSet) -> bool {
+    job_set.state() == v1::job_set::State::Succeeded
+}
+
+fn same_results(calm: &Path, stormy: &Path) {
+    let read = |folder: &Path, name: &str| std::fs::read(folder.join(name)).unwrap();
+    for name in ["oof.csv", "submission.csv", "fold-0.safetensors", "fold-1.safetensors", "fold-2.safetensors"] {
+        assert!(read(calm, name) == read(stormy, name), "{name} differs from that of the undisturbed run");
+    }
+    assert_eq!(report_numbers(calm).unwrap(), report_numbers(stormy).unwrap());
+}
+
+async fn undisturbed(folder: &Path, data: &Path) {
+    let (site, _coordinator) = Site::start(&folder.join("site"), data, 30).unwrap();
+    let _workers = WORKERS.map(|name| site.start_worker(name).unwrap());
+    let id = site.submit(SPEC).unwrap();
+    site.wait_until(&id, "the undisturbed job set succeeds", succeeded).await.unwrap();
+    site.results(&id, folder).unwrap();
+}
+
+async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) {
+    let (mut site, coordinator) = Site::start(&folder.join("site"), data, 2).unwrap();
+    let mut coordinator = Some(coordinator);
+    let proxy = Proxy::start(&site.url).await.unwrap();
+    site.worker_url = proxy.url.clone();
+    let mut workers: Vec<Program> = WORKERS.iter().map(|name| site.start_worker(name).unwrap()).collect();
+    let id = site.submit(SPEC).unwrap();
+    for _ in 0..FAULTS {
+        // Faults come at random moments: this is no waiting for something to happen.
+        tokio::time::sleep(Duration::from_millis(200 + random.below(1800))).await;
+        if site.job_set(&id).await.is_some_and(|job_set| succeeded(&job_set)) {
+            break;
+        }
+        let worker = random.below(2) as usize;
+        let fault = match random.below(6) {
+            0 => Fault::KillWorker(worker),
+            1 => Fault::TerminateWorker(worker),
+            2 => Fault::PauseWorker(worker),
+            3 => Fault::KillCoordinator,
+            4 => Fault::CutConnections,
+            _ => Fault::StallNetwork,
+        };
+        println!("  {fault:?}");
+        let length = Duration::from_millis(500 + random.below(3000));
+        match fault {
+            Fault::KillWorker(worker) => {
+                workers[worker].signal(Signal::Kill).unwrap();
+                workers[worker].wait().unwrap();
+                workers[worker] = site.start_worker(WORKERS[worker]).unwrap();
+            }
+            Fault::TerminateWorker(worker) => {
+                workers[worker].signal(Signal::Terminate).unwrap();
+                assert_eq!(workers[worker].wait().unwrap(), Some(0), "a worker that is asked to leave ends well");
+                workers[worker] = site.start_worker(WORKERS[worker]).unwrap();
+            }
+            // Longer than its lease, or shorter.
+            Fault::PauseWorker(worker) => {
+                workers[worker].signal(Signal::Stop).unwrap();
+                tokio::time::sleep(length).await;
+                workers[worker].signal(Signal::Continue).unwrap();
+            }
+            Fault::KillCoordinator => {
+                coordinator.take().unwrap().kill().unwrap();
+                coordinator = Some(site.restart_coordinator().unwrap());
+            }
+            Fault::CutConnections => proxy.cut(),
+            Fault::StallNetwork => {
+                proxy.stall();
+                tokio::time::sleep(length).await;
+                proxy.go_on();
+            }
+        }
+    }
+    site.wait_until(&id, "the disturbed job set succeeds", succeeded).await.unwrap();
+    site.results(&id, folder).unwrap();
+    drop(workers);
+    // A start tidies up, so that nothing is left that no row names; then all of it is read.
+    coordinator.take().unwrap().kill().unwrap();
+    site.restart_coordinator().unwrap().kill().unwrap();
+    let checked = coordinator_ok(&["check", "--state", &site.folder.join("state").display().to_string()]).unwrap();
+    assert!(checked.contains(" 0 that nothing names"), "{checked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_change_nothing() {
+    let (rounds, seed) = (from_environment("ROUNDS", 1), from_environment("SEED", 1));
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    tiny_data(&data).unwrap();
+    let calm = folder.path().join("calm");
+    undisturbed(&calm, &data).await;
+    for round in 0..rounds {
+        let seed = seed + round;
+        println!("round {round}: SEED={seed}");
+        let stormy = folder.path().join(format!("round-{round}"));
+        disturbed(&stormy, &data, &mut Stream::new(seed, 0, 0, Purpose::Synthetic, 0)).await;
+        same_results(&calm, &stormy);
+        std::fs::remove_dir_all(&stormy).unwrap();
+    }
+}
