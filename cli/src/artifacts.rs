@@ -89,7 +89,7 @@ pub(crate) async fn upload(
     let mut outage = coordinator.outage();
     let mut restarts_left = 1;
     loop {
-        let request = GetUploadRequest { artifact: Some(artifact.clone()) };
+        let request = GetUploadRequest { artifact: Some(artifact.clone()), lease: None };
         let held = coordinator.call(async || coordinator.artifacts().get_upload(request.clone()).await).await?;
         if held.complete {
             return Ok(artifact.digest);
@@ -134,7 +134,8 @@ pub(crate) async fn download(coordinator: &Coordinator, artifact: &Artifact, pat
     let mut hasher = blake3::Hasher::new();
     let mut outage = coordinator.outage();
     loop {
-        let request = DownloadArtifactRequest { digest: artifact.digest.clone(), offset_bytes: hasher.count() };
+        let request =
+            DownloadArtifactRequest { digest: artifact.digest.clone(), offset_bytes: hasher.count(), lease: None };
         let broken = match in_time(coordinator.artifacts().download_artifact(request)).await {
             Err(status) => Some(status),
             Ok(answer) => {

@@ -1,14 +1,16 @@
 //! The coordinator, which may not be there for a while: calls wait for it, and say so on stderr.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use fivefold_proto::client::{self, Credentials, Line};
 use fivefold_proto::status::{is_worth_retrying, reason_word};
 use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;
 use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
 use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Code, Response, Status};
 
 use crate::failure::{Refused, Unreachable, one_line, problem_of};
@@ -28,12 +30,36 @@ pub(crate) struct ConnectionArgs {
     /// How long to wait for a coordinator that is not there, each time [default: forever]
     #[arg(long, global = true, value_name = "N")]
     wait_seconds: Option<u64>,
+    /// A file with the token to show; FIVEFOLD_TOKEN may hold the token itself (a flag would show it to all users of this machine)
+    #[arg(long, global = true, env = "FIVEFOLD_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The authority that signed the coordinator's certificate, PEM [default: those that the system trusts]
+    #[arg(long, global = true, env = "FIVEFOLD_CA_CERT", value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
+    /// This client's certificate, PEM, for a coordinator that asks for one
+    #[arg(long, global = true, env = "FIVEFOLD_CLIENT_CERT", value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, global = true, env = "FIVEFOLD_CLIENT_KEY", value_name = "FILE")]
+    client_key: Option<PathBuf>,
+}
+
+impl ConnectionArgs {
+    fn credentials(&self) -> Credentials {
+        Credentials {
+            token_file: self.token_file.clone(),
+            token: std::env::var("FIVEFOLD_TOKEN").ok(),
+            ca_cert: self.ca_cert.clone(),
+            client_cert: self.client_cert.clone(),
+            client_key: self.client_key.clone(),
+        }
+    }
 }
 
 fn checked_url(text: &str) -> Result<String, String> {
     let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    if !url.starts_with("http://") {
-        return Err("it should be http://HOST:PORT (there is no encryption yet)".to_owned());
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err("it should be http://HOST:PORT or https://HOST:PORT".to_owned());
     }
     let endpoint = Endpoint::from_shared(url.clone()).map_err(|error| format!("not an address: {error}"))?;
     match endpoint.uri().port_u16() {
@@ -46,7 +72,7 @@ fn checked_url(text: &str) -> Result<String, String> {
 #[derive(Debug, Clone)]
 pub(crate) struct Coordinator {
     url: String,
-    channel: Channel,
+    line: Line,
     wait_seconds: Option<u64>,
 }
 
@@ -63,20 +89,20 @@ impl Coordinator {
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(20))
             .keep_alive_while_idle(true);
-        let channel = endpoint.connect_lazy();
-        Ok(Coordinator { url: args.coordinator.clone(), channel, wait_seconds: args.wait_seconds })
+        let line = client::line(endpoint, &args.credentials())?;
+        Ok(Coordinator { url: args.coordinator.clone(), line, wait_seconds: args.wait_seconds })
     }
 
-    pub(crate) fn job_sets(&self) -> JobSetServiceClient<Channel> {
-        JobSetServiceClient::new(self.channel.clone())
+    pub(crate) fn job_sets(&self) -> JobSetServiceClient<Line> {
+        JobSetServiceClient::new(self.line.clone())
     }
 
-    pub(crate) fn artifacts(&self) -> ArtifactServiceClient<Channel> {
-        ArtifactServiceClient::new(self.channel.clone())
+    pub(crate) fn artifacts(&self) -> ArtifactServiceClient<Line> {
+        ArtifactServiceClient::new(self.line.clone())
     }
 
-    pub(crate) fn workers(&self) -> WorkerServiceClient<Channel> {
-        WorkerServiceClient::new(self.channel.clone())
+    pub(crate) fn workers(&self) -> WorkerServiceClient<Line> {
+        WorkerServiceClient::new(self.line.clone())
     }
 
     /// No outage yet.
@@ -171,18 +197,30 @@ fn is_outage(status: &Status) -> bool {
 mod tests {
     use super::*;
 
+    fn args(url: &str, wait_seconds: Option<u64>) -> ConnectionArgs {
+        ConnectionArgs {
+            coordinator: url.into(),
+            wait_seconds,
+            token_file: None,
+            ca_cert: None,
+            client_cert: None,
+            client_key: None,
+        }
+    }
+
     #[test]
     fn addresses_are_checked() {
         assert_eq!(checked_url("hub:7700").unwrap(), "http://hub:7700");
         assert_eq!(checked_url("http://[::1]:80").unwrap(), "http://[::1]:80");
-        for text in ["https://hub:7700", "http://hub", "http://", "a b", ""] {
+        assert_eq!(checked_url("https://hub:7700").unwrap(), "https://hub:7700");
+        for text in ["ftp://hub:7700", "http://hub", "http://", "a b", ""] {
             assert!(checked_url(text).is_err(), "{text}");
         }
     }
 
     #[tokio::test]
     async fn a_missing_coordinator_is_waited_for_within_limits() {
-        let args = |wait_seconds| ConnectionArgs { coordinator: "http://127.0.0.1:1".into(), wait_seconds };
+        let args = |wait_seconds| args("http://127.0.0.1:1", wait_seconds);
         let coordinator = Coordinator::new(&args(Some(0))).unwrap();
         let error = coordinator
             .call(async || coordinator.workers().list_workers(fivefold_proto::v1::ListWorkersRequest {}).await)
@@ -195,8 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_are_repeated_until_they_work() {
-        let args = ConnectionArgs { coordinator: "http://127.0.0.1:1".into(), wait_seconds: None };
-        let coordinator = Coordinator::new(&args).unwrap();
+        let coordinator = Coordinator::new(&args("http://127.0.0.1:1", None)).unwrap();
         let tries = std::cell::Cell::new(0);
         let answer = coordinator.call(async || {
             tries.set(tries.get() + 1);

@@ -24,6 +24,9 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The caller's role may not do it.
+    #[error("{0}")]
+    RoleNotEnough(String),
     /// A request id that was used before, for something else.
     #[error("the request id {0:?} was used for another request: choose a new one")]
     RequestIdReused(String),
@@ -89,6 +92,7 @@ impl Error {
         match self {
             Self::StaleAttempt { .. } => Reason::StaleAttempt,
             Self::NotFound { .. } => Reason::NotFound,
+            Self::RoleNotEnough(_) => Reason::RoleNotEnough,
             Self::RequestIdReused(_) => Reason::RequestIdReused,
             Self::WrongState(_) => Reason::WrongState,
             Self::BadContent(_) => Reason::BadContent,

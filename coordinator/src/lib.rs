@@ -1,5 +1,6 @@
 //! Fivefold's coordinator: the SQLite queue of fold jobs, the artifact store, the threshold and the submission.
 
+pub mod access;
 pub mod clock;
 pub mod database;
 pub mod error;
@@ -22,8 +23,9 @@ use fivefold_proto::v1::worker_service_server::WorkerServiceServer;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
+use crate::access::Guard;
 use crate::clock::Timestamp;
 use crate::database::Database;
 use crate::queue::{artifacts, lease};
@@ -39,12 +41,43 @@ pub struct Config {
     pub lease_seconds: u32,
     /// How long a job may stand still under a lease that is renewed before it is taken back, in seconds; 0 is for ever.
     pub stall_seconds: u32,
+    /// Certificates, where connections are encrypted.
+    pub tls: Option<Tls>,
+    /// Whether strangers may get in.
+    pub exposure: Exposure,
+}
+
+/// The files of encrypted connections, as PEM.
+#[derive(Clone)]
+pub struct Tls {
+    /// The coordinator's certificate, with its chain.
+    pub certificate_pem: Vec<u8>,
+    /// Its private key.
+    pub key_pem: Vec<u8>,
+    /// The authority whose certificates clients have to show, where they have to.
+    pub client_ca_pem: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("asks_clients", &self.client_ca_pem.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// What happens when a coordinator is to listen where others may reach it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exposure {
+    /// It does so only with encryption and tokens.
+    Guarded,
+    /// It does so whatever comes in.
+    Insecure,
 }
 
 impl Config {
     /// The usual settings for a state folder.
     pub fn new(state: impl Into<PathBuf>) -> Config {
-        Config { state: state.into(), lease_seconds: 60, stall_seconds: 1800 }
+        let (lease_seconds, stall_seconds) = (60, 1800);
+        Config { state: state.into(), lease_seconds, stall_seconds, tls: None, exposure: Exposure::Guarded }
     }
 }
 
@@ -77,10 +110,36 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     let upkeep = tokio::spawn(upkeep::run(coordinator.clone()));
 
     let address = listener.local_addr()?;
-    let server = Server::builder()
+    let guard = Guard::load(coordinator.database.readers()).await?;
+    let is_guarded = config.tls.is_some() && guard.asks_for_tokens();
+    if !address.ip().is_loopback() && !is_guarded {
+        match config.exposure {
+            Exposure::Guarded => bail!(
+                "{address} can be reached from other machines: give --tls-cert and --tls-key and make tokens \
+                 (`fivefold-coordinator token create`), or say --insecure if you trust everybody who can reach it"
+            ),
+            Exposure::Insecure => tracing::warn!(
+                "INSECURE: whoever can reach {address} can {}",
+                if guard.asks_for_tokens() { "read along, tokens too" } else { "read and change everything" }
+            ),
+        }
+    }
+    let fresh = guard.clone().keep_fresh(coordinator.database.readers().clone(), stopping.clone());
+    let fresh = tokio::spawn(fresh);
+    let mut server = Server::builder();
+    if let Some(tls) = &config.tls {
+        let mut settings = ServerTlsConfig::new().identity(Identity::from_pem(&tls.certificate_pem, &tls.key_pem));
+        if let Some(authority) = &tls.client_ca_pem {
+            settings = settings.client_ca_root(Certificate::from_pem(authority));
+        }
+        server = server.tls_config(settings).context("the certificate or its key cannot be used")?;
+    }
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let server = server
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .tcp_nodelay(true)
+        .layer(guard)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         // Older clients, grpcurl and Python's grpcio among them, ask for this one.
@@ -89,7 +148,7 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
         .add_service(WorkerServiceServer::new(coordinator.clone()))
         .add_service(ArtifactServiceServer::new(coordinator));
     reporter.set_service_status("", serving).await;
-    tracing::info!("listening on http://{address}");
+    tracing::info!("listening on {scheme}://{address}");
     let served =
         server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping.clone().cancelled_owned());
     // Streams end when `stopping` is cancelled; a client that holds its connection open must not hold the process.
@@ -100,6 +159,7 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     reporter.set_service_status("", not_serving).await;
     stopping.cancel();
     upkeep.await.context("upkeep")?;
+    fresh.await.context("reading tokens")?;
     outcome
 }
 

@@ -2,12 +2,16 @@
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
+use fivefold_coordinator::access::{Role, new_token, token_hash};
+use fivefold_coordinator::clock::Timestamp;
+use fivefold_coordinator::database::Database;
+use fivefold_coordinator::queue::tokens;
 use fivefold_coordinator::state_folder::{back_up, check};
-use fivefold_coordinator::{Config, run};
+use fivefold_coordinator::{Config, Exposure, Tls, run};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +44,40 @@ enum Command {
         #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
         state: PathBuf,
     },
+    /// Makes, lists and revokes the tokens that callers have to show, also while the coordinator runs
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Makes a token and prints it, this once; from the first one on, nobody gets in without
+    Create {
+        /// The state folder
+        #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
+        state: PathBuf,
+        /// What it is called, such as the machine or the person that has it
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        /// What its bearer may do
+        #[arg(long, value_enum, value_name = "ROLE")]
+        role: Role,
+    },
+    /// Shows the tokens' names and roles
+    List {
+        /// The state folder
+        #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
+        state: PathBuf,
+    },
+    /// Ends a token
+    Revoke {
+        /// The state folder
+        #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
+        state: PathBuf,
+        /// What it is called
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -56,6 +94,18 @@ struct ServingArguments {
     /// How long a job may stand still, its worker alive, before it goes to another one; 0 is for ever. It is marked after a quarter
     #[arg(long, env = "FIVEFOLD_STALL_SECONDS", value_name = "N", default_value_t = 1800)]
     stall_seconds: u32,
+    /// The certificate to encrypt connections with, PEM, with its chain
+    #[arg(long, env = "FIVEFOLD_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, env = "FIVEFOLD_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Clients have to show a certificate of this authority, PEM
+    #[arg(long, env = "FIVEFOLD_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+    /// Listen where other machines can reach it, without encryption or without tokens
+    #[arg(long)]
+    insecure: bool,
 }
 
 #[tokio::main]
@@ -83,8 +133,53 @@ async fn main() -> anyhow::Result<()> {
             ensure!(findings.problems.is_empty(), "{} has {} problems", state.display(), findings.problems.len());
             Ok(())
         }
+        Some(Command::Token(command)) => change_tokens(command).await,
         None => serve(arguments.serving.context("--state is needed; --help says more")?).await,
     }
+}
+
+async fn change_tokens(command: TokenCommand) -> anyhow::Result<()> {
+    match command {
+        TokenCommand::Create { state, name, role } => {
+            ensure!(
+                (1..=100).contains(&name.len()) && !name.chars().any(char::is_control),
+                "a token's name should have 1 to 100 printable characters"
+            );
+            std::fs::create_dir_all(&state).with_context(|| state.display().to_string())?;
+            let database = Database::open(&state.join("fivefold.sqlite")).await?;
+            let token = new_token().context("the system has no randomness")?;
+            let (hash, now) = (token_hash(&token), Timestamp::now());
+            let stored = name.clone();
+            database
+                .write(move |c| {
+                    Box::pin(async move { tokens::insert(c, now, &stored, role.word(), hash.as_bytes()).await })
+                })
+                .await?;
+            eprintln!(
+                "{name} may act as {}. The token is not stored: keep it in a file that only its owner reads.",
+                role.word()
+            );
+            println!("{token}");
+        }
+        TokenCommand::List { state } => {
+            let database = Database::open(&state.join("fivefold.sqlite")).await?;
+            for token in tokens::all(database.readers()).await? {
+                let ended = if token.revoked_ms.is_some() { "  revoked" } else { "" };
+                println!("{:<24} {:<10}{ended}", token.name, token.role);
+            }
+        }
+        TokenCommand::Revoke { state, name } => {
+            let database = Database::open(&state.join("fivefold.sqlite")).await?;
+            let (now, revoked) = (Timestamp::now(), name.clone());
+            database.write(move |c| Box::pin(async move { tokens::revoke(c, now, &revoked).await })).await?;
+            println!("{name} gets in no more");
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 async fn serve(arguments: ServingArguments) -> anyhow::Result<()> {
@@ -98,6 +193,15 @@ async fn serve(arguments: ServingArguments) -> anyhow::Result<()> {
     });
     let listener = TcpListener::bind(arguments.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    let tls = match (&arguments.tls_cert, &arguments.tls_key) {
+        (Some(certificate), Some(key)) => Some(Tls {
+            certificate_pem: read(certificate)?,
+            key_pem: read(key)?,
+            client_ca_pem: arguments.tls_client_ca.as_deref().map(read).transpose()?,
+        }),
+        _ => None,
+    };
+    let exposure = if arguments.insecure { Exposure::Insecure } else { Exposure::Guarded };
     let ServingArguments { state, lease_seconds, stall_seconds, .. } = arguments;
-    run(Config { state, lease_seconds, stall_seconds }, listener, stopping).await
+    run(Config { state, lease_seconds, stall_seconds, tls, exposure }, listener, stopping).await
 }

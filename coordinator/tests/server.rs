@@ -144,7 +144,7 @@ async fn uploads_are_checked_and_go_on() {
     let parts = [Part::Header(header), chunk].map(|part| v1::UploadArtifactRequest { part: Some(part) });
     let cut = site.artifacts.clone().upload_artifact(tokio_stream::iter(parts)).await.unwrap_err();
     assert!(has_reason(&cut, Reason::WrongOffset), "{cut:?}");
-    let asked = v1::GetUploadRequest { artifact: Some(artifact.clone()) };
+    let asked = v1::GetUploadRequest { artifact: Some(artifact.clone()), lease: None };
     let held = site.artifacts.clone().get_upload(asked.clone()).await.unwrap().into_inner();
     assert_eq!((held.offset_bytes, held.complete), (500, false));
     let again = site.upload_from(kind, &bytes, digest, 0).await.unwrap_err();
@@ -155,7 +155,8 @@ async fn uploads_are_checked_and_go_on() {
 
     let mismatch = site.upload_from(kind, &bytes, Digest::of(b"other"), 0).await.unwrap_err();
     assert!(has_reason(&mismatch, Reason::DigestMismatch), "{mismatch:?}");
-    let missing = v1::DownloadArtifactRequest { digest: Digest::of(b"other").to_string(), offset_bytes: 0 };
+    let missing =
+        v1::DownloadArtifactRequest { digest: Digest::of(b"other").to_string(), offset_bytes: 0, lease: None };
     assert_eq!(site.artifacts.clone().download_artifact(missing).await.unwrap_err().code(), Code::NotFound);
     site.stop().await;
 }

@@ -1,6 +1,7 @@
 //! Fivefold's wire format: the generated gRPC code (`v1`), and the one place where wire types become domain types
 //! (`convert`) and domain errors become gRPC statuses (`status`).
 
+pub mod client;
 pub mod convert;
 pub mod status;
 

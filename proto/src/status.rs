@@ -23,6 +23,10 @@ pub enum Reason {
     BadContent,
     /// There is no such job set, job, worker or artifact.
     NotFound,
+    /// The call needs a token, and shows none, or one that is not good.
+    TokenNeeded,
+    /// The token's role may not do this.
+    RoleNotEnough,
     /// The request id was used for another request.
     RequestIdReused,
     /// The state does not allow the call.
@@ -47,6 +51,8 @@ impl Reason {
             Reason::BadField => "BAD_FIELD",
             Reason::BadContent => "BAD_CONTENT",
             Reason::NotFound => "NOT_FOUND",
+            Reason::TokenNeeded => "TOKEN_NEEDED",
+            Reason::RoleNotEnough => "ROLE_NOT_ENOUGH",
             Reason::RequestIdReused => "REQUEST_ID_REUSED",
             Reason::WrongState => "WRONG_STATE",
             Reason::WrongOffset => "WRONG_OFFSET",
@@ -62,6 +68,8 @@ impl Reason {
             Reason::StaleAttempt | Reason::WrongState => Code::FailedPrecondition,
             Reason::BadField | Reason::BadContent => Code::InvalidArgument,
             Reason::NotFound => Code::NotFound,
+            Reason::TokenNeeded => Code::Unauthenticated,
+            Reason::RoleNotEnough => Code::PermissionDenied,
             Reason::RequestIdReused => Code::AlreadyExists,
             Reason::WrongOffset => Code::OutOfRange,
             Reason::DigestMismatch => Code::DataLoss,

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use fivefold_proto::client::{self, ClientError, Credentials, Line};
 use fivefold_proto::status::{Reason, has_reason, is_worth_retrying, reason_word};
 use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;
 use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Code, Response, Status};
 
 /// Clients of the coordinator's services, over one connection that mends itself. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct CoordinatorClient {
     url: Arc<str>,
-    channel: Channel,
+    line: Line,
     away: Arc<AtomicBool>,
 }
 
@@ -42,9 +43,16 @@ pub enum CallError {
 
 /// Text that is no address.
 #[derive(Debug, thiserror::Error)]
-#[error("{url:?} is not the address of a coordinator: it should look like http://HOST:7700")]
-pub struct AddressError {
-    url: String,
+pub enum AddressError {
+    /// It is none.
+    #[error("{url:?} is not the address of a coordinator: it should look like http://HOST:7700 or https://HOST:7700")]
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// The credentials cannot be used.
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -60,31 +68,30 @@ impl CoordinatorClient {
     /// A client of the coordinator at `url`; connects with the first call.
     ///
     /// # Errors
-    /// When `url` is not one.
-    pub fn new(url: &str) -> Result<Self, AddressError> {
-        let wrong = || AddressError { url: url.chars().take(200).collect() };
+    /// When `url` is not one, or the credentials cannot be used.
+    pub fn new(url: &str, credentials: &Credentials) -> Result<Self, AddressError> {
+        let wrong = || AddressError::Url { url: url.chars().take(200).collect() };
         let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| wrong())?;
-        if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().host().is_none() {
+        if !matches!(endpoint.uri().scheme_str(), Some("http" | "https")) || endpoint.uri().host().is_none() {
             return Err(wrong());
         }
-        let channel = endpoint
+        let endpoint = endpoint
             .connect_timeout(CONNECT_PATIENCE)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(20))
-            .keep_alive_while_idle(true)
-            .connect_lazy();
-        Ok(Self { url: url.into(), channel, away: Arc::default() })
+            .keep_alive_while_idle(true);
+        Ok(Self { url: url.into(), line: client::line(endpoint, credentials)?, away: Arc::default() })
     }
 
     /// A client of the worker service.
-    pub fn workers(&self) -> WorkerServiceClient<Channel> {
-        WorkerServiceClient::new(self.channel.clone())
+    pub fn workers(&self) -> WorkerServiceClient<Line> {
+        WorkerServiceClient::new(self.line.clone())
     }
 
     /// A client of the artifact service.
-    pub fn artifacts(&self) -> ArtifactServiceClient<Channel> {
-        ArtifactServiceClient::new(self.channel.clone())
+    pub fn artifacts(&self) -> ArtifactServiceClient<Line> {
+        ArtifactServiceClient::new(self.line.clone())
     }
 
     /// Makes a call, again and again while the coordinator is away or too busy, until it is answered or `give_up` is
@@ -212,13 +219,13 @@ mod tests {
     #[test]
     fn only_addresses_are_taken() {
         for url in ["", "localhost", "ftp://host:1", "/path", "http://"] {
-            assert!(CoordinatorClient::new(url).is_err(), "{url}");
+            assert!(CoordinatorClient::new(url, &Credentials::default()).is_err(), "{url}");
         }
     }
 
     #[tokio::test]
     async fn a_coordinator_that_is_away_is_asked_until_the_caller_gives_up() {
-        let client = CoordinatorClient::new("http://127.0.0.1:1").unwrap();
+        let client = CoordinatorClient::new("http://127.0.0.1:1", &Credentials::default()).unwrap();
         let give_up = CancellationToken::new();
         let asked = std::sync::atomic::AtomicU32::new(0);
         let answer = client.persist("register", &give_up, || async {

@@ -325,7 +325,7 @@ async fn predict(desk: &Desk<'_>) -> Result<Outcome, JobError> {
     require_images(&workplace.folder, rows.to_vec()).await?;
     let wire = job.checkpoints.first().ok_or_else(|| anyhow!("a predict job without a checkpoint"))?;
     let digest = digest_from_wire("checkpoint.digest", &wire.digest).context("lease")?;
-    let checkpoint = download(desk.client, digest, &desk.folder, desk.gone).await?;
+    let checkpoint = download(desk.client, digest, &desk.folder, desk.job.lease, desk.gone).await?;
     if desk.stop.asked().is_some() {
         return Ok(Outcome::GivenBack);
     }
@@ -434,7 +434,7 @@ async fn fetch_checkpoints(desk: &Desk<'_>) -> Result<Resume, JobError> {
             continue;
         }
         let digest = digest_from_wire("checkpoint.digest", &wire.digest).context("lease")?;
-        let got = match download(desk.client, digest, &desk.folder, desk.gone).await {
+        let got = match download(desk.client, digest, &desk.folder, desk.job.lease, desk.gone).await {
             Ok(path) => match checkpoint::check(&path, &desk.job.spec, desk.job.fold) {
                 Ok(()) => Ok(path),
                 Err(error) => Err(error.to_string()),
@@ -469,7 +469,7 @@ async fn fetch_checkpoints(desk: &Desk<'_>) -> Result<Resume, JobError> {
 async fn fetch(desk: &Desk<'_>, digest: Digest) -> Result<PathBuf, JobError> {
     let folder = desk.workplace.scratch.join("artifacts");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(download(desk.client, digest, &folder, desk.gone).await?)
+    Ok(download(desk.client, digest, &folder, desk.job.lease, desk.gone).await?)
 }
 
 async fn read_list(desk: &Desk<'_>, digest: Digest, kind: ManifestKind) -> Result<Manifest, JobError> {

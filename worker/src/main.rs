@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use fivefold_common::spec::Precision;
+use fivefold_proto::client::Credentials;
 use fivefold_worker::coordinator_client::CoordinatorClient;
 use fivefold_worker::dataset::ImageFolder;
 use fivefold_worker::device::{CudaLibrary, DeviceChoice, cuda_device_count, load_cuda};
@@ -45,6 +46,18 @@ struct DaemonArguments {
     /// Where downloads and checkpoints are kept meanwhile [default: a folder below the system's temporary one]
     #[arg(long, env = "FIVEFOLD_SCRATCH", value_name = "DIR")]
     scratch: Option<PathBuf>,
+    /// A file with the token to show; FIVEFOLD_TOKEN may hold the token itself (a flag would show it to all users of this machine)
+    #[arg(long, env = "FIVEFOLD_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The authority that signed the coordinator's certificate, PEM [default: those that the system trusts]
+    #[arg(long, env = "FIVEFOLD_CA_CERT", value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
+    /// This worker's certificate, PEM, for a coordinator that asks for one
+    #[arg(long, env = "FIVEFOLD_CLIENT_CERT", value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, env = "FIVEFOLD_CLIENT_KEY", value_name = "FILE")]
+    client_key: Option<PathBuf>,
     /// Threads that decode images [default: one per core]
     #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N")]
     decode_threads: Option<usize>,
@@ -111,6 +124,13 @@ async fn work(arguments: DaemonArguments) -> anyhow::Result<()> {
     tokio::spawn(listen_for_signals(leaving.clone()));
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "worker".into());
     let host = host.trim();
+    let credentials = Credentials {
+        token_file: arguments.token_file,
+        token: std::env::var("FIVEFOLD_TOKEN").ok(),
+        ca_cert: arguments.ca_cert,
+        client_cert: arguments.client_cert,
+        client_key: arguments.client_key,
+    };
     let cards = cuda_device_count();
     if arguments.device == DeviceChoice::Auto && cards > 1 {
         let name = arguments.name.unwrap_or_else(|| host.to_owned());
@@ -118,6 +138,17 @@ async fn work(arguments: DaemonArguments) -> anyhow::Result<()> {
         inherited.extend(["--data".into(), arguments.data.display().to_string()]);
         if let Some(scratch) = arguments.scratch {
             inherited.extend(["--scratch".into(), scratch.display().to_string()]);
+        }
+        // FIVEFOLD_TOKEN is inherited with the environment.
+        for (flag, path) in [
+            ("--token-file", credentials.token_file),
+            ("--ca-cert", credentials.ca_cert),
+            ("--client-cert", credentials.client_cert),
+            ("--client-key", credentials.client_key),
+        ] {
+            if let Some(path) = path {
+                inherited.extend([flag.into(), path.display().to_string()]);
+            }
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = arguments.decode_threads.unwrap_or_else(|| cores.div_ceil(cards));
@@ -134,8 +165,8 @@ async fn work(arguments: DaemonArguments) -> anyhow::Result<()> {
     std::fs::create_dir_all(&scratch).with_context(|| format!("--scratch {}", scratch.display()))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let decode_threads = arguments.decode_threads.unwrap_or(cores).max(1);
-    let client = CoordinatorClient::new(&arguments.coordinator)
-        .with_context(|| format!("--coordinator {}: it should be http://HOST:PORT", arguments.coordinator))?;
+    let client = CoordinatorClient::new(&arguments.coordinator, &credentials)
+        .with_context(|| format!("--coordinator {}", arguments.coordinator))?;
     let workplace = Workplace { folder: Arc::new(folder), scratch, device, decode_threads };
     daemon::run(client, workplace, &name, leaving).await
 }

@@ -88,7 +88,7 @@ pub async fn upload(
     let mut pauses = Pauses::default();
     let mut mismatches = 0;
     loop {
-        let request = v1::GetUploadRequest { artifact: Some(artifact.clone()) };
+        let request = v1::GetUploadRequest { artifact: Some(artifact.clone()), lease: Some(lease) };
         let held = client
             .persist("say how much of an upload it holds", give_up, || {
                 let (mut artifacts, request) = (client.artifacts(), request.clone());
@@ -157,6 +157,7 @@ pub async fn download(
     client: &CoordinatorClient,
     digest: Digest,
     folder: &Path,
+    lease: v1::LeaseRef,
     give_up: &CancellationToken,
 ) -> Result<PathBuf, TransferError> {
     let path = folder.join(digest.to_string());
@@ -168,7 +169,7 @@ pub async fn download(
     let mut tries = 0;
     loop {
         let received = tokio::select! {
-            received = receive_rest(client, digest, &part) => received?,
+            received = receive_rest(client, digest, lease, &part) => received?,
             () = give_up.cancelled() => return Err(CallError::GivenUp.into()),
         };
         match received {
@@ -199,12 +200,13 @@ pub async fn download(
 async fn receive_rest(
     client: &CoordinatorClient,
     digest: Digest,
+    lease: v1::LeaseRef,
     part: &Path,
 ) -> Result<Result<(), Status>, TransferError> {
     let mut options = tokio::fs::OpenOptions::new();
     let mut file = options.create(true).append(true).open(part).await.map_err(file_error(part))?;
     let offset_bytes = file.metadata().await.map_err(file_error(part))?.len();
-    let request = v1::DownloadArtifactRequest { digest: digest.to_string(), offset_bytes };
+    let request = v1::DownloadArtifactRequest { digest: digest.to_string(), offset_bytes, lease: Some(lease) };
     let mut chunks = match client.artifacts().download_artifact(request).await {
         Ok(chunks) => chunks.into_inner(),
         Err(status) if offset_bytes > 0 && status.code() == tonic::Code::InvalidArgument => {

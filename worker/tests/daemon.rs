@@ -15,6 +15,7 @@ use fivefold_common::ids::{Digest, Fold};
 use fivefold_common::manifest::{FoldTable, Manifest, ManifestKind};
 use fivefold_common::scores::{ScoreTable, Source};
 use fivefold_common::spec::JobSetSpec;
+use fivefold_proto::client::Credentials;
 use fivefold_proto::convert::spec_to_wire;
 use fivefold_proto::v1;
 use fivefold_worker::coordinator_client::CoordinatorClient;
@@ -136,7 +137,7 @@ impl Worker {
             device: Device::Cpu,
             decode_threads: 2,
         };
-        let client = CoordinatorClient::new(url).unwrap();
+        let client = CoordinatorClient::new(url, &Credentials::default()).unwrap();
         let token = leaving.clone();
         let task = tokio::spawn(async move { daemon::run(client, workplace, "worker", token).await });
         Self { leaving, task, _scratch: scratch }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use fivefold_common::ids::Digest;
+use fivefold_common::ids::{Digest, JobId};
 use sqlx::{SqliteConnection, SqliteExecutor};
 
 use crate::clock::Timestamp;
@@ -41,6 +41,25 @@ pub async fn size_bytes(executor: impl SqliteExecutor<'_>, digest: Digest) -> Re
     let digest = digest.to_string();
     let size = sqlx::query_scalar!("SELECT size_bytes FROM artifacts WHERE digest = ?", digest);
     Ok(size.fetch_optional(executor).await?.map(|size| size as u64))
+}
+
+/// Whether a job works with this blob: a list, the folds, the weights, a checkpoint of its own, or the one that it scores with.
+///
+/// # Errors
+/// When the database fails.
+pub async fn belongs_to(executor: impl SqliteExecutor<'_>, job: JobId, digest: Digest) -> Result<bool, Error> {
+    let digest = digest.to_string();
+    let found = sqlx::query_scalar!(
+        "SELECT j.id FROM jobs j JOIN job_sets s ON s.id = j.job_set_id
+         WHERE j.id = ?1 AND (
+             ?2 IN (s.train_digest, s.hpa_digest, s.test_digest, s.weights_digest, s.folds_digest)
+             OR EXISTS (SELECT 1 FROM checkpoints c WHERE c.job_id = j.id AND c.digest = ?2)
+             OR EXISTS (SELECT 1 FROM jobs t WHERE t.job_set_id = j.job_set_id AND t.fold = j.fold AND t.kind = 'train'
+                        AND t.result_checkpoint_digest = ?2))",
+        job.0,
+        digest
+    );
+    Ok(found.fetch_optional(executor).await?.is_some())
 }
 
 /// The digests of all blobs.

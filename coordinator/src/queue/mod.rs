@@ -13,4 +13,5 @@ pub mod job_sets;
 pub mod lease;
 pub mod report;
 pub mod stalled;
+pub mod tokens;
 pub mod workers;

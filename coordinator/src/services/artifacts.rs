@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::access::{Caller, Role};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{artifacts, lease};
@@ -39,8 +40,11 @@ impl ArtifactService for Coordinator {
         &self,
         request: Request<v1::GetUploadRequest>,
     ) -> Result<Response<v1::GetUploadResponse>, Status> {
-        let artifact = required("artifact", request.into_inner().artifact)?;
+        let caller = request.extensions().get().cloned();
+        let request = request.into_inner();
+        let artifact = required("artifact", request.artifact)?;
         let digest = digest_from_wire("artifact.digest", &artifact.digest)?;
+        self.require_upload(caller, request.lease, artifact.kind()).await?;
         let held = artifacts::size_bytes(self.database.readers(), digest).await?;
         let Some(size_bytes) = held else {
             let offset_bytes = self.store.held_bytes(digest).await;
@@ -59,6 +63,7 @@ impl ArtifactService for Coordinator {
         &self,
         request: Request<Streaming<v1::UploadArtifactRequest>>,
     ) -> Result<Response<v1::UploadArtifactResponse>, Status> {
+        let caller = request.extensions().get().cloned();
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = next_part(&mut parts).await? else {
             return Err(WireError::new("header", "the first message of an upload should be its header").into());
@@ -71,10 +76,7 @@ impl ArtifactService for Coordinator {
             let problem = format!("{size_bytes} bytes are more than the {limit_bytes} that a {kind} may have");
             return Err(WireError::new("header.artifact.size_bytes", problem).into());
         }
-        if header.lease.is_some() {
-            let (job, attempt) = lease_from_wire(header.lease)?;
-            lease::require(self.database.readers(), job, attempt).await?;
-        }
+        self.require_upload(caller, header.lease, artifact.kind()).await?;
         if artifacts::size_bytes(self.database.readers(), digest).await?.is_none() {
             let mut upload = self.store.begin_upload(digest, size_bytes, Some(header.offset_bytes)).await?;
             match receive(&mut parts, &mut upload).await {
@@ -98,8 +100,16 @@ impl ArtifactService for Coordinator {
         &self,
         request: Request<v1::DownloadArtifactRequest>,
     ) -> Result<Response<Self::DownloadArtifactStream>, Status> {
+        let caller: Option<Caller> = request.extensions().get().cloned();
         let request = request.into_inner();
         let digest = digest_from_wire("digest", &request.digest)?;
+        if caller.is_some_and(|caller| caller.role == Role::Worker) {
+            let (job, attempt) = lease_from_wire(request.lease)?;
+            lease::require(self.database.readers(), job, attempt).await?;
+            if !artifacts::belongs_to(self.database.readers(), job, digest).await? {
+                return Err(Error::RoleNotEnough(format!("{digest} is not part of the leased job {job}")).into());
+            }
+        }
         let size_bytes = artifacts::size_bytes(self.database.readers(), digest).await?;
         let size_bytes = size_bytes.ok_or_else(|| Error::NotFound { what: "artifact", name: digest.to_string() })?;
         if request.offset_bytes > size_bytes {
@@ -122,6 +132,28 @@ impl ArtifactService for Coordinator {
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+impl Coordinator {
+    /// Refuses an upload under a lease that is not held; a worker has to have one, and uploads only what workers make.
+    async fn require_upload(
+        &self,
+        caller: Option<Caller>,
+        lease: Option<v1::LeaseRef>,
+        kind: v1::ArtifactKind,
+    ) -> Result<(), Status> {
+        let is_worker = caller.is_some_and(|caller| caller.role == Role::Worker);
+        if is_worker || lease.is_some() {
+            let (job, attempt) = lease_from_wire(lease)?;
+            lease::require(self.database.readers(), job, attempt).await?;
+        }
+        let of_workers = [v1::ArtifactKind::Checkpoint, v1::ArtifactKind::Oof, v1::ArtifactKind::Predictions];
+        if is_worker && !of_workers.contains(&kind) {
+            let refused = format!("a worker uploads no artifact of the kind {}", kind.as_str_name());
+            return Err(Error::RoleNotEnough(refused).into());
+        }
+        Ok(())
     }
 }
 

@@ -81,7 +81,7 @@ impl Site {
     }
 
     pub(crate) async fn download(&self, digest: &str) -> Vec<u8> {
-        let request = v1::DownloadArtifactRequest { digest: digest.to_owned(), offset_bytes: 0 };
+        let request = v1::DownloadArtifactRequest { digest: digest.to_owned(), offset_bytes: 0, lease: None };
         let mut chunks = self.artifacts.clone().download_artifact(request).await.unwrap().into_inner();
         let mut bytes = Vec::new();
         while let Some(message) = chunks.message().await.unwrap() {

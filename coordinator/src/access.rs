@@ -1,0 +1,259 @@
+//! Who may call what. Every call shows a bearer token, and its role has to be one that may make the call. As long as no token
+//! was ever made everybody may, which is only for a coordinator that listens on its own machine.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use fivefold_proto::status::{Reason, status};
+use sqlx::SqlitePool;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
+
+use crate::error::Error;
+use crate::queue::tokens;
+
+/// What every token begins with, so that one is known for what it is where it should not be.
+const PREFIX: &str = "ffv1_";
+/// A token that was revoked is good for so long at most.
+const REFRESH: Duration = Duration::from_millis(500);
+
+/// What the bearer of a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Submits, changes and fetches job sets.
+    User,
+    /// Takes leases and works on them.
+    Worker,
+    /// Looks on.
+    ReadOnly,
+}
+
+impl Role {
+    /// Its word in the database.
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::User => "user",
+            Role::Worker => "worker",
+            Role::ReadOnly => "read-only",
+        }
+    }
+
+    fn of_word(word: &str) -> Option<Role> {
+        [Role::User, Role::Worker, Role::ReadOnly].into_iter().find(|role| role.word() == word)
+    }
+}
+
+/// Who makes a call. Services find it among the request's extensions, unless nobody needs a token.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// What it may do.
+    pub role: Role,
+}
+
+/// The roles that may call a method, by its path; `None` for a method that is not known.
+fn roles_of(path: &str) -> Option<&'static [Role]> {
+    use Role::{ReadOnly, User, Worker};
+    let (service, method) = path.trim_start_matches('/').split_once('/')?;
+    Some(match (service, method) {
+        ("fivefold.v1.JobSetService", "GetJobSet" | "ListJobSets" | "WatchJobSet" | "ListEpochMetrics") => {
+            &[User, ReadOnly]
+        }
+        (
+            "fivefold.v1.JobSetService",
+            "SubmitJobSet" | "CancelJobSet" | "PauseJobSet" | "ResumeJobSet" | "RetryJobSet" | "PredictJobSet",
+        ) => &[User],
+        ("fivefold.v1.WorkerService", "ListWorkers") => &[User, ReadOnly],
+        ("fivefold.v1.WorkerService", "DrainWorker" | "UndrainWorker") => &[User],
+        (
+            "fivefold.v1.WorkerService",
+            "RegisterWorker" | "AcquireLease" | "ReportJob" | "RecordCheckpoint" | "CompleteJob" | "FailJob"
+            | "ReleaseLease",
+        ) => &[Worker],
+        ("fivefold.v1.ArtifactService", "GetUpload" | "UploadArtifact") => &[User, Worker],
+        ("fivefold.v1.ArtifactService", "DownloadArtifact") => &[User, Worker, ReadOnly],
+        ("grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection", _) => {
+            &[User, Worker, ReadOnly]
+        }
+        _ => return None,
+    })
+}
+
+/// A new token: 32 random bytes in hex.
+///
+/// # Errors
+/// When the system has no randomness.
+pub fn new_token() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{PREFIX}{hex}"))
+}
+
+/// What is stored of a token. It is as random as a key, so a plain hash keeps it.
+pub fn token_hash(token: &str) -> blake3::Hash {
+    blake3::hash(token.as_bytes())
+}
+
+#[derive(Debug, Default)]
+struct Tokens {
+    /// Whether one was ever made.
+    any: bool,
+    live: Vec<(blake3::Hash, Role)>,
+}
+
+/// The tokens, as the database had them a moment ago. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Guard {
+    tokens: Arc<RwLock<Tokens>>,
+}
+
+impl Guard {
+    /// Reads the tokens.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn load(readers: &SqlitePool) -> Result<Guard, Error> {
+        let guard = Guard::default();
+        guard.refresh(readers).await?;
+        Ok(guard)
+    }
+
+    /// Reads the tokens again and again, until `stopping` is cancelled.
+    pub async fn keep_fresh(self, readers: SqlitePool, stopping: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(REFRESH) => {}
+                () = stopping.cancelled() => return,
+            }
+            if let Err(error) = self.refresh(&readers).await {
+                tracing::error!("the tokens cannot be read, the old ones hold: {error}");
+            }
+        }
+    }
+
+    async fn refresh(&self, readers: &SqlitePool) -> Result<(), Error> {
+        let rows = tokens::all(readers).await?;
+        let any = !rows.is_empty();
+        let live = rows
+            .into_iter()
+            .filter(|row| row.revoked_ms.is_none())
+            .filter_map(|row| Some((blake3::Hash::from_bytes(row.hash.try_into().ok()?), Role::of_word(&row.role)?)));
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Tokens { any, live: live.collect() };
+        Ok(())
+    }
+
+    /// Whether a token is needed.
+    pub fn asks_for_tokens(&self) -> bool {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).any
+    }
+
+    /// Who calls `path` with these headers; `None` where nobody needs a token.
+    fn admit(&self, path: &str, headers: &http::HeaderMap) -> Result<Option<Caller>, Status> {
+        // Says only whether the coordinator is up.
+        if path.starts_with("/grpc.health.v1.Health/") {
+            return Ok(None);
+        }
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        if !tokens.any {
+            return Ok(None);
+        }
+        let shown = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let Some(token) = shown.and_then(|value| value.strip_prefix("Bearer ")) else {
+            let message = "a token is needed: name a file with --token-file, or set FIVEFOLD_TOKEN";
+            return Err(status(Reason::TokenNeeded, message));
+        };
+        let hash = token_hash(token);
+        let mut role = None;
+        for (live, live_role) in &tokens.live {
+            // blake3 compares hashes in constant time; every token is looked at, whichever it is.
+            if *live == hash {
+                role = Some(*live_role);
+            }
+        }
+        let Some(role) = role else {
+            let message = "the token is not known, or was revoked: ask for a new one";
+            return Err(status(Reason::TokenNeeded, message));
+        };
+        if roles_of(path).is_some_and(|roles| !roles.contains(&role)) {
+            let message = format!("a token of the role {} may not call {path}", role.word());
+            return Err(status(Reason::RoleNotEnough, message));
+        }
+        Ok(Some(Caller { role }))
+    }
+}
+
+impl<S> tower_layer::Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { guard: self.clone(), inner }
+    }
+}
+
+/// A service behind a [`Guard`].
+#[derive(Debug, Clone)]
+pub struct Guarded<S> {
+    guard: Guard,
+    inner: S,
+}
+
+impl<S> Service<http::Request<Body>> for Guarded<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        match self.guard.admit(request.uri().path(), request.headers()) {
+            Ok(caller) => {
+                // Nobody after this needs it, and what is not there cannot be logged.
+                request.headers_mut().remove(http::header::AUTHORIZATION);
+                if let Some(caller) = caller {
+                    request.extensions_mut().insert(caller);
+                }
+                Box::pin(self.inner.call(request))
+            }
+            Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn every_method_has_its_roles() {
+        let files = prost_types::FileDescriptorSet::decode(fivefold_proto::DESCRIPTORS).unwrap();
+        let mut methods = 0;
+        for service in files.file.iter().filter(|file| file.package() == "fivefold.v1").flat_map(|file| &file.service) {
+            for method in &service.method {
+                let path = format!("/fivefold.v1.{}/{}", service.name(), method.name());
+                assert!(roles_of(&path).is_some(), "{path} is not in the table");
+                methods += 1;
+            }
+        }
+        assert!(methods >= 22, "{methods}");
+        assert!(roles_of("/fivefold.v1.JobSetService/Nothing").is_none());
+    }
+
+    #[test]
+    fn tokens_are_long_and_differ() {
+        let (one, other) = (new_token().unwrap(), new_token().unwrap());
+        assert!(one.len() == PREFIX.len() + 64 && one != other);
+    }
+}
