@@ -53,7 +53,10 @@ pub async fn complete(
     };
     let job_set = stored_id(&row.job_set_id)?;
     let what = if row.kind == "train" { "trained" } else { "predicted" };
-    events::append(connection, now, &job_set, Some(job), "succeeded", &format!("fold {} is {what}", row.fold)).await
+    let sentence = format!("fold {} is {what}", row.fold);
+    events::append(&mut *connection, now, &job_set, Some(job), "succeeded", &sentence).await?;
+    // It may be the last one to end after another one failed.
+    job_sets::fail_if_nothing_is_left(connection, now, &job_set).await
 }
 
 /// Ends an attempt without a result. Returns what becomes of the job.
