@@ -128,7 +128,8 @@ impl Site {
         Ok(answers.message().await?.unwrap())
     }
 
-    pub(crate) async fn complete(&self, lease: &v1::Lease, table: &ScoreTable) -> Result<(), Status> {
+    /// Uploads a result and its checkpoint, and returns what completes the job with them.
+    pub(crate) async fn upload_results(&self, lease: &v1::Lease, table: &ScoreTable) -> v1::CompleteJobRequest {
         let mut csv = Vec::new();
         table.write_csv(&mut csv).unwrap();
         let is_train = lease.kind() == v1::JobKind::Train;
@@ -141,12 +142,16 @@ impl Site {
             role: v1::CheckpointRole::Last.into(),
             ..Default::default()
         };
-        let request = v1::CompleteJobRequest {
+        v1::CompleteJobRequest {
             lease: reference(lease),
             result: Some(v1::Artifact { kind: kind.into(), digest: digest.to_string(), size_bytes: csv.len() as u64 }),
             checkpoint: is_train.then_some(checkpoint),
             made_by_json: "{}".into(),
-        };
+        }
+    }
+
+    pub(crate) async fn complete(&self, lease: &v1::Lease, table: &ScoreTable) -> Result<(), Status> {
+        let request = self.upload_results(lease, table).await;
         self.workers.clone().complete_job(request).await.map(|_| ())
     }
 
