@@ -131,7 +131,12 @@ async fn take_lease(workers: &mut WorkerServiceClient<Channel>, name: &str, wait
 }
 
 async fn register(workers: &mut WorkerServiceClient<Channel>, name: &str) {
-    let request = v1::RegisterWorkerRequest { name: name.to_owned(), device: "none".into(), version: "load".into() };
+    let request = v1::RegisterWorkerRequest {
+        name: name.to_owned(),
+        device: "none".into(),
+        version: "load".into(),
+        protocol: fivefold_proto::PROTOCOL,
+    };
     workers.register_worker(request).await.unwrap();
 }
 

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::connection::ConnectionArgs;
+use crate::doctor::DoctorArgs;
 use crate::folds::FoldsArgs;
 use crate::job_sets::{JobSetArgs, StatusArgs};
 use crate::results::ResultsArgs;
@@ -108,6 +109,9 @@ Examples:
     /// Give a worker no more jobs; the one that it holds is saved and given back
     #[command(after_help = "Examples:\n  fivefold drain gpu1-cuda0\n  fivefold drain gpu1-cuda0 --undo")]
     Drain(DrainArgs),
+    /// Look for what would keep this machine from working: coordinator, token, clock, libtorch, cards, images, room
+    #[command(after_help = "Example:\n  fivefold doctor --data data")]
+    Doctor(DoctorArgs),
     /// Split a list into folds on this machine
     #[command(after_help = "\
 Multilabel-stratified, row for row as iterative-stratification 0.1.9 does it. Needs no coordinator.

@@ -93,6 +93,10 @@ impl Coordinator {
         Ok(Coordinator { url: args.coordinator.clone(), line, wait_seconds: args.wait_seconds })
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(crate) fn job_sets(&self) -> JobSetServiceClient<Line> {
         JobSetServiceClient::new(self.line.clone())
     }

@@ -12,6 +12,7 @@ use crate::output::OutputFormat;
 mod arguments;
 mod artifacts;
 mod connection;
+mod doctor;
 mod failure;
 mod folds;
 mod job_sets;
@@ -57,6 +58,7 @@ async fn run(line: CommandLine) -> anyhow::Result<Ending> {
             Command::Results(args) => results::run(&args, &coordinator, format).await?,
             Command::Workers => workers::run(&coordinator, format).await?,
             Command::Drain(args) => workers::drain(&args, &coordinator).await?,
+            Command::Doctor(args) => return doctor::run(&args, &coordinator, format).await,
             Command::Folds(args) => folds::run(&args, format)?,
             Command::Threshold(args) => threshold::run(&args, format)?,
             Command::Synth(args) => synth::run(&args)?,

@@ -131,7 +131,7 @@ fn bad_input_is_refused_before_the_coordinator_is_asked() {
         ("submit --train-csv train.csv --weights test.csv", 1, "test.csv is not a safetensors file"),
         ("status 12", 2, "\"12\" is not a job set id"),
         ("watch js-abc", 2, "not a job set id"),
-        ("--coordinator https://hub:7700 workers", 2, "--coordinator"),
+        ("--coordinator ftp://hub:7700 workers", 2, "--coordinator"),
         ("folds --csv train.csv --folds 1 --out folds.csv", 2, "folds: 1"),
         ("folds --csv train.csv --folds 41 --out folds.csv", 1, "41 folds need at least as many rows"),
         ("folds --csv label.csv --out folds.csv", 1, "label.csv, line 2"),

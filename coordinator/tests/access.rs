@@ -79,7 +79,12 @@ async fn cancel(line: &Line) -> Status {
 }
 
 async fn register(line: &Line) -> Result<(), Status> {
-    let request = v1::RegisterWorkerRequest { name: "w".into(), device: "cpu".into(), version: "0".into() };
+    let request = v1::RegisterWorkerRequest {
+        name: "w".into(),
+        device: "cpu".into(),
+        version: "0".into(),
+        protocol: fivefold_proto::PROTOCOL,
+    };
     WorkerServiceClient::new(line.clone()).register_worker(request).await.map(|_| ())
 }
 

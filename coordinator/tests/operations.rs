@@ -40,6 +40,17 @@ async fn a_paused_job_set_gets_its_folds_back_and_goes_on_when_resumed() {
 }
 
 #[tokio::test]
+async fn a_worker_of_another_protocol_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), 60).await;
+    let register =
+        v1::RegisterWorkerRequest { name: "old".into(), device: "cpu".into(), version: "0.0.1".into(), protocol: 0 };
+    let refused = site.workers.clone().register_worker(register).await.unwrap_err();
+    assert!(has_reason(&refused, Reason::WrongState) && refused.message().contains("same version"), "{refused:?}");
+    site.stop().await;
+}
+
+#[tokio::test]
 async fn a_drained_worker_gives_back_and_gets_nothing_until_it_may_again() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path(), 60).await;

@@ -13,5 +13,8 @@ pub mod v1 {
     tonic::include_proto!("fivefold.v1");
 }
 
+/// What coordinator and workers speak. It grows with every change that an older worker would misunderstand.
+pub const PROTOCOL: u32 = 1;
+
 /// The encoded `FileDescriptorSet` of every `.proto` file, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

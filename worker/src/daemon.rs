@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fivefold_proto::v1;
+use fivefold_proto::{PROTOCOL, v1};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let device = device::describe(workplace.device);
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let register = v1::RegisterWorkerRequest { name: name.to_owned(), device: device.clone(), version };
+    let register =
+        v1::RegisterWorkerRequest { name: name.to_owned(), device: device.clone(), version, protocol: PROTOCOL };
     while !leaving.is_cancelled() {
         let registered = client.persist("register this worker", &leaving, || {
             let (mut workers, register) = (client.workers(), register.clone());

@@ -12,7 +12,7 @@ use fivefold_common::spec::Precision;
 use fivefold_proto::client::Credentials;
 use fivefold_worker::coordinator_client::CoordinatorClient;
 use fivefold_worker::dataset::ImageFolder;
-use fivefold_worker::device::{CudaLibrary, DeviceChoice, cuda_device_count, load_cuda};
+use fivefold_worker::device::{CudaLibrary, DeviceChoice, LIBTORCH_VERSION, cuda_device_count, describe, load_cuda};
 use fivefold_worker::lease::Workplace;
 use fivefold_worker::{bench_step, daemon, device_check};
 use tch::Device;
@@ -66,6 +66,8 @@ struct DaemonArguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Shows libtorch and the devices that it sees
+    Devices,
     /// Trains a tiny fold on a device and on the CPU, and holds the losses against each other
     CheckDevice {
         /// cpu or cuda:N
@@ -118,6 +120,13 @@ fn start() -> anyhow::Result<()> {
         CudaLibrary::Failed(reason) => tracing::warn!("CUDA cannot be used: {reason}"),
     }
     match arguments.command {
+        Some(Command::Devices) => {
+            println!("libtorch {LIBTORCH_VERSION}");
+            for index in 0..cuda_device_count() {
+                println!("{}", describe(Device::Cuda(index)));
+            }
+            Ok(())
+        }
         Some(Command::CheckDevice { device }) => device_check::run(one_device(device)?),
         Some(Command::BenchStep { device, size, batch, steps, precision }) => {
             bench_step::run(one_device(device)?, size, batch, steps, precision)

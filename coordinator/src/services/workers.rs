@@ -8,8 +8,8 @@ use fivefold_common::scores::ScoreTable;
 use fivefold_proto::convert::{
     WireError, digest_from_wire, failure_cause_from_wire, job_kind_to_wire, lease_from_wire, required, spec_to_wire,
 };
-use fivefold_proto::v1;
 use fivefold_proto::v1::worker_service_server::WorkerService;
+use fivefold_proto::{PROTOCOL, v1};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -44,10 +44,19 @@ impl WorkerService for Coordinator {
         &self,
         request: Request<v1::RegisterWorkerRequest>,
     ) -> Result<Response<v1::RegisterWorkerResponse>, Status> {
-        let v1::RegisterWorkerRequest { name, device, version } = request.into_inner();
+        let v1::RegisterWorkerRequest { name, device, version, protocol } = request.into_inner();
         checked_name("name", &name)?;
         checked_name("device", &device)?;
         checked_name("version", &version)?;
+        if protocol != PROTOCOL {
+            let refused = format!(
+                "worker {name} of version {version} speaks protocol {protocol}, and this coordinator, of version {}, speaks {PROTOCOL}: \
+                 install the same version on both",
+                env!("CARGO_PKG_VERSION")
+            );
+            tracing::warn!("{refused}");
+            return Err(Error::WrongState(refused).into());
+        }
         tracing::info!("worker {name} is there, on {device}");
         let now = Timestamp::now();
         self.database
@@ -195,7 +204,8 @@ impl WorkerService for Coordinator {
             job_id: row.job_id,
             draining: row.draining == 1,
         };
-        Ok(Response::new(v1::ListWorkersResponse { workers: rows.into_iter().map(worker).collect() }))
+        let server_time = Some(Timestamp::now().to_wire());
+        Ok(Response::new(v1::ListWorkersResponse { workers: rows.into_iter().map(worker).collect(), server_time }))
     }
 
     async fn drain_worker(

@@ -106,7 +106,12 @@ impl Site {
     }
 
     pub(crate) async fn register(&self, name: &str) {
-        let request = v1::RegisterWorkerRequest { name: name.into(), device: "cpu".into(), version: "0".into() };
+        let request = v1::RegisterWorkerRequest {
+            name: name.into(),
+            device: "cpu".into(),
+            version: "0".into(),
+            protocol: fivefold_proto::PROTOCOL,
+        };
         self.workers.clone().register_worker(request).await.unwrap();
     }
 

@@ -218,7 +218,7 @@ impl WorkerService for Board {
         &self,
         _request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
-        Ok(Response::new(v1::ListWorkersResponse { workers: Vec::new() }))
+        Ok(Response::new(v1::ListWorkersResponse::default()))
     }
 
     async fn drain_worker(
