@@ -7,16 +7,16 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
-use fivefold_coordinator::access::{Role, new_token, token_hash};
-use fivefold_coordinator::clock::Timestamp;
-use fivefold_coordinator::database::Database;
-use fivefold_coordinator::queue::tokens;
 use fivefold_coordinator::state_folder::{back_up, check};
 use fivefold_coordinator::{Config, Exposure, Tls, run};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+use crate::token_command::TokenCommand;
+
+mod token_command;
 
 /// Fivefold's coordinator: keeps the queue of fold jobs, hands them to workers, gathers their results.
 #[derive(Debug, Parser)]
@@ -48,37 +48,6 @@ enum Command {
     /// Makes, lists and revokes the tokens that callers have to show, also while the coordinator runs
     #[command(subcommand)]
     Token(TokenCommand),
-}
-
-#[derive(Debug, Subcommand)]
-enum TokenCommand {
-    /// Makes a token and prints it, this once; from the first one on, nobody gets in without
-    Create {
-        /// The state folder
-        #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
-        state: PathBuf,
-        /// What it is called, such as the machine or the person that has it
-        #[arg(long, value_name = "NAME")]
-        name: String,
-        /// What its bearer may do
-        #[arg(long, value_enum, value_name = "ROLE")]
-        role: Role,
-    },
-    /// Shows the tokens' names and roles
-    List {
-        /// The state folder
-        #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
-        state: PathBuf,
-    },
-    /// Ends a token
-    Revoke {
-        /// The state folder
-        #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
-        state: PathBuf,
-        /// What it is called
-        #[arg(value_name = "NAME")]
-        name: String,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -144,49 +113,9 @@ async fn start() -> anyhow::Result<()> {
             ensure!(findings.problems.is_empty(), "{} has {} problems", state.display(), findings.problems.len());
             Ok(())
         }
-        Some(Command::Token(command)) => change_tokens(command).await,
+        Some(Command::Token(command)) => token_command::run(command).await,
         None => serve(arguments.serving.context("--state is needed; --help says more")?).await,
     }
-}
-
-async fn change_tokens(command: TokenCommand) -> anyhow::Result<()> {
-    match command {
-        TokenCommand::Create { state, name, role } => {
-            ensure!(
-                (1..=100).contains(&name.len()) && !name.chars().any(char::is_control),
-                "a token's name should have 1 to 100 printable characters"
-            );
-            std::fs::create_dir_all(&state).with_context(|| state.display().to_string())?;
-            let database = Database::open(&state.join("fivefold.sqlite")).await?;
-            let token = new_token().context("the system has no randomness")?;
-            let (hash, now) = (token_hash(&token), Timestamp::now());
-            let stored = name.clone();
-            database
-                .write(move |c| {
-                    Box::pin(async move { tokens::insert(c, now, &stored, role.word(), hash.as_bytes()).await })
-                })
-                .await?;
-            eprintln!(
-                "{name} may act as {}. The token is not stored: keep it in a file that only its owner reads.",
-                role.word()
-            );
-            println!("{token}");
-        }
-        TokenCommand::List { state } => {
-            let database = Database::open(&state.join("fivefold.sqlite")).await?;
-            for token in tokens::all(database.readers()).await? {
-                let ended = if token.revoked_ms.is_some() { "  revoked" } else { "" };
-                println!("{:<24} {:<10}{ended}", token.name, token.role);
-            }
-        }
-        TokenCommand::Revoke { state, name } => {
-            let database = Database::open(&state.join("fivefold.sqlite")).await?;
-            let (now, revoked) = (Timestamp::now(), name.clone());
-            database.write(move |c| Box::pin(async move { tokens::revoke(c, now, &revoked).await })).await?;
-            println!("{name} gets in no more");
-        }
-    }
-    Ok(())
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
