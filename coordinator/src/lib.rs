@@ -13,6 +13,7 @@ pub mod store;
 pub mod upkeep;
 
 use std::fs::TryLockError;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,6 +94,13 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     reporter.set_service_status("", not_serving).await;
 
     let database = Database::open(&config.state.join("fivefold.sqlite")).await?;
+    let guard = Guard::load(database.readers()).await?;
+    let address = listener.local_addr()?;
+    refuse_strangers(address, &config, &guard)?;
+    let (scheme, server) = match &config.tls {
+        Some(tls) => ("https", encrypted(tls)?),
+        None => ("http", Server::builder()),
+    };
     let store = Store::open(&config.state).await?;
     let deleted = store.tidy(&artifacts::digests(database.readers()).await?).await?;
     if deleted > 0 {
@@ -109,32 +117,8 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     let coordinator = Coordinator { database, store, lease_seconds, stall_seconds, stopping: stopping.clone() };
     let upkeep = tokio::spawn(upkeep::run(coordinator.clone()));
 
-    let address = listener.local_addr()?;
-    let guard = Guard::load(coordinator.database.readers()).await?;
-    let is_guarded = config.tls.is_some() && guard.asks_for_tokens();
-    if !address.ip().is_loopback() && !is_guarded {
-        match config.exposure {
-            Exposure::Guarded => bail!(
-                "{address} can be reached from other machines: give --tls-cert and --tls-key and make tokens \
-                 (`fivefold-coordinator token create`), or say --insecure if you trust everybody who can reach it"
-            ),
-            Exposure::Insecure => tracing::warn!(
-                "INSECURE: whoever can reach {address} can {}",
-                if guard.asks_for_tokens() { "read along, tokens too" } else { "read and change everything" }
-            ),
-        }
-    }
     let fresh = guard.clone().keep_fresh(coordinator.database.readers().clone(), stopping.clone());
     let fresh = tokio::spawn(fresh);
-    let mut server = Server::builder();
-    if let Some(tls) = &config.tls {
-        let mut settings = ServerTlsConfig::new().identity(Identity::from_pem(&tls.certificate_pem, &tls.key_pem));
-        if let Some(authority) = &tls.client_ca_pem {
-            settings = settings.client_ca_root(Certificate::from_pem(authority));
-        }
-        server = server.tls_config(settings).context("the certificate or its key cannot be used")?;
-    }
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
     let server = server
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
@@ -161,6 +145,33 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     upkeep.await.context("upkeep")?;
     fresh.await.context("reading tokens")?;
     outcome
+}
+
+/// Refuses to listen where other machines can reach it without encryption and tokens, unless that is wanted.
+fn refuse_strangers(address: SocketAddr, config: &Config, guard: &Guard) -> anyhow::Result<()> {
+    let has_tokens = guard.asks_for_tokens();
+    if address.ip().is_loopback() || (config.tls.is_some() && has_tokens) {
+        return Ok(());
+    }
+    match config.exposure {
+        Exposure::Guarded => bail!(
+            "{address} can be reached from other machines: give --tls-cert and --tls-key and make tokens \
+             (`fivefold-coordinator token create`), or say --insecure if you trust everybody who can reach it"
+        ),
+        Exposure::Insecure if has_tokens => {
+            tracing::warn!("INSECURE: whoever sees what {address} sends can read tokens")
+        }
+        Exposure::Insecure => tracing::warn!("INSECURE: whoever can reach {address} can read and change everything"),
+    }
+    Ok(())
+}
+
+fn encrypted(tls: &Tls) -> anyhow::Result<Server> {
+    let mut settings = ServerTlsConfig::new().identity(Identity::from_pem(&tls.certificate_pem, &tls.key_pem));
+    if let Some(authority) = &tls.client_ca_pem {
+        settings = settings.client_ca_root(Certificate::from_pem(authority));
+    }
+    Server::builder().tls_config(settings).context("the certificate or its key cannot be used")
 }
 
 /// What the reflection service knows: every service of this port.
