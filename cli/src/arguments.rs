@@ -7,7 +7,7 @@ use clap_complete::Shell;
 use crate::connection::ConnectionArgs;
 use crate::doctor::DoctorArgs;
 use crate::folds::FoldsArgs;
-use crate::job_sets::{JobSetArgs, StatusArgs};
+use crate::job_sets::{JobSetArgs, RetrainArgs, RetryArgs, StatusArgs};
 use crate::results::ResultsArgs;
 use crate::submit::{PredictArgs, SubmitArgs};
 use crate::synth::SynthArgs;
@@ -100,9 +100,17 @@ Examples:
     /// Go on with a paused job set
     #[command(after_help = "Example:\n  fivefold resume js-abcdefgh")]
     Resume(JobSetArgs),
-    /// Queue the failed and cancelled jobs of a job set again
-    #[command(after_help = "Example:\n  fivefold retry js-abcdefgh")]
-    Retry(JobSetArgs),
+    /// Queue the failed and cancelled jobs of a job set again, or those of one fold
+    #[command(after_help = "Examples:\n  fivefold retry js-abcdefgh\n  fivefold retry js-abcdefgh --fold 2")]
+    Retry(RetryArgs),
+    /// Train a fold again that has its result: a new fit and a new submission follow
+    #[command(after_help = "\
+The fold is trained from its beginning, for instance because its machine turned out to have had other images. The other folds \
+keep their results. What was fitted before stays: `fivefold results ID --fit 1` fetches the first fit.
+
+Example:
+  fivefold retrain js-abcdefgh --fold 2")]
+    Retrain(RetrainArgs),
     /// Show the workers that the coordinator knows
     #[command(after_help = "Example:\n  fivefold workers --json | jq -r '.workers[].name'")]
     Workers,

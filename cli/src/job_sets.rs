@@ -4,7 +4,7 @@ use clap::Args;
 use fivefold_proto::convert::{job_set_id_from_wire, required};
 use fivefold_proto::v1::{
     CancelJobSetRequest, GetJobSetRequest, Job, JobSet, ListJobSetsRequest, PauseJobSetRequest, ResumeJobSetRequest,
-    RetryJobSetRequest, job,
+    RetrainFoldRequest, RetryJobSetRequest, job,
 };
 use serde_json::json;
 
@@ -183,10 +183,39 @@ pub(crate) async fn resume(args: &JobSetArgs, coordinator: &Coordinator, format:
     print_changed(&required("job_set", answer.job_set)?, format)
 }
 
+/// Arguments of `fivefold retry`.
+#[derive(Debug, Args)]
+pub(crate) struct RetryArgs {
+    /// The job set
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Only this fold
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
+    fold: Option<u32>,
+}
+
 /// Queues failed and cancelled jobs again.
-pub(crate) async fn retry(args: &JobSetArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
-    let request = RetryJobSetRequest { job_set_id: checked_id(&args.id)? };
+pub(crate) async fn retry(args: &RetryArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+    let request = RetryJobSetRequest { job_set_id: checked_id(&args.id)?, fold: args.fold };
     let answer = coordinator.call(async || coordinator.job_sets().retry_job_set(request.clone()).await).await?;
+    print_changed(&required("job_set", answer.job_set)?, format)
+}
+
+/// Arguments of `fivefold retrain`.
+#[derive(Debug, Args)]
+pub(crate) struct RetrainArgs {
+    /// The job set
+    #[arg(value_name = "ID")]
+    id: String,
+    /// The fold
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
+    fold: u32,
+}
+
+/// Queues a trained fold for another training.
+pub(crate) async fn retrain(args: &RetrainArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+    let request = RetrainFoldRequest { job_set_id: checked_id(&args.id)?, fold: args.fold };
+    let answer = coordinator.call(async || coordinator.job_sets().retrain_fold(request.clone()).await).await?;
     print_changed(&required("job_set", answer.job_set)?, format)
 }
 

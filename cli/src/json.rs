@@ -2,7 +2,7 @@
 
 use fivefold_proto::convert::spec_from_wire;
 use fivefold_proto::v1::{
-    Artifact, ArtifactKind, EpochMetrics, Event, Job, JobKind, JobSet, Phase, Worker, job, job_set,
+    Artifact, ArtifactKind, EpochMetrics, Event, Fit, Job, JobKind, JobSet, Phase, Worker, job, job_set,
 };
 use serde_json::{Value, json};
 
@@ -20,7 +20,17 @@ pub(crate) fn job_set_json(set: &JobSet) -> Value {
         "update_time": set.update_time.map(|time| time.to_string()),
         "jobs": set.jobs.iter().map(job_json).collect::<Vec<_>>(),
         "results": set.results.iter().map(artifact_json).collect::<Vec<_>>(),
+        "fits": set.fits.iter().map(fit_json).collect::<Vec<_>>(),
         "spec": spec,
+    })
+}
+
+fn fit_json(fit: &Fit) -> Value {
+    json!({
+        "macro_f1": fit.macro_f1,
+        "threshold": fit.threshold,
+        "create_time": fit.create_time.map(|time| time.to_string()),
+        "results": fit.results.iter().map(artifact_json).collect::<Vec<_>>(),
     })
 }
 

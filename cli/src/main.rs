@@ -55,6 +55,7 @@ async fn run(line: CommandLine) -> anyhow::Result<Ending> {
             Command::Pause(args) => job_sets::pause(&args, &coordinator, format).await?,
             Command::Resume(args) => job_sets::resume(&args, &coordinator, format).await?,
             Command::Retry(args) => job_sets::retry(&args, &coordinator, format).await?,
+            Command::Retrain(args) => job_sets::retrain(&args, &coordinator, format).await?,
             Command::Results(args) => results::run(&args, &coordinator, format).await?,
             Command::Workers => workers::run(&coordinator, format).await?,
             Command::Drain(args) => workers::drain(&args, &coordinator).await?,

@@ -27,6 +27,9 @@ pub(crate) struct ResultsArgs {
     /// The folder that gets the files; it is made where it is not there
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// The N-th fit instead of the newest: a fold that was trained again (`fivefold retrain`) led to another one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["npy", "checkpoints"])]
+    fit: Option<u32>,
     /// Also write oof.npy and, once the test list is predicted, predictions.npy (a row per image and fold), for numpy, pandas and polars
     #[arg(long)]
     npy: bool,
@@ -46,15 +49,28 @@ const FILES: [(ArtifactKind, &str); 3] = [
 pub(crate) async fn run(args: &ResultsArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
     let id = checked_id(&args.id)?;
     let job_set = get(coordinator, &id).await?;
-    // The newest of its kind is the one that counts.
+    let results = match args.fit {
+        None => &job_set.results,
+        Some(number) => match job_set.fits.get(number as usize - 1) {
+            Some(fit) => &fit.results,
+            None => bail!("{id} has {} fits, so there is no fit {number}", job_set.fits.len()),
+        },
+    };
     let wanted: Vec<_> = FILES
         .into_iter()
         .filter_map(|(kind, name)| {
-            let artifact = job_set.results.iter().rev().find(|artifact| artifact.kind() == kind)?;
+            let artifact = results.iter().find(|artifact| artifact.kind() == kind)?;
             Some((kind, name, artifact))
         })
         .collect();
     if wanted.is_empty() {
+        if !job_set.fits.is_empty() {
+            bail!(
+                "a fold is being trained again ({}); `fivefold watch {id}` waits for the new fit, --fit {} fetches the last one",
+                headline(&job_set),
+                job_set.fits.len()
+            );
+        }
         bail!("there are no results yet ({}); `fivefold watch {id}` waits for them", headline(&job_set));
     }
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make the folder {}", args.out.display()))?;

@@ -174,6 +174,10 @@ impl JobSetService for Fake {
         Err(Status::unimplemented("not faked"))
     }
 
+    async fn retrain_fold(&self, _: Request<RetrainFoldRequest>) -> Result<Response<RetrainFoldResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
     async fn predict_job_set(
         &self,
         _: Request<PredictJobSetRequest>,

@@ -46,6 +46,8 @@ pub enum JobEvent {
     Cancelled,
     /// The user asked for another try.
     Retried,
+    /// The user asked for another training of a fold that has its result.
+    Retrained,
 }
 
 /// The state after an event, or `None` where the event cannot happen in that state and changes nothing.
@@ -55,20 +57,33 @@ pub fn next(state: JobState, event: JobEvent) -> Option<JobState> {
     match (state, event) {
         (S::Queued, E::Leased) => Some(S::Leased),
         (S::Queued, E::Cancelled) => Some(S::Cancelled),
-        (S::Queued, E::Reported | E::Completed | E::AttemptFailed | E::LastAttemptFailed | E::Retried) => None,
+        (
+            S::Queued,
+            E::Reported | E::Completed | E::AttemptFailed | E::LastAttemptFailed | E::Retried | E::Retrained,
+        ) => None,
         (S::Leased, E::Reported) => Some(S::Leased),
         (S::Leased, E::Completed) => Some(S::Succeeded),
         (S::Leased, E::AttemptFailed) => Some(S::Queued),
         (S::Leased, E::LastAttemptFailed) => Some(S::Failed),
         (S::Leased, E::Cancelled) => Some(S::Cancelled),
-        (S::Leased, E::Leased | E::Retried) => None,
+        (S::Leased, E::Leased | E::Retried | E::Retrained) => None,
         (S::Failed | S::Cancelled, E::Retried) => Some(S::Queued),
         (S::Failed, E::Cancelled) => Some(S::Cancelled),
-        (S::Failed, E::Leased | E::Reported | E::Completed | E::AttemptFailed | E::LastAttemptFailed) => None,
+        (
+            S::Failed,
+            E::Leased | E::Reported | E::Completed | E::AttemptFailed | E::LastAttemptFailed | E::Retrained,
+        ) => None,
         (
             S::Cancelled,
-            E::Leased | E::Reported | E::Completed | E::AttemptFailed | E::LastAttemptFailed | E::Cancelled,
+            E::Leased
+            | E::Reported
+            | E::Completed
+            | E::AttemptFailed
+            | E::LastAttemptFailed
+            | E::Cancelled
+            | E::Retrained,
         ) => None,
+        (S::Succeeded, E::Retrained) => Some(S::Queued),
         (
             S::Succeeded,
             E::Leased
@@ -198,7 +213,7 @@ pub struct UnknownWord {
 mod tests {
     use super::*;
 
-    const EVENTS: [JobEvent; 7] = [
+    const EVENTS: [JobEvent; 8] = [
         JobEvent::Leased,
         JobEvent::Reported,
         JobEvent::Completed,
@@ -206,12 +221,14 @@ mod tests {
         JobEvent::LastAttemptFailed,
         JobEvent::Cancelled,
         JobEvent::Retried,
+        JobEvent::Retrained,
     ];
 
     #[test]
-    fn a_job_that_succeeded_stays_so() {
+    fn a_job_that_succeeded_stays_so_unless_its_user_wants_another_training() {
         for event in EVENTS {
-            assert_eq!(next(JobState::Succeeded, event), None, "{event:?}");
+            let after = (event == JobEvent::Retrained).then_some(JobState::Queued);
+            assert_eq!(next(JobState::Succeeded, event), after, "{event:?}");
         }
     }
 

@@ -65,7 +65,8 @@ fn roles_of(path: &str) -> Option<&'static [Role]> {
         }
         (
             "fivefold.v1.JobSetService",
-            "SubmitJobSet" | "CancelJobSet" | "PauseJobSet" | "ResumeJobSet" | "RetryJobSet" | "PredictJobSet",
+            "SubmitJobSet" | "CancelJobSet" | "PauseJobSet" | "ResumeJobSet" | "RetryJobSet" | "RetrainFold"
+            | "PredictJobSet",
         ) => &[User],
         ("fivefold.v1.WorkerService", "ListWorkers") => &[User, ReadOnly],
         ("fivefold.v1.WorkerService", "DrainWorker" | "UndrainWorker") => &[User],
@@ -247,7 +248,7 @@ mod tests {
                 methods += 1;
             }
         }
-        assert!(methods >= 22, "{methods}");
+        assert!(methods >= 23, "{methods}");
         assert!(roles_of("/fivefold.v1.JobSetService/Nothing").is_none());
     }
 

@@ -13,7 +13,7 @@ use crate::database::Database;
 use crate::error::Error;
 use crate::lists::{Lists, blocking, read_folds, read_scores, read_test_rows};
 use crate::queue::job_sets::{JobRow, JobSetRow};
-use crate::queue::{artifacts, job_sets as queue};
+use crate::queue::{artifacts, fits, job_sets as queue};
 use crate::store::Store;
 
 /// Takes the next steps of every job set that has not ended. A job set whose results cannot be used fails, and the others go
@@ -85,9 +85,7 @@ async fn fit(
     let report = put(database, store, "report", report_json).await?;
     let (id, now) = (id.clone(), Timestamp::now());
     database
-        .write(move |c| {
-            Box::pin(async move { queue::store_fit(c, now, &id, (oof, report), (threshold, macro_f1)).await })
-        })
+        .write(move |c| Box::pin(async move { fits::store(c, now, &id, (oof, report), (threshold, macro_f1)).await }))
         .await
 }
 
@@ -118,7 +116,7 @@ async fn submit(
     .await?;
     let submission = put(database, store, "submission", submission).await?;
     let (id, now) = (id.clone(), Timestamp::now());
-    database.write(move |c| Box::pin(async move { queue::store_submission(c, now, &id, submission).await })).await
+    database.write(move |c| Box::pin(async move { fits::store_submission(c, now, &id, submission).await })).await
 }
 
 /// Everything that a report's numbers come from.

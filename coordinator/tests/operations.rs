@@ -96,3 +96,68 @@ async fn a_fold_that_stands_still_is_marked_and_then_taken_back() {
     assert!(has_reason(&refused, Reason::StaleAttempt), "{refused:?}");
     site.stop().await;
 }
+
+/// Trains and predicts everything that is queued, with `score` for the labels that a row has.
+async fn do_all_jobs(site: &Site, id: &str, score: f32) -> usize {
+    for done in 0.. {
+        let state = site.wait_until(id, |set| is_finished(set) || has_queued(set)).await;
+        if is_finished(&state) {
+            return done;
+        }
+        let lease = site.acquire("w", &format!("{score} {done}"), 10).await.unwrap();
+        let mut table = scores(&lease);
+        for given in table.rows.iter_mut().flat_map(|row| &mut row.scores).filter(|given| **given > 0.5) {
+            *given = score;
+        }
+        let mut completion = site.upload_results(&lease, &table).await;
+        if let Some(checkpoint) = &mut completion.checkpoint {
+            let weights = format!("weights of fold {}, attempt {}", lease.fold, lease.attempt);
+            checkpoint.digest = site.upload(v1::ArtifactKind::Checkpoint, weights.as_bytes()).await.to_string();
+        }
+        site.workers.clone().complete_job(completion).await.unwrap();
+    }
+    unreachable!()
+}
+
+fn is_finished(set: &v1::JobSet) -> bool {
+    set.state() == v1::job_set::State::Succeeded
+}
+
+fn has_queued(set: &v1::JobSet) -> bool {
+    set.jobs.iter().any(|job| job.state() == v1::job::State::Queued)
+}
+
+#[tokio::test]
+async fn a_fold_that_is_trained_again_leads_to_a_new_fit_and_the_old_one_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), 60).await;
+    let id = site.submit("r1", &spec()).await.unwrap().id;
+    site.register("w").await;
+    let retrain = |fold| v1::RetrainFoldRequest { job_set_id: id.clone(), fold };
+    let refused = site.job_sets.clone().retrain_fold(retrain(1)).await.unwrap_err();
+    assert!(has_reason(&refused, Reason::WrongState), "a fold that is not trained yet: {refused:?}");
+
+    assert_eq!(do_all_jobs(&site, &id, 0.9).await, 6, "three folds are trained and predicted");
+    let first = site.job_set(&id).await;
+    assert_eq!((first.fits.len(), first.fits[0].results.len()), (1, 3));
+
+    let training = site.job_sets.clone().retrain_fold(retrain(1)).await.unwrap().into_inner().job_set.unwrap();
+    assert_eq!((training.state(), training.results.len()), (v1::job_set::State::Training, 0));
+    assert_eq!(training.fits, first.fits, "the fit that was made stays");
+    assert_eq!(do_all_jobs(&site, &id, 0.8).await, 2, "only that fold is trained and predicted again");
+
+    let second = site.job_set(&id).await;
+    assert_eq!(second.fits.len(), 2);
+    assert_eq!(second.fits[0], first.fits[0]);
+    assert_eq!(second.fits[1].results, second.results);
+    // The submission holds labels alone, and those are the same.
+    for (before, after) in first.results.iter().zip(&second.results).take(2) {
+        assert_ne!(before.digest, after.digest, "{:?} is of the new fold", after.kind());
+    }
+    for fit in &second.fits {
+        for result in &fit.results {
+            assert!(!site.download(&result.digest).await.is_empty());
+        }
+    }
+    site.stop().await;
+}

@@ -6,21 +6,22 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fivefold_common::ids::{Attempt, Digest, JobId, JobSetId};
+use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId};
 use fivefold_common::job::{FailureCause, JobEvent, JobState, Verdict, next, verdict};
 use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::error::Error;
 use fivefold_coordinator::queue::ending::{self, JobResult};
 use fivefold_coordinator::queue::job_sets::{self, NewJobSet};
-use fivefold_coordinator::queue::{artifacts, lease, report, workers};
+use fivefold_coordinator::queue::{artifacts, fits, lease, report, workers};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Acquire as _, ConnectOptions as _, Connection as _, SqliteConnection};
 
 const CASES: u32 = 700;
-const OPERATIONS: std::ops::Range<usize> = 120..220;
+/// From one on, so that a counter-example can shrink to a few.
+const OPERATIONS: std::ops::Range<usize> = 1..340;
 const WORKERS: [&str; 3] = ["ada", "ben", "cyd"];
 const LEASE_SECONDS: u32 = 60;
 const FOLDS: usize = 3;
@@ -49,6 +50,15 @@ enum Operation {
     },
     Retry {
         set: usize,
+        fold: Option<Fold>,
+    },
+    /// What the coordinator does when every fold is trained, and tries when they are not.
+    Fit {
+        set: usize,
+    },
+    Retrain {
+        set: usize,
+        fold: Fold,
     },
     Pause {
         set: usize,
@@ -66,6 +76,7 @@ enum Operation {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
+    let fold = || (0..FOLDS as u8).prop_map(Fold);
     let lease = || prop_oneof![3 => 0..3usize, 1 => 3..40usize];
     let cause = proptest::sample::select(FailureCause::ALL.to_vec());
     prop_oneof![
@@ -76,7 +87,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (lease(), cause).prop_map(|(lease, cause)| Operation::Fail { lease, cause }),
         3 => Just(Operation::Expire),
         1 => (0..3usize).prop_map(|set| Operation::Cancel { set }),
-        1 => (0..3usize).prop_map(|set| Operation::Retry { set }),
+        1 => (0..3usize, prop::option::of(fold())).prop_map(|(set, fold)| Operation::Retry { set, fold }),
+        2 => (0..3usize).prop_map(|set| Operation::Fit { set }),
+        1 => (0..3usize, fold()).prop_map(|(set, fold)| Operation::Retrain { set, fold }),
         1 => (0..3usize, any::<bool>()).prop_map(|(set, paused)| Operation::Pause { set, paused }),
         1 => (0..WORKERS.len(), prop::bool::weighted(0.3)).prop_map(|(worker, draining)| Operation::Drain { worker, draining }),
         4 => (-30..400i64).prop_map(|seconds| Operation::ClockJump { seconds }),
@@ -88,6 +101,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 struct ModelJob {
     id: i64,
     set: usize,
+    fold: Fold,
     state: JobState,
     attempt: u32,
     worker: String,
@@ -109,6 +123,7 @@ impl ModelJob {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SetState {
     Training,
+    Succeeded,
     Failed,
     Cancelled,
 }
@@ -118,6 +133,8 @@ struct ModelSet {
     id: JobSetId,
     state: SetState,
     paused: bool,
+    /// The OOF digest of every fit.
+    fits: Vec<Digest>,
 }
 
 struct Model {
@@ -203,6 +220,7 @@ async fn submit(real: &mut Real, model: &mut Model) {
         model.jobs.push(ModelJob {
             id: row.id,
             set: number,
+            fold: Fold(row.fold as u8),
             state: JobState::Queued,
             attempt: 0,
             worker: String::new(),
@@ -214,7 +232,7 @@ async fn submit(real: &mut Real, model: &mut Model) {
             result: None,
         });
     }
-    model.sets.push(ModelSet { id, state: SetState::Training, paused: false });
+    model.sets.push(ModelSet { id, state: SetState::Training, paused: false, fits: Vec::new() });
 }
 
 async fn take_lease(real: &mut Real, model: &mut Model, worker: usize, is_repeated: bool) {
@@ -322,12 +340,17 @@ async fn fail(real: &mut Real, model: &mut Model, lease: (JobId, Attempt), cause
     end_set(model, set);
 }
 
-/// A job set has failed when one of its jobs has, and none can go on.
+/// A job set has ended when one of its jobs failed or was cancelled, and none can go on.
 fn end_set(model: &mut Model, set: usize) {
     let states: Vec<JobState> = model.jobs.iter().filter(|job| job.set == set).map(|job| job.state).collect();
     let goes_on = states.iter().any(|state| matches!(state, JobState::Queued | JobState::Leased));
-    if model.sets[set].state == SetState::Training && states.contains(&JobState::Failed) && !goes_on {
-        model.sets[set].state = SetState::Failed;
+    if model.sets[set].state != SetState::Training || goes_on {
+        return;
+    }
+    if states.contains(&JobState::Failed) {
+        (model.sets[set].state, model.sets[set].paused) = (SetState::Failed, false);
+    } else if states.contains(&JobState::Cancelled) {
+        (model.sets[set].state, model.sets[set].paused) = (SetState::Cancelled, false);
     }
 }
 
@@ -349,22 +372,34 @@ async fn expire(real: &mut Real, model: &mut Model) {
 async fn cancel(real: &mut Real, model: &mut Model, set: usize) {
     let now = model.now;
     let id = model.sets[set].id.clone();
-    write!(real, |c| job_sets::cancel(c, now, &id)).unwrap();
-    if model.sets[set].state == SetState::Cancelled {
-        return;
+    let cancelled = write!(real, |c| job_sets::cancel(c, now, &id));
+    match model.sets[set].state {
+        SetState::Succeeded => {
+            assert!(matches!(cancelled, Err(Error::WrongState(_))), "{cancelled:?}");
+            return;
+        }
+        SetState::Cancelled => return cancelled.unwrap(),
+        SetState::Training | SetState::Failed => cancelled.unwrap(),
     }
     (model.sets[set].state, model.sets[set].paused) = (SetState::Cancelled, false);
-    for job in model.jobs.iter_mut().filter(|job| job.set == set && job.state != JobState::Succeeded) {
-        job.on(JobEvent::Cancelled);
+    for job in model.jobs.iter_mut().filter(|job| job.set == set) {
+        if !matches!(job.state, JobState::Succeeded | JobState::Cancelled) {
+            job.on(JobEvent::Cancelled);
+        }
     }
 }
 
-async fn retry(real: &mut Real, model: &mut Model, set: usize) {
+async fn retry(real: &mut Real, model: &mut Model, set: usize, fold: Option<Fold>) {
     let now = model.now;
     let id = model.sets[set].id.clone();
-    let retried = write!(real, |c| job_sets::retry(c, now, &id));
-    let ended = |job: &ModelJob| job.set == set && matches!(job.state, JobState::Failed | JobState::Cancelled);
-    if !model.jobs.iter().any(ended) && model.sets[set].state != SetState::Failed {
+    let retried = write!(real, |c| job_sets::retry(c, now, &id, fold));
+    let ended = |job: &ModelJob| {
+        job.set == set
+            && fold.is_none_or(|fold| job.fold == fold)
+            && matches!(job.state, JobState::Failed | JobState::Cancelled)
+    };
+    let set_ended = matches!(model.sets[set].state, SetState::Failed | SetState::Cancelled);
+    if !model.jobs.iter().any(ended) && (fold.is_some() || !set_ended) {
         assert!(matches!(retried, Err(Error::WrongState(_))), "{retried:?}");
         return;
     }
@@ -375,6 +410,44 @@ async fn retry(real: &mut Real, model: &mut Model, set: usize) {
         job.failures.clear();
     }
     model.sets[set].state = SetState::Training;
+}
+
+async fn fit(real: &mut Real, model: &mut Model, set: usize) {
+    let now = model.now;
+    let id = model.sets[set].id.clone();
+    let results: Vec<_> = model.jobs.iter().filter(|job| job.set == set).map(|job| job.result).collect();
+    let oof = Digest::of(format!("{results:?}").as_bytes());
+    let report = Digest::of(format!("the report of {oof}").as_bytes());
+    write!(real, |c| async {
+        artifacts::record(&mut *c, now, oof, "oof", 1).await?;
+        artifacts::record(&mut *c, now, report, "report", 1).await?;
+        fits::store(c, now, &id, (oof, report), (0.5, 0.7)).await
+    })
+    .unwrap();
+    let set = &mut model.sets[set];
+    if set.state == SetState::Training && results.iter().all(Option::is_some) {
+        (set.state, set.paused) = (SetState::Succeeded, false);
+        if !set.fits.contains(&oof) {
+            set.fits.push(oof);
+        }
+    }
+}
+
+async fn retrain(real: &mut Real, model: &mut Model, set: usize, fold: Fold) {
+    let now = model.now;
+    let id = model.sets[set].id.clone();
+    let retrained = write!(real, |c| fits::retrain(c, now, &id, fold));
+    let job = model.jobs.iter_mut().find(|job| job.set == set && job.fold == fold).unwrap();
+    let set = &mut model.sets[set];
+    if matches!(set.state, SetState::Failed | SetState::Cancelled) || job.state != JobState::Succeeded {
+        assert!(matches!(retrained, Err(Error::WrongState(_))), "{retrained:?}");
+        return;
+    }
+    retrained.unwrap();
+    job.on(JobEvent::Retrained);
+    (job.not_before_ms, job.worker, job.request, job.result) = (0, String::new(), String::new(), None);
+    job.failures.clear();
+    set.state = SetState::Training;
 }
 
 async fn pause(real: &mut Real, model: &mut Model, set: usize, paused: bool) {
@@ -422,9 +495,15 @@ async fn apply(real: &mut Real, model: &mut Model, operation: &Operation) {
         }
         Operation::Expire => expire(real, model).await,
         Operation::Cancel { set } if set < model.sets.len() => cancel(real, model, set).await,
-        Operation::Retry { set } if set < model.sets.len() => retry(real, model, set).await,
+        Operation::Retry { set, fold } if set < model.sets.len() => retry(real, model, set, fold).await,
+        Operation::Fit { set } if set < model.sets.len() => fit(real, model, set).await,
+        Operation::Retrain { set, fold } if set < model.sets.len() => retrain(real, model, set, fold).await,
         Operation::Pause { set, paused } if set < model.sets.len() => pause(real, model, set, paused).await,
-        Operation::Cancel { .. } | Operation::Retry { .. } | Operation::Pause { .. } => {}
+        Operation::Cancel { .. }
+        | Operation::Retry { .. }
+        | Operation::Fit { .. }
+        | Operation::Retrain { .. }
+        | Operation::Pause { .. } => {}
         Operation::Drain { worker, draining } => {
             write!(real, |c| workers::set_draining(c, WORKERS[worker], draining)).unwrap();
             model.draining[worker] = draining;
@@ -439,11 +518,18 @@ async fn compare(real: &mut Real, model: &Model) {
         let row = job_sets::row(&mut real.connection, &set.id).await.unwrap();
         let state = match row.state.as_str() {
             "training" => SetState::Training,
+            "succeeded" => SetState::Succeeded,
             "failed" => SetState::Failed,
             "cancelled" => SetState::Cancelled,
             other => panic!("state {other}"),
         };
         assert_eq!((state, row.paused == 1), (set.state, set.paused), "job set {number}");
+        let fits = fits::of_job_set(&mut real.connection, &set.id).await.unwrap();
+        let (mut fits, mut expected): (Vec<_>, Vec<_>) =
+            (fits.into_iter().map(|fit| fit.oof_digest).collect(), set.fits.iter().map(Digest::to_string).collect());
+        fits.sort();
+        expected.sort();
+        assert_eq!(fits, expected, "job set {number}");
         let rows = job_sets::jobs(&mut real.connection, &set.id).await.unwrap();
         for (row, job) in rows.iter().zip(model.jobs.iter().filter(|job| job.set == number)) {
             assert_eq!(row.state, job.state.word(), "job {}", job.id);

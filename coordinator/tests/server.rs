@@ -211,7 +211,7 @@ async fn failures_are_counted_and_a_cancelled_job_set_can_be_tried_again() {
     assert!(site.report(&lease, 1, Vec::new()).await.unwrap().cancelled);
     assert_eq!(site.acquire("w", "c", 0).await, None);
 
-    let retry = v1::RetryJobSetRequest { job_set_id: job_set.id.clone() };
+    let retry = v1::RetryJobSetRequest { job_set_id: job_set.id.clone(), fold: None };
     site.job_sets.clone().retry_job_set(retry).await.unwrap();
     for request_id in ["d", "e"] {
         let lease = site.acquire("w", request_id, 10).await.unwrap();

@@ -84,6 +84,7 @@ pub async fn forget_unnamed_checkpoints(
          WHERE kind = 'checkpoint' AND created_ms < ?
            AND digest NOT IN (SELECT digest FROM checkpoints)
            AND digest NOT IN (SELECT result_checkpoint_digest FROM jobs WHERE result_checkpoint_digest IS NOT NULL)
+           AND digest NOT IN (SELECT checkpoint_digest FROM fit_folds WHERE checkpoint_digest IS NOT NULL)
            AND digest NOT IN (SELECT weights_digest FROM job_sets WHERE weights_digest IS NOT NULL)
          RETURNING digest",
         before.0

@@ -55,8 +55,8 @@ pub async fn complete(
     let what = if row.kind == "train" { "trained" } else { "predicted" };
     let sentence = format!("fold {} is {what}", row.fold);
     events::append(&mut *connection, now, &job_set, Some(job), "succeeded", &sentence).await?;
-    // It may be the last one to end after another one failed.
-    job_sets::fail_if_nothing_is_left(connection, now, &job_set).await
+    // It may be the last one to end after another one failed or was cancelled.
+    job_sets::end_if_nothing_is_left(connection, now, &job_set).await
 }
 
 /// Ends an attempt without a result. Returns what becomes of the job.
@@ -130,7 +130,7 @@ pub async fn fail(
     let sentence = format!("fold {} ({}), {reason}", held.fold, held.kind);
     events::append(&mut *connection, now, &job_set, Some(job), cause_word, &sentence).await?;
     if verdict == Verdict::GiveUp {
-        job_sets::fail_if_nothing_is_left(connection, now, &job_set).await?;
+        job_sets::end_if_nothing_is_left(connection, now, &job_set).await?;
     }
     Ok(verdict)
 }

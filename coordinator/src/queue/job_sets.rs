@@ -138,9 +138,14 @@ async fn insert_jobs(
 ) -> Result<(), Error> {
     let (id, kind) = (id.as_str(), kind.word());
     for fold in folds {
-        sqlx::query!("INSERT INTO jobs (job_set_id, kind, fold, state) VALUES (?, ?, ?, 'queued')", id, kind, fold.0)
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query!(
+            "INSERT INTO jobs (job_set_id, kind, fold, state) VALUES (?, ?, ?, 'queued') ON CONFLICT DO NOTHING",
+            id,
+            kind,
+            fold.0
+        )
+        .execute(&mut *connection)
+        .await?;
     }
     Ok(())
 }
@@ -215,37 +220,35 @@ pub async fn spec(executor: impl SqliteExecutor<'_>, id: &JobSetId) -> Result<Jo
     serde_json::from_str(&json).map_err(|error| Error::Stored(format!("spec of {id}: {error}")))
 }
 
-/// After a job failed for good: when no other one is queued or leased, the job set has failed.
+/// After a job ended: when no other one is queued or leased and not all succeeded, the job set has ended too.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn fail_if_nothing_is_left(
+pub async fn end_if_nothing_is_left(
     connection: &mut SqliteConnection,
     now: Timestamp,
     id: &JobSetId,
 ) -> Result<(), Error> {
     let text = id.as_str();
-    let failed = sqlx::query!(
-        "UPDATE job_sets SET state = 'failed', updated_ms = ?,
-             state_reason = (SELECT 'fold ' || fold || ': ' || state_reason FROM jobs WHERE job_set_id = job_sets.id AND state = 'failed' ORDER BY kind DESC, fold LIMIT 1)
-         WHERE id = ? AND state IN ('training', 'predicting')
-           AND EXISTS (SELECT 1 FROM jobs WHERE job_set_id = job_sets.id AND state = 'failed')
-           AND NOT EXISTS (SELECT 1 FROM jobs WHERE job_set_id = job_sets.id AND state IN ('queued', 'leased'))",
+    let ended = sqlx::query_scalar!(
+        "UPDATE job_sets SET updated_ms = ?1, paused = 0,
+             state = CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE job_set_id = ?2 AND state = 'failed') THEN 'failed' ELSE 'cancelled' END,
+             state_reason = coalesce(
+                 (SELECT 'fold ' || fold || ': ' || state_reason FROM jobs WHERE job_set_id = ?2 AND state = 'failed' ORDER BY kind DESC, fold LIMIT 1),
+                 'its other folds were cancelled by a user')
+         WHERE id = ?2 AND state IN ('training', 'predicting')
+           AND EXISTS (SELECT 1 FROM jobs WHERE job_set_id = ?2 AND state IN ('failed', 'cancelled'))
+           AND NOT EXISTS (SELECT 1 FROM jobs WHERE job_set_id = ?2 AND state IN ('queued', 'leased'))
+         RETURNING state",
         now.0,
         text
     );
-    if failed.execute(&mut *connection).await?.rows_affected() == 1 {
-        events::append(
-            connection,
-            now,
-            id,
-            None,
-            "failed",
-            "the job set failed: a fold failed for good, `fivefold retry` tries it again",
-        )
-        .await?;
-    }
-    Ok(())
+    let Some(state) = ended.fetch_optional(&mut *connection).await? else { return Ok(()) };
+    let sentence = match state.as_str() {
+        "failed" => "the job set failed: a fold failed for good, `fivefold retry` tries it again",
+        _ => "the job set ended: its other folds were cancelled, `fivefold retry` queues them again",
+    };
+    events::append(connection, now, id, None, &state, sentence).await
 }
 
 /// Fails a job set whose results do not fit together.
@@ -265,66 +268,18 @@ pub async fn fail(connection: &mut SqliteConnection, now: Timestamp, id: &JobSet
     events::append(connection, now, id, None, "failed", &format!("the job set failed: {reason}")).await
 }
 
-/// Stores the fit, and queues the predict jobs if there is a test list. Doing it again changes nothing.
+/// Queues the predict jobs that are not there yet.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn store_fit(
+pub(super) async fn queue_predictions(
     connection: &mut SqliteConnection,
     now: Timestamp,
     id: &JobSetId,
-    (oof, report): (Digest, Digest),
-    (threshold, macro_f1): (f64, f64),
 ) -> Result<(), Error> {
-    let (text, oof, report) = (id.as_str(), oof.to_string(), report.to_string());
-    let stored = sqlx::query!(
-        "UPDATE job_sets SET oof_digest = ?, report_digest = ?, threshold = ?, macro_f1 = ?, updated_ms = ?,
-             state = CASE WHEN test_digest IS NULL THEN 'succeeded' ELSE 'predicting' END, state_reason = ''
-         WHERE id = ? AND state = 'training' RETURNING test_digest",
-        oof,
-        report,
-        threshold,
-        macro_f1,
-        now.0,
-        text
-    );
-    let Some(row) = stored.fetch_optional(&mut *connection).await? else { return Ok(()) };
-    let sentence = format!("all folds are trained: macro F1 {macro_f1:.4} at threshold {threshold:.4}");
-    events::append(&mut *connection, now, id, None, "fitted", &sentence).await?;
-    if row.test_digest.is_some() {
-        return queue_predictions(connection, now, id).await;
-    }
-    events::append(connection, now, id, None, "finished", "the job set is finished").await
-}
-
-async fn queue_predictions(connection: &mut SqliteConnection, now: Timestamp, id: &JobSetId) -> Result<(), Error> {
     let folds = spec(&mut *connection, id).await?.trained_folds();
     insert_jobs(&mut *connection, id, JobKind::Predict, &folds).await?;
     events::append(connection, now, id, None, "predicting", "the test list is being predicted").await
-}
-
-/// Stores the submission. Doing it again changes nothing.
-///
-/// # Errors
-/// When the database fails.
-pub async fn store_submission(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    id: &JobSetId,
-    submission: Digest,
-) -> Result<(), Error> {
-    let (text, submission) = (id.as_str(), submission.to_string());
-    let stored = sqlx::query!(
-        "UPDATE job_sets SET submission_digest = ?, state = 'succeeded', state_reason = '', updated_ms = ? WHERE id = ? AND state = 'predicting'",
-        submission,
-        now.0,
-        text
-    );
-    if stored.execute(&mut *connection).await?.rows_affected() == 1 {
-        events::append(connection, now, id, None, "finished", "the submission is there: the job set is finished")
-            .await?;
-    }
-    Ok(())
 }
 
 /// Cancels every job that has not ended, and the job set with them.
@@ -385,31 +340,43 @@ pub async fn set_paused(
     events::append(connection, now, id, None, name, sentence).await
 }
 
-/// Queues failed and cancelled jobs again, and forgives their failures.
+/// Queues failed and cancelled jobs again, of all folds or of one, and forgives their failures.
 ///
 /// # Errors
-/// When the job set has not ended badly.
-pub async fn retry(connection: &mut SqliteConnection, now: Timestamp, id: &JobSetId) -> Result<(), Error> {
-    let text = id.as_str();
+/// When none of them failed or was cancelled.
+pub async fn retry(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    id: &JobSetId,
+    fold: Option<Fold>,
+) -> Result<(), Error> {
+    let (text, one_fold) = (id.as_str(), fold.map(|fold| fold.0));
     let row = row(&mut *connection, id).await?;
     let any = sqlx::query_scalar!(
-        "SELECT id FROM jobs WHERE job_set_id = ? AND state IN ('failed', 'cancelled') LIMIT 1",
-        text
+        "SELECT id FROM jobs WHERE job_set_id = ? AND state IN ('failed', 'cancelled') AND fold = coalesce(?, fold) LIMIT 1",
+        text,
+        one_fold
     );
     let any = any.fetch_optional(&mut *connection).await?.is_some();
-    if !any && row.state != "failed" {
-        return Err(Error::WrongState(format!("{id} is {}: none of its jobs failed or was cancelled", row.state)));
+    // A job set can end without such a job: its results did not fit together, or it was cancelled just before its fit.
+    let has_ended = matches!(row.state.as_str(), "failed" | "cancelled");
+    if !any && (!has_ended || fold.is_some()) {
+        let which = fold.map_or("none of its jobs".to_owned(), |fold| format!("no job of fold {fold}"));
+        return Err(Error::WrongState(format!("{id} is {}: {which} failed or was cancelled", row.state)));
     }
     sqlx::query!(
-        "UPDATE failures SET forgiven = 1 WHERE job_id IN (SELECT id FROM jobs WHERE job_set_id = ? AND state IN ('failed', 'cancelled'))",
-        text
+        "UPDATE failures SET forgiven = 1
+         WHERE job_id IN (SELECT id FROM jobs WHERE job_set_id = ? AND state IN ('failed', 'cancelled') AND fold = coalesce(?, fold))",
+        text,
+        one_fold
     )
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
         "UPDATE jobs SET state = 'queued', state_reason = '', not_before_ms = 0, worker_name = '', lease_request_id = ''
-         WHERE job_set_id = ? AND state IN ('failed', 'cancelled')",
-        text
+         WHERE job_set_id = ? AND state IN ('failed', 'cancelled') AND fold = coalesce(?, fold)",
+        text,
+        one_fold
     )
     .execute(&mut *connection)
     .await?;
@@ -421,7 +388,11 @@ pub async fn retry(connection: &mut SqliteConnection, now: Timestamp, id: &JobSe
     )
     .execute(&mut *connection)
     .await?;
-    events::append(connection, now, id, None, "retried", "failed and cancelled jobs are queued again").await
+    let sentence = match fold {
+        None => "failed and cancelled jobs are queued again".to_owned(),
+        Some(fold) => format!("fold {fold} is queued again"),
+    };
+    events::append(connection, now, id, None, "retried", &sentence).await
 }
 
 /// Queues a prediction of a (new) test list; an earlier prediction is dropped. The same list again changes nothing.

@@ -9,6 +9,7 @@ pub mod artifacts;
 pub mod checkpoints;
 pub mod ending;
 pub mod events;
+pub mod fits;
 pub mod job_sets;
 pub mod lease;
 pub mod report;

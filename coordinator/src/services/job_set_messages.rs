@@ -9,7 +9,7 @@ use sqlx::SqlitePool;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::job_sets::{self, JobRow, JobSetRow};
-use crate::queue::{artifacts, report};
+use crate::queue::{artifacts, fits, report};
 use crate::results::stored;
 
 /// A job set with its jobs and results.
@@ -23,13 +23,18 @@ pub async fn job_set(readers: &SqlitePool, row: JobSetRow) -> Result<v1::JobSet,
     for row in job_sets::jobs(readers, &id).await? {
         jobs.push(job(readers, row).await?);
     }
-    let mut results = Vec::new();
-    for (kind, digest) in [
-        (v1::ArtifactKind::Oof, &row.oof_digest),
-        (v1::ArtifactKind::Report, &row.report_digest),
-        (v1::ArtifactKind::Submission, &row.submission_digest),
-    ] {
-        results.extend(artifact(readers, kind, digest.as_deref()).await?);
+    let results =
+        results_of(readers, [&row.oof_digest, &row.report_digest, &row.submission_digest].map(Option::as_deref))
+            .await?;
+    let mut fits = Vec::new();
+    for fit in fits::of_job_set(readers, &id).await? {
+        let digests = [Some(fit.oof_digest.as_str()), Some(&fit.report_digest), fit.submission_digest.as_deref()];
+        fits.push(v1::Fit {
+            results: results_of(readers, digests).await?,
+            macro_f1: fit.macro_f1,
+            threshold: fit.threshold,
+            create_time: Some(Timestamp(fit.created_ms).to_wire()),
+        });
     }
     let state = match row.state.as_str() {
         "training" => v1::job_set::State::Training,
@@ -57,7 +62,18 @@ pub async fn job_set(readers: &SqlitePool, row: JobSetRow) -> Result<v1::JobSet,
         macro_f1: row.macro_f1,
         threshold: row.threshold,
         paused: row.paused == 1,
+        fits,
     })
+}
+
+/// The artifacts of an OOF table, a report and a submission, as far as they are there.
+async fn results_of(readers: &SqlitePool, digests: [Option<&str>; 3]) -> Result<Vec<v1::Artifact>, Error> {
+    let kinds = [v1::ArtifactKind::Oof, v1::ArtifactKind::Report, v1::ArtifactKind::Submission];
+    let mut results = Vec::new();
+    for (kind, digest) in kinds.into_iter().zip(digests) {
+        results.extend(artifact(readers, kind, digest).await?);
+    }
+    Ok(results)
 }
 
 async fn job(readers: &SqlitePool, row: JobRow) -> Result<v1::Job, Error> {

@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lists::{Lists, read_manifest};
 use crate::queue::job_sets::NewJobSet;
-use crate::queue::{artifacts, events, job_sets, report};
+use crate::queue::{artifacts, events, fits, job_sets, report};
 use crate::results::put;
 use crate::services::Coordinator;
 use crate::services::job_set_messages::{epoch_metrics, job_set};
@@ -237,10 +237,24 @@ impl JobSetService for Coordinator {
         &self,
         request: Request<v1::RetryJobSetRequest>,
     ) -> Result<Response<v1::RetryJobSetResponse>, Status> {
-        let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
+        let request = request.into_inner();
+        let id = job_set_id_from_wire(&request.job_set_id)?;
+        let fold = request.fold.map(fold_from_wire).transpose()?;
         let (changed, now) = (id.clone(), Timestamp::now());
-        self.database.write(move |c| Box::pin(async move { job_sets::retry(c, now, &changed).await })).await?;
+        self.database.write(move |c| Box::pin(async move { job_sets::retry(c, now, &changed, fold).await })).await?;
         Ok(Response::new(v1::RetryJobSetResponse { job_set: Some(self.job_set(&id).await?) }))
+    }
+
+    async fn retrain_fold(
+        &self,
+        request: Request<v1::RetrainFoldRequest>,
+    ) -> Result<Response<v1::RetrainFoldResponse>, Status> {
+        let request = request.into_inner();
+        let id = job_set_id_from_wire(&request.job_set_id)?;
+        let fold = fold_from_wire(request.fold)?;
+        let (changed, now) = (id.clone(), Timestamp::now());
+        self.database.write(move |c| Box::pin(async move { fits::retrain(c, now, &changed, fold).await })).await?;
+        Ok(Response::new(v1::RetrainFoldResponse { job_set: Some(self.job_set(&id).await?) }))
     }
 
     async fn predict_job_set(
