@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 use fivefold_proto::client::{self, Credentials, Line};
-use fivefold_proto::status::{is_worth_retrying, reason_word};
+use fivefold_proto::status::{busy_delay, is_worth_retrying, reason_word};
 use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;
 use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
 use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
@@ -171,8 +171,11 @@ impl Outage<'_> {
             }
             pause = pause.min(left);
         }
+        let busy_delay = busy_delay(&status);
+        pause = pause.max(busy_delay.unwrap_or_default());
         if self.said.as_ref() != Some(&problem) {
-            say(&format!("no coordinator at {url} ({problem}); waiting for it, Ctrl-C ends this"));
+            let trouble = if busy_delay.is_some() { "the coordinator is busy" } else { "no coordinator" };
+            say(&format!("{trouble} at {url} ({problem}); waiting for it, Ctrl-C ends this"));
             self.said = Some(problem);
         }
         tokio::time::sleep(pause).await;
@@ -194,7 +197,8 @@ impl Outage<'_> {
 fn is_outage(status: &Status) -> bool {
     let connection_broke =
         status.code() == Code::Internal && reason_word(status).is_none() && std::error::Error::source(status).is_some();
-    status.code() != Code::ResourceExhausted && (connection_broke || is_worth_retrying(status))
+    busy_delay(status).is_some()
+        || status.code() != Code::ResourceExhausted && (connection_broke || is_worth_retrying(status))
 }
 
 #[cfg(test)]

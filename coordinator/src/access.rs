@@ -53,6 +53,19 @@ impl Role {
 pub struct Caller {
     /// What it may do.
     pub role: Role,
+    hash: blake3::Hash,
+    guard: Guard,
+}
+
+/// Refuses to go on with a stream whose token was revoked since it began.
+///
+/// # Errors
+/// [`Error::TokenRevoked`].
+pub fn require_live(caller: Option<&Caller>) -> Result<(), Error> {
+    match caller {
+        Some(caller) if caller.guard.role_of(caller.hash).is_none() => Err(Error::TokenRevoked),
+        _ => Ok(()),
+    }
 }
 
 /// The roles that may call a method, by its path; `None` for a method that is not known.
@@ -153,14 +166,25 @@ impl Guard {
         self.tokens.read().unwrap_or_else(PoisonError::into_inner).any
     }
 
+    /// The role of a live token. Hashes are compared in constant time, and every one is looked at, whichever it is.
+    fn role_of(&self, hash: blake3::Hash) -> Option<Role> {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let mut role = None;
+        for (live, live_role) in &tokens.live {
+            if *live == hash {
+                role = Some(*live_role);
+            }
+        }
+        role
+    }
+
     /// Who calls `path` with these headers; `None` where nobody needs a token.
     fn admit(&self, path: &str, headers: &http::HeaderMap) -> Result<Option<Caller>, Status> {
         // Says only whether the coordinator is up.
         if path.starts_with("/grpc.health.v1.Health/") {
             return Ok(None);
         }
-        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        if !tokens.any {
+        if !self.asks_for_tokens() {
             return Ok(None);
         }
         let shown = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -169,14 +193,7 @@ impl Guard {
             return Err(status(Reason::TokenNeeded, message));
         };
         let hash = token_hash(token);
-        let mut role = None;
-        for (live, live_role) in &tokens.live {
-            // blake3 compares hashes in constant time; every token is looked at, whichever it is.
-            if *live == hash {
-                role = Some(*live_role);
-            }
-        }
-        let Some(role) = role else {
+        let Some(role) = self.role_of(hash) else {
             let message = "the token is not known, or was revoked: ask for a new one";
             return Err(status(Reason::TokenNeeded, message));
         };
@@ -184,7 +201,7 @@ impl Guard {
             let message = format!("a token of the role {} may not call {path}", role.word());
             return Err(status(Reason::RoleNotEnough, message));
         }
-        Ok(Some(Caller { role }))
+        Ok(Some(Caller { role, hash, guard: self.clone() }))
     }
 }
 

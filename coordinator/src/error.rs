@@ -55,9 +55,15 @@ pub enum Error {
         /// The digest of the bytes.
         found: Digest,
     },
-    /// The disk is full, or a limit is reached.
+    /// The disk is full.
     #[error("{0}")]
     Exhausted(String),
+    /// As many such calls are under way as are served at a time.
+    #[error("{0}")]
+    Busy(String),
+    /// The token that began a stream was revoked meanwhile.
+    #[error("the token was revoked")]
+    TokenRevoked,
     /// Try again.
     #[error("{0}")]
     Unavailable(String),
@@ -100,6 +106,8 @@ impl Error {
             Self::WrongOffset { .. } => Reason::WrongOffset,
             Self::DigestMismatch { .. } => Reason::DigestMismatch,
             Self::Exhausted(_) => Reason::Exhausted,
+            Self::Busy(_) => Reason::Busy,
+            Self::TokenRevoked => Reason::TokenNeeded,
             Self::Unavailable(_) => Reason::Unavailable,
             Self::Database(error) if is_full(error) => Reason::Exhausted,
             Self::Database(_) | Self::File { .. } | Self::Stored(_) => Reason::Internal,

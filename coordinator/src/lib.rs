@@ -31,7 +31,11 @@ use crate::clock::Timestamp;
 use crate::database::Database;
 use crate::queue::{artifacts, lease};
 use crate::services::Coordinator;
+use crate::services::limits::{Limits, Places};
 use crate::store::Store;
+
+/// Calls at a time over one connection; a client's further ones wait at the client.
+const STREAMS_PER_CONNECTION: u32 = 1024;
 
 /// How a coordinator runs.
 #[derive(Debug, Clone)]
@@ -46,6 +50,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Whether strangers may get in.
     pub exposure: Exposure,
+    /// How much is served at a time.
+    pub limits: Limits,
 }
 
 /// The files of encrypted connections, as PEM.
@@ -78,7 +84,8 @@ impl Config {
     /// The usual settings for a state folder.
     pub fn new(state: impl Into<PathBuf>) -> Config {
         let (lease_seconds, stall_seconds) = (60, 1800);
-        Config { state: state.into(), lease_seconds, stall_seconds, tls: None, exposure: Exposure::Guarded }
+        let (exposure, limits) = (Exposure::Guarded, Limits::default());
+        Config { state: state.into(), lease_seconds, stall_seconds, tls: None, exposure, limits }
     }
 }
 
@@ -113,8 +120,20 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     if extended > 0 {
         tracing::info!("{extended} leases go on; their workers have {lease_seconds} s to come back");
     }
-    let stall_seconds = config.stall_seconds;
-    let coordinator = Coordinator { database, store, lease_seconds, stall_seconds, stopping: stopping.clone() };
+    let limits = config.limits;
+    let coordinator = Coordinator {
+        database,
+        store,
+        lease_seconds,
+        stall_seconds: config.stall_seconds,
+        uploads: Places::new("uploads", limits.uploads),
+        downloads: Places::new("downloads", limits.downloads),
+        watches: Places::new("watches", limits.watches),
+        report_streams: Places::new("streams of reports", limits.report_streams),
+        waits: Places::new("waits for a lease", limits.waits),
+        limits,
+        stopping: stopping.clone(),
+    };
     let upkeep = tokio::spawn(upkeep::run(coordinator.clone()));
 
     let fresh = guard.clone().keep_fresh(coordinator.database.readers().clone(), stopping.clone());
@@ -123,6 +142,7 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .tcp_nodelay(true)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .layer(guard)
         .add_service(health)
         .add_service(reflection().build_v1()?)

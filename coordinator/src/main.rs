@@ -143,5 +143,5 @@ async fn serve(arguments: ServingArguments) -> anyhow::Result<()> {
     };
     let exposure = if arguments.insecure { Exposure::Insecure } else { Exposure::Guarded };
     let ServingArguments { state, lease_seconds, stall_seconds, .. } = arguments;
-    run(Config { state, lease_seconds, stall_seconds, tls, exposure }, listener, stopping).await
+    run(Config { lease_seconds, stall_seconds, tls, exposure, ..Config::new(&state) }, listener, stopping).await
 }

@@ -150,8 +150,10 @@ fn made_by(row: &JobSetRow, jobs: &[&JobRow], spec: &JobSetSpec) -> serde_json::
 /// # Errors
 /// When the disk or the database fails.
 pub async fn put(database: &Database, store: &Store, kind: &'static str, bytes: Vec<u8>) -> Result<Digest, Error> {
-    let size_bytes = bytes.len() as u64;
-    let digest = store.put(bytes).await?;
+    let (digest, size_bytes) = (Digest::of(&bytes), bytes.len() as u64);
+    // Until the row is there.
+    let claim = store.claim(digest)?;
+    store.put(&claim, bytes).await?;
     let now = Timestamp::now();
     database.write(move |c| Box::pin(async move { artifacts::record(c, now, digest, kind, size_bytes).await })).await?;
     Ok(digest)

@@ -34,7 +34,7 @@ pub const CHUNK_BYTES: usize = 512 * 1024;
 pub struct Store {
     whole: PathBuf,
     partial: PathBuf,
-    uploading: Arc<Mutex<HashSet<Digest>>>,
+    claimed: Arc<Mutex<HashSet<Digest>>>,
     writers: Arc<Semaphore>,
 }
 
@@ -48,7 +48,7 @@ impl Store {
         for folder in [&whole, &partial] {
             fs::create_dir_all(folder).await.map_err(|error| Error::file(folder.display().to_string(), error))?;
         }
-        Ok(Store { whole, partial, uploading: Arc::default(), writers: Arc::new(Semaphore::new(WRITERS)) })
+        Ok(Store { whole, partial, claimed: Arc::default(), writers: Arc::new(Semaphore::new(WRITERS)) })
     }
 
     /// Deletes blobs that are not `named`, and partial uploads that have been lying for a week. For the start, when nobody
@@ -108,30 +108,27 @@ impl Store {
         Ok(Reader { file, path })
     }
 
-    /// Stores bytes that the coordinator made itself, whole or not at all, and returns their digest.
+    /// Stores bytes that the coordinator made itself, whole or not at all.
     ///
     /// # Errors
     /// When the disk is full or cannot be written.
-    pub async fn put(&self, bytes: Vec<u8>) -> Result<Digest, Error> {
-        let digest = Digest::of(&bytes);
-        let size_bytes = bytes.len() as u64;
-        let mut upload = self.begin_upload(digest, size_bytes, None).await?;
+    pub async fn put(&self, claim: &Claim, bytes: Vec<u8>) -> Result<(), Error> {
+        let mut upload = self.begin_upload(claim, bytes.len() as u64, None).await?;
         upload.append(Bytes::from(bytes)).await?;
-        upload.finish().await?;
-        Ok(digest)
+        upload.finish().await
     }
 
-    /// Begins an upload, or goes on with one, at `offset_bytes`; `None` starts anew. One upload of a blob at a time.
+    /// Begins an upload, or goes on with one, at `offset_bytes`; `None` starts anew.
     ///
     /// # Errors
-    /// When another one is under way, or the held bytes end elsewhere.
+    /// When the held bytes end elsewhere.
     pub async fn begin_upload(
         &self,
-        digest: Digest,
+        claim: &Claim,
         size_bytes: u64,
         offset_bytes: Option<u64>,
     ) -> Result<Upload, Error> {
-        let claim = self.claim(digest)?;
+        let (claim, digest) = (claim.clone(), claim.inner.digest);
         let path = self.partial_path(digest);
         let mut options = OpenOptions::new();
         options.create(true).write(true).truncate(offset_bytes.is_none());
@@ -148,8 +145,8 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be deleted.
-    pub async fn delete(&self, digest: Digest) -> Result<(), Error> {
-        let path = self.path(digest);
+    pub async fn delete(&self, claim: &Claim) -> Result<(), Error> {
+        let path = self.path(claim.inner.digest);
         match fs::remove_file(&path).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::file(path.display().to_string(), error))
@@ -162,25 +159,35 @@ impl Store {
         self.partial.join(format!("{digest}.part"))
     }
 
-    fn claim(&self, digest: Digest) -> Result<Claim, Error> {
-        let mut uploading = self.uploading.lock().unwrap_or_else(PoisonError::into_inner);
-        if !uploading.insert(digest) {
+    /// The right to make or delete a blob, which one at a time has. Whoever has it, until the last clone is dropped, finds the
+    /// blob's row and its file as they were.
+    ///
+    /// # Errors
+    /// When another one has it.
+    pub fn claim(&self, digest: Digest) -> Result<Claim, Error> {
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !claimed.insert(digest) {
             return Err(Error::Unavailable(format!("another upload of {digest} is under way: try again")));
         }
-        Ok(Claim { digest, uploading: self.uploading.clone() })
+        Ok(Claim { inner: Arc::new(ClaimInner { digest, claimed: self.claimed.clone() }) })
     }
 }
 
-/// The right to upload a blob, given back when it is dropped.
-#[derive(Debug)]
-struct Claim {
-    digest: Digest,
-    uploading: Arc<Mutex<HashSet<Digest>>>,
+/// See [`Store::claim`].
+#[derive(Debug, Clone)]
+pub struct Claim {
+    inner: Arc<ClaimInner>,
 }
 
-impl Drop for Claim {
+#[derive(Debug)]
+struct ClaimInner {
+    digest: Digest,
+    claimed: Arc<Mutex<HashSet<Digest>>>,
+}
+
+impl Drop for ClaimInner {
     fn drop(&mut self) {
-        self.uploading.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
     }
 }
 
@@ -301,15 +308,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).await.unwrap();
         let digest = Digest::of(b"fivefold");
-        let mut upload = store.begin_upload(digest, 8, Some(0)).await.unwrap();
-        assert!(matches!(store.begin_upload(digest, 8, Some(0)).await, Err(Error::Unavailable(_))));
+        let claim = store.claim(digest).unwrap();
+        assert!(matches!(store.claim(digest), Err(Error::Unavailable(_))));
+        let mut upload = store.begin_upload(&claim, 8, Some(0)).await.unwrap();
         upload.append(Bytes::from_static(b"five")).await.unwrap();
         upload.pause().await.unwrap();
 
         let store = Store::open(folder.path()).await.unwrap();
         assert_eq!(store.held_bytes(digest).await, 4);
-        assert!(matches!(store.begin_upload(digest, 8, Some(0)).await, Err(Error::WrongOffset { held_bytes: 4, .. })));
-        let mut upload = store.begin_upload(digest, 8, Some(4)).await.unwrap();
+        let claim = store.claim(digest).unwrap();
+        assert!(matches!(store.begin_upload(&claim, 8, Some(0)).await, Err(Error::WrongOffset { held_bytes: 4, .. })));
+        let mut upload = store.begin_upload(&claim, 8, Some(4)).await.unwrap();
         upload.append(Bytes::from_static(b"fold")).await.unwrap();
         upload.finish().await.unwrap();
         assert_eq!(store.read(digest).await.unwrap(), b"fivefold");
@@ -321,12 +330,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).await.unwrap();
         let digest = Digest::of(b"fivefold");
-        let mut upload = store.begin_upload(digest, 8, Some(0)).await.unwrap();
+        let claim = store.claim(digest).unwrap();
+        let mut upload = store.begin_upload(&claim, 8, Some(0)).await.unwrap();
         upload.append(Bytes::from_static(b"fourfold")).await.unwrap();
         assert!(matches!(upload.finish().await, Err(Error::DigestMismatch { .. })));
         assert_eq!(store.held_bytes(digest).await, 0);
         assert!(store.read(digest).await.is_err());
-        let mut upload = store.begin_upload(digest, 8, Some(0)).await.unwrap();
+        let mut upload = store.begin_upload(&claim, 8, Some(0)).await.unwrap();
         assert!(upload.append(Bytes::from_static(b"ninebytes")).await.is_err());
     }
 }

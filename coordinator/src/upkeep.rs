@@ -1,4 +1,4 @@
-//! What happens without being asked: leases run out, results are made, checkpoints that nothing names are deleted.
+//! What happens without being asked: leases run out, results are made, uploads that nothing names are deleted.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::results;
 use crate::services::Coordinator;
 
 const SWEEP: Duration = Duration::from_millis(500);
-/// A checkpoint is named soon after its upload; one that was not within this time will not be.
+/// An upload is named soon after it ended; one that was not within this time will not be.
 const UNNAMED_SECONDS: i64 = 3600;
 const SWEEPS_PER_CLEANING: u32 = 240;
 
@@ -94,15 +94,19 @@ async fn take_back_stalled(coordinator: &Coordinator) -> Result<(), Error> {
     Ok(())
 }
 
-/// Deletes checkpoints that nothing names. The row goes first: a file without a row is only unused space.
+/// Deletes what workers uploaded and nothing names. The row goes first: a file without a row is only unused space.
 async fn clean(coordinator: &Coordinator) -> Result<(), Error> {
     let before = Timestamp(Timestamp::now().0 - UNNAMED_SECONDS * 1000);
-    let digests = coordinator
-        .database
-        .write(move |c| Box::pin(async move { artifacts::forget_unnamed_checkpoints(c, before).await }))
-        .await?;
-    for digest in digests {
-        coordinator.store.delete(digest).await?;
+    for digest in artifacts::unnamed(coordinator.database.readers(), before).await? {
+        // Held until the file is gone: an upload of the same bytes comes before it, or after it. One that is under way wants it.
+        let Ok(claim) = coordinator.store.claim(digest) else { continue };
+        let forgotten = coordinator
+            .database
+            .write(move |c| Box::pin(async move { artifacts::forget(c, digest, before).await }))
+            .await?;
+        if forgotten {
+            coordinator.store.delete(&claim).await?;
+        }
     }
     Ok(())
 }

@@ -18,6 +18,8 @@ use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
 use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
@@ -118,18 +120,52 @@ async fn every_role_may_do_its_own_and_a_revoked_token_nothing() {
         assert!(refused.code() == Code::PermissionDenied && has_reason(&refused, Reason::RoleNotEnough), "{refused:?}");
     }
 
-    // Revoked by the real program, while the coordinator runs.
-    let revoked = Command::new(env!("CARGO_BIN_EXE_fivefold-coordinator"))
-        .args(["token", "revoke", "anna", "--state"])
-        .arg(folder.path())
-        .status();
-    assert!(revoked.unwrap().success());
+    revoke(folder.path(), "anna");
     let start = Instant::now();
     while let Ok(_answer) = job_sets(&user).await {
         assert!(start.elapsed() < Duration::from_secs(20), "the token is still good");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(job_sets(&reader).await.unwrap(), 0);
+    server.stop().await;
+}
+
+/// By the real program, while the coordinator runs.
+fn revoke(state: &Path, name: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fivefold-coordinator"));
+    assert!(command.args(["token", "revoke", name, "--state"]).arg(state).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_token_is_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), 60).await;
+    site.submit("r1", &spec()).await.unwrap();
+    site.register("w").await;
+    let lease = site.acquire("w", "a", 10).await.unwrap();
+    site.stop().await;
+
+    let worker = token(folder.path(), "gpu1", Role::Worker).await;
+    let server = Guarded::start(Config::new(folder.path())).await;
+    let (reports, receiver) = mpsc::channel(1);
+    let report = |sequence| v1::ReportJobRequest { lease: reference(&lease), sequence, ..Default::default() };
+    reports.send(report(1)).await.unwrap();
+    let mut workers = WorkerServiceClient::new(server.with_token(&worker));
+    let mut answers = workers.report_job(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().acknowledged_sequence, 1);
+
+    revoke(folder.path(), "gpu1");
+    let start = Instant::now();
+    let ended = loop {
+        // The same report, until it is not taken any more.
+        reports.send(report(1)).await.unwrap();
+        match answers.message().await {
+            Ok(answer) => assert!(answer.is_some() && start.elapsed() < Duration::from_secs(20), "it goes on"),
+            Err(ended) => break ended,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(has_reason(&ended, Reason::TokenNeeded), "{ended:?}");
     server.stop().await;
 }
 

@@ -35,8 +35,10 @@ pub enum Reason {
     WrongOffset,
     /// The bytes do not have the digest that they were announced with.
     DigestMismatch,
-    /// The disk is full, or another limit is reached: try again later.
+    /// The disk is full: try again when there is room.
     Exhausted,
+    /// As many such calls are under way as are served at a time: try again soon.
+    Busy,
     /// The coordinator is starting or stopping: try again.
     Unavailable,
     /// A fault of the coordinator; its log says more.
@@ -58,6 +60,7 @@ impl Reason {
             Reason::WrongOffset => "WRONG_OFFSET",
             Reason::DigestMismatch => "DIGEST_MISMATCH",
             Reason::Exhausted => "EXHAUSTED",
+            Reason::Busy => "BUSY",
             Reason::Unavailable => "UNAVAILABLE",
             Reason::Internal => "INTERNAL",
         }
@@ -73,18 +76,20 @@ impl Reason {
             Reason::RequestIdReused => Code::AlreadyExists,
             Reason::WrongOffset => Code::OutOfRange,
             Reason::DigestMismatch => Code::DataLoss,
-            Reason::Exhausted => Code::ResourceExhausted,
+            Reason::Exhausted | Reason::Busy => Code::ResourceExhausted,
             Reason::Unavailable => Code::Unavailable,
             Reason::Internal => Code::Internal,
         }
     }
 }
 
-/// The status of an error with a reason. `Exhausted` and `Unavailable` also say when to try again.
+/// The status of an error with a reason. `Exhausted`, `Busy` and `Unavailable` also say when to try again.
 pub fn status(reason: Reason, message: impl Into<String>) -> Status {
     let mut details = ErrorDetails::with_error_info(reason.word(), ERROR_DOMAIN, HashMap::new());
-    if matches!(reason, Reason::Exhausted | Reason::Unavailable) {
-        details.set_retry_info(Some(Duration::from_secs(5)));
+    match reason {
+        Reason::Exhausted | Reason::Unavailable => drop(details.set_retry_info(Some(Duration::from_secs(5)))),
+        Reason::Busy => drop(details.set_retry_info(Some(Duration::from_secs(2)))),
+        _ => {}
     }
     Status::with_error_details(reason.code(), message, details)
 }
@@ -97,6 +102,14 @@ pub fn reason_word(status: &Status) -> Option<String> {
 /// Whether a status carries `reason`.
 pub fn has_reason(status: &Status, reason: Reason) -> bool {
     reason_word(status).as_deref() == Some(reason.word())
+}
+
+/// When a call that was refused for being one too many may come again; `None` for any other error.
+pub fn busy_delay(status: &Status) -> Option<Duration> {
+    if !has_reason(status, Reason::Busy) {
+        return None;
+    }
+    status.get_details_retry_info().and_then(|info| info.retry_delay)
 }
 
 /// Whether a call may be tried again unchanged: the coordinator was not there, too busy, or the connection broke.
@@ -127,6 +140,9 @@ mod tests {
         assert!(has_reason(&stale, Reason::StaleAttempt));
         assert!(!is_worth_retrying(&stale));
         assert!(is_worth_retrying(&status(Reason::Unavailable, "starting")));
+        let busy = status(Reason::Busy, "64 uploads are under way");
+        assert_eq!((busy.code(), busy_delay(&busy)), (Code::ResourceExhausted, Some(Duration::from_secs(2))));
+        assert_eq!(busy_delay(&stale), None);
         let bad = Status::from(WireError::new("spec.tta", "0 is out of its limits"));
         assert_eq!(bad.get_details_bad_request().unwrap().field_violations[0].field, "spec.tta");
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fivefold_proto::client::{self, ClientError, Credentials, Line};
-use fivefold_proto::status::{Reason, has_reason, is_worth_retrying, reason_word};
+use fivefold_proto::status::{Reason, busy_delay, has_reason, is_worth_retrying, reason_word};
 use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;
 use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
 use tokio_util::sync::CancellationToken;
@@ -148,7 +148,7 @@ impl CoordinatorClient {
         if !self.away.swap(true, Ordering::Relaxed) {
             tracing::warn!("the coordinator at {} does not answer ({}); trying on", self.url, words(status));
         }
-        Ok(pauses.next())
+        Ok(pauses.next().max(busy_delay(status).unwrap_or_default()))
     }
 
     /// Notes that the coordinator answered.

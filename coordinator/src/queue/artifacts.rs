@@ -33,6 +33,18 @@ pub async fn record(
     Ok(())
 }
 
+/// Notes that somebody wants a whole blob now, so that it is not forgotten before it is named, and returns its size in bytes;
+/// `None` when it is not held.
+///
+/// # Errors
+/// When the database fails.
+pub async fn touch(connection: &mut SqliteConnection, now: Timestamp, digest: Digest) -> Result<Option<u64>, Error> {
+    let digest = digest.to_string();
+    let touched =
+        sqlx::query_scalar!("UPDATE artifacts SET created_ms = ? WHERE digest = ? RETURNING size_bytes", now.0, digest);
+    Ok(touched.fetch_optional(connection).await?.map(|size| size as u64))
+}
+
 /// The size of a whole blob in bytes; `None` when it is not held.
 ///
 /// # Errors
@@ -70,25 +82,39 @@ pub async fn digests(executor: impl SqliteExecutor<'_>) -> Result<HashSet<String
     Ok(sqlx::query_scalar!("SELECT digest FROM artifacts").fetch_all(executor).await?.into_iter().collect())
 }
 
-/// Forgets checkpoints that nothing names and that were stored before `before`, and returns their digests: their files may go
-/// once this is committed.
+/// What workers uploaded before `before` and nothing names: checkpoints that were replaced, results of attempts that lost their
+/// lease.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn forget_unnamed_checkpoints(
-    connection: &mut SqliteConnection,
-    before: Timestamp,
-) -> Result<Vec<Digest>, Error> {
+pub async fn unnamed(executor: impl SqliteExecutor<'_>, before: Timestamp) -> Result<Vec<Digest>, Error> {
     let digests = sqlx::query_scalar!(
-        "DELETE FROM artifacts
-         WHERE kind = 'checkpoint' AND created_ms < ?
+        "SELECT digest FROM artifacts
+         WHERE kind IN ('checkpoint', 'oof', 'predictions') AND created_ms < ?
            AND digest NOT IN (SELECT digest FROM checkpoints)
+           AND digest NOT IN (SELECT result_digest FROM jobs WHERE result_digest IS NOT NULL)
            AND digest NOT IN (SELECT result_checkpoint_digest FROM jobs WHERE result_checkpoint_digest IS NOT NULL)
+           AND digest NOT IN (SELECT result_digest FROM fit_folds)
            AND digest NOT IN (SELECT checkpoint_digest FROM fit_folds WHERE checkpoint_digest IS NOT NULL)
-           AND digest NOT IN (SELECT weights_digest FROM job_sets WHERE weights_digest IS NOT NULL)
-         RETURNING digest",
+           AND digest NOT IN (SELECT oof_digest FROM fits)
+           AND digest NOT IN (SELECT weights_digest FROM job_sets WHERE weights_digest IS NOT NULL)",
         before.0
     );
-    let digests = digests.fetch_all(connection).await?;
+    let digests = digests.fetch_all(executor).await?;
     digests.iter().map(|digest| digest.parse().map_err(|error| Error::Stored(format!("{error}")))).collect()
+}
+
+/// Forgets a blob, unless something names it or somebody wanted it since `before`. Whether it did: then its file may go once
+/// this is committed. What names a blob refers to its row, so the database itself refuses to lose one that is named.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(connection: &mut SqliteConnection, digest: Digest, before: Timestamp) -> Result<bool, Error> {
+    let digest = digest.to_string();
+    let deleted = sqlx::query!("DELETE FROM artifacts WHERE digest = ? AND created_ms < ?", digest, before.0);
+    match deleted.execute(connection).await {
+        Ok(done) => Ok(done.rows_affected() == 1),
+        Err(error) if error.as_database_error().is_some_and(|error| error.is_foreign_key_violation()) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }

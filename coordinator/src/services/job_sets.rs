@@ -11,10 +11,9 @@ use fivefold_proto::convert::{
 use fivefold_proto::v1;
 use fivefold_proto::v1::job_set_service_server::JobSetService;
 use prost::Message as _;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use crate::access::{self, Caller};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lists::{Lists, read_manifest};
@@ -23,6 +22,7 @@ use crate::queue::{artifacts, events, fits, job_sets, report};
 use crate::results::put;
 use crate::services::Coordinator;
 use crate::services::job_set_messages::{epoch_metrics, job_set};
+use crate::services::limits::{self, Answers, NobodyReads, Sender};
 
 /// Events per message of a watch.
 const EVENTS_PER_MESSAGE: u32 = 500;
@@ -162,34 +162,20 @@ impl JobSetService for Coordinator {
         Ok(Response::new(v1::ListJobSetsResponse { job_sets, next_page_token }))
     }
 
-    type WatchJobSetStream = ReceiverStream<Result<v1::WatchJobSetResponse, Status>>;
+    type WatchJobSetStream = Answers<v1::WatchJobSetResponse>;
 
     async fn watch_job_set(
         &self,
         request: Request<v1::WatchJobSetRequest>,
     ) -> Result<Response<Self::WatchJobSetStream>, Status> {
+        let caller = request.extensions().get().cloned();
         let request = request.into_inner();
         let id = job_set_id_from_wire(&request.job_set_id)?;
         job_sets::row(self.database.readers(), &id).await?;
         // A slow reader makes its own watch wait, and nobody else.
-        let (sender, receiver) = mpsc::channel(1);
-        let coordinator = self.clone();
-        tokio::spawn(async move {
-            let stopping = coordinator.stopping.clone();
-            let watch = async {
-                if let Err(status) = watch(&coordinator, &id, request.after_cursor, &sender).await {
-                    // The reader may be gone.
-                    let _ = sender.send(Err(status)).await;
-                }
-            };
-            tokio::select! {
-                () = watch => {}
-                () = stopping.cancelled() => {
-                    let _ = sender.try_send(Err(Error::Unavailable("the coordinator is stopping".into()).into()));
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        let (sender, answers) = limits::answers(self.watches.take()?, 1, self.limits.slow);
+        tokio::spawn(watch(self.clone(), caller, id, request.after_cursor, sender));
+        Ok(Response::new(answers))
     }
 
     async fn list_epoch_metrics(
@@ -274,42 +260,64 @@ impl JobSetService for Coordinator {
 
 /// Sends what changes until the job set has ended and everything was sent, or the reader is gone.
 async fn watch(
-    coordinator: &Coordinator,
-    id: &JobSetId,
+    coordinator: Coordinator,
+    caller: Option<Caller>,
+    id: JobSetId,
     mut cursor: i64,
-    sender: &mpsc::Sender<Result<v1::WatchJobSetResponse, Status>>,
-) -> Result<(), Status> {
+    mut sender: Sender<v1::WatchJobSetResponse>,
+) {
     let mut changes = coordinator.database.changes();
     let mut sent = None;
     loop {
         changes.mark_unchanged();
-        // The state before the events: what it says is then among them.
-        let job_set = coordinator.job_set(id).await?;
-        let new = events::after(coordinator.database.readers(), id, cursor, EVENTS_PER_MESSAGE).await?;
-        let is_last_page = new.len() < EVENTS_PER_MESSAGE as usize;
-        cursor = new.last().map_or(cursor, |event| event.cursor);
-        if !new.is_empty() || sent.as_ref() != Some(&job_set) {
-            let message = v1::WatchJobSetResponse {
-                events: new.into_iter().map(event_to_wire).collect(),
-                job_set: Some(job_set.clone()),
-            };
-            if sender.send(Ok(message)).await.is_err() {
-                return Ok(());
+        let (events, job_set) = match news(&coordinator, caller.as_ref(), &id, cursor).await {
+            Ok(news) => news,
+            Err(status) => return sender.end(status),
+        };
+        let is_last_page = events.len() < EVENTS_PER_MESSAGE as usize;
+        cursor = events.last().map_or(cursor, |event| event.cursor);
+        if !events.is_empty() || sent.as_ref() != Some(&job_set) {
+            let events = events.into_iter().map(event_to_wire).collect();
+            let message = v1::WatchJobSetResponse { events, job_set: Some(job_set.clone()) };
+            match sender.send(message).await {
+                Ok(again) => sender = again,
+                Err(NobodyReads) => return,
             }
         }
         if is_last_page {
             use v1::job_set::State::{Cancelled, Failed, Succeeded};
             if matches!(job_set.state(), Succeeded | Failed | Cancelled) {
-                return Ok(());
+                return;
             }
             sent = Some(job_set);
-            tokio::time::sleep(WATCH_PAUSE).await;
             tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return Ok(()) },
-                () = sender.closed() => return Ok(()),
+                () = pause_until_changed(&mut changes) => {}
+                () = sender.closed() => return,
+                () = coordinator.stopping.cancelled() => {
+                    return sender.end(Error::Unavailable("the coordinator is stopping".into()));
+                }
             }
         }
     }
+}
+
+async fn pause_until_changed(changes: &mut tokio::sync::watch::Receiver<u64>) {
+    tokio::time::sleep(WATCH_PAUSE).await;
+    // The sender goes only when the coordinator stops.
+    let _ = changes.changed().await;
+}
+
+/// The events after `cursor`, and the job set. Its state is read before the events: what it says is then among them.
+async fn news(
+    coordinator: &Coordinator,
+    caller: Option<&Caller>,
+    id: &JobSetId,
+    cursor: i64,
+) -> Result<(Vec<events::Event>, v1::JobSet), Status> {
+    access::require_live(caller)?;
+    let job_set = coordinator.job_set(id).await?;
+    let events = events::after(coordinator.database.readers(), id, cursor, EVENTS_PER_MESSAGE).await?;
+    Ok((events, job_set))
 }
 
 fn event_to_wire(event: events::Event) -> v1::Event {

@@ -10,11 +10,10 @@ use fivefold_proto::convert::{
 };
 use fivefold_proto::v1::worker_service_server::WorkerService;
 use fivefold_proto::{PROTOCOL, v1};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::access::{self, Caller};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lists::{Lists, read_folds, read_scores, read_test_rows};
@@ -25,6 +24,7 @@ use crate::queue::report::Stored;
 use crate::queue::{artifacts, events, job_sets, report, workers};
 use crate::results::{optional, stored};
 use crate::services::Coordinator;
+use crate::services::limits::{self, Answers, NobodyReads};
 
 const MAX_NAME_BYTES: usize = 100;
 const MAX_WAIT_SECONDS: u32 = 60;
@@ -69,9 +69,11 @@ impl WorkerService for Coordinator {
         &self,
         request: Request<v1::AcquireLeaseRequest>,
     ) -> Result<Response<v1::AcquireLeaseResponse>, Status> {
+        let caller: Option<Caller> = request.extensions().get().cloned();
         let v1::AcquireLeaseRequest { worker_name, wait_seconds, request_id } = request.into_inner();
         checked_name("worker_name", &worker_name)?;
         checked_name("request_id", &request_id)?;
+        let _place = self.waits.take()?;
         let seen = worker_name.clone();
         self.database.write(move |c| Box::pin(async move { workers::seen(c, Timestamp::now(), &seen).await })).await?;
         let deadline = Instant::now() + Duration::from_secs(u64::from(wait_seconds.min(MAX_WAIT_SECONDS)));
@@ -79,6 +81,7 @@ impl WorkerService for Coordinator {
         let mut asked_once = false;
         while !self.stopping.is_cancelled() {
             changes.mark_unchanged();
+            access::require_live(caller.as_ref())?;
             // The first time always: a lease whose answer was lost is not queued any more, and is found by its request id.
             if !asked_once || lease::any_queued(self.database.readers(), Timestamp::now()).await? {
                 asked_once = true;
@@ -96,36 +99,48 @@ impl WorkerService for Coordinator {
         Ok(Response::new(v1::AcquireLeaseResponse { lease: None }))
     }
 
-    type ReportJobStream = ReceiverStream<Result<v1::ReportJobResponse, Status>>;
+    type ReportJobStream = Answers<v1::ReportJobResponse>;
 
     async fn report_job(
         &self,
         request: Request<Streaming<v1::ReportJobRequest>>,
     ) -> Result<Response<Self::ReportJobStream>, Status> {
+        let caller: Option<Caller> = request.extensions().get().cloned();
         let mut reports = request.into_inner();
-        let (sender, receiver) = mpsc::channel(4);
+        let (mut sender, answers) = limits::answers(self.report_streams.take()?, 4, self.limits.slow);
         let coordinator = self.clone();
+        // Reports come three times in a lease period; who sends none for two of them holds no lease any more.
+        let idle = Duration::from_secs(2 * u64::from(self.lease_seconds));
         tokio::spawn(async move {
             loop {
                 let next = tokio::select! {
-                    next = reports.message() => next,
+                    next = tokio::time::timeout(idle, reports.message()) => next,
                     () = coordinator.stopping.cancelled() => {
-                        let stopping = Error::Unavailable("the coordinator is stopping".into());
-                        let _ = sender.try_send(Err(stopping.into()));
-                        return;
+                        return sender.end(Error::Unavailable("the coordinator is stopping".into()));
                     }
                 };
-                let answer = match next {
-                    Ok(Some(report)) => coordinator.store_report(report).await,
-                    Ok(None) | Err(_) => return,
+                let report = match next {
+                    Ok(Ok(Some(report))) => report,
+                    Ok(Ok(None) | Err(_)) => return,
+                    Err(_) => {
+                        let seconds = idle.as_secs();
+                        return sender.end(Error::Unavailable(format!("no report came for {seconds} s")));
+                    }
                 };
-                let last = answer.is_err();
-                if sender.send(answer).await.is_err() || last {
-                    return;
-                }
+                let answer = match access::require_live(caller.as_ref()) {
+                    Ok(()) => coordinator.store_report(report).await,
+                    Err(error) => Err(error.into()),
+                };
+                sender = match answer {
+                    Err(status) => return sender.end(status),
+                    Ok(answer) => match sender.send(answer).await {
+                        Ok(sender) => sender,
+                        Err(NobodyReads) => return,
+                    },
+                };
             }
         });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(answers))
     }
 
     async fn record_checkpoint(
