@@ -151,6 +151,12 @@ pub(crate) struct SpecFlags {
     /// How often a fold whose loss was not finite is tried again, from its last checkpoint [default: 0]
     #[arg(long, alias = "non-finite-retries", value_name = "N", help_heading = MACHINE)]
     non_finite_retries: Option<u32>,
+    /// How many of a fold's newest checkpoints are kept, to go on from and to fall back to [default: 2]
+    #[arg(long, alias = "keep-last", value_name = "N", help_heading = MACHINE)]
+    keep_last: Option<u32>,
+    /// How many of a fold's best checkpoints so far are kept [default: 1]
+    #[arg(long, alias = "keep-best", value_name = "N", help_heading = MACHINE)]
+    keep_best: Option<u32>,
 
     /// Passes of test-time augmentation per image; 1 is the plain image [default: 10]
     #[arg(long, value_name = "N", help_heading = SCORING)]
@@ -264,6 +270,8 @@ impl SpecFlags {
             checkpoint_every_batches,
             max_attempts,
             non_finite_retries,
+            keep_last,
+            keep_best,
             tta,
             oof_checkpoint,
             empty_rows,

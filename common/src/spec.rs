@@ -103,6 +103,10 @@ pub struct JobSetSpec {
     pub max_attempts: u32,
     /// How often a fold whose loss was not finite is tried again, from its last checkpoint.
     pub non_finite_retries: u32,
+    /// How many of a fold's newest checkpoints are kept: one to go on from, and those to fall back to.
+    pub keep_last: u32,
+    /// How many of a fold's best checkpoints so far are kept.
+    pub keep_best: u32,
 }
 
 impl Default for JobSetSpec {
@@ -150,6 +154,8 @@ impl Default for JobSetSpec {
             empty_rows: EmptyRows::Argmax,
             max_attempts: 5,
             non_finite_retries: 0,
+            keep_last: 2,
+            keep_best: 1,
         }
     }
 }
@@ -345,7 +351,9 @@ impl JobSetSpec {
         whole("intraop_threads", self.intraop_threads, 1, 256)?;
         whole("checkpoint_every_batches", self.checkpoint_every_batches, 0, 1_000_000)?;
         whole("max_attempts", self.max_attempts, 1, 100)?;
-        whole("non_finite_retries", self.non_finite_retries, 0, 10)
+        whole("non_finite_retries", self.non_finite_retries, 0, 10)?;
+        whole("keep_last", self.keep_last, 1, 1000)?;
+        whole("keep_best", self.keep_best, 1, 1000)
     }
 }
 

@@ -86,7 +86,7 @@ const METADATA_KEY: &str = "fivefold";
 const OPTIMIZER_PREFIX: &str = "optimizer.";
 
 /// Fields of the spec that do not shape training: a checkpoint serves whatever they are.
-const FREE_FIELDS: [&str; 8] = [
+const FREE_FIELDS: [&str; 10] = [
     "name",
     "fold",
     "tta",
@@ -95,6 +95,8 @@ const FREE_FIELDS: [&str; 8] = [
     "empty_rows",
     "max_attempts",
     "non_finite_retries",
+    "keep_last",
+    "keep_best",
 ];
 
 /// Why a checkpoint could not be written or used. Each message names the file.

@@ -1,14 +1,13 @@
 //! Checkpoints of jobs.
 
 use fivefold_common::ids::{Attempt, Digest, JobId};
+use fivefold_common::spec::JobSetSpec;
 use sqlx::{SqliteConnection, SqliteExecutor};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::queue::{artifacts, lease};
-
-/// How many `last` checkpoints of a job are kept: the newest, and one to fall back to.
-const KEPT_LAST: i64 = 2;
+use crate::queue::ending::stored_id;
+use crate::queue::{artifacts, job_sets, lease};
 
 /// A checkpoint that a job can go on from, or score with.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +41,7 @@ pub struct NewCheckpoint {
     pub macro_f1: Option<f64>,
 }
 
-/// Names an uploaded checkpoint as the job's newest of its role, and drops those that are no longer kept.
+/// Names an uploaded checkpoint as the job's newest of its role, and drops those that its spec does not want kept.
 ///
 /// # Errors
 /// When the attempt is stale, or the blob is not held.
@@ -81,7 +80,8 @@ pub async fn record(
     )
     .execute(&mut *connection)
     .await?;
-    let kept = if role == "last" { KEPT_LAST } else { 1 };
+    let spec = spec_of(&mut *connection, job).await?;
+    let kept = if role == "last" { spec.keep_last } else { spec.keep_best };
     sqlx::query!(
         "DELETE FROM checkpoints WHERE job_id = ?1 AND role = ?2
            AND id NOT IN (SELECT id FROM checkpoints WHERE job_id = ?1 AND role = ?2 ORDER BY id DESC LIMIT ?3)",
@@ -92,6 +92,12 @@ pub async fn record(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+async fn spec_of(connection: &mut SqliteConnection, job: JobId) -> Result<JobSetSpec, Error> {
+    let id = sqlx::query_scalar!("SELECT job_set_id FROM jobs WHERE id = ?", job.0);
+    let id = stored_id(&id.fetch_one(&mut *connection).await?)?;
+    job_sets::spec(connection, &id).await
 }
 
 /// A job's checkpoints: `last` before `best`, newest first.
