@@ -85,6 +85,14 @@ grpc: libtorch ## Let Python's grpcio list the coordinator's services and read a
 chaos: libtorch ## Let faults rain on the real programs: ROUNDS=n SEED=s
 	ROUNDS="$(or $(ROUNDS),5)" SEED="$(or $(SEED),1)" cargo test --package fivefold-tests --test chaos -- --nocapture
 
+.PHONY: fuzz
+fuzz: libtorch ## Throw bytes at whatever reads them from outside, SECONDS_EACH=600; needs cargo-fuzz
+	cargo fuzz list | while read -r target; do \
+	    mkdir -p "fuzz/corpus/$$target"; \
+	    LD_LIBRARY_PATH="$$(deploy/libtorch.sh 2>/dev/null)/lib" RUSTC_BOOTSTRAP=1 cargo fuzz run --dev -s none "$$target" -- \
+	        -max_total_time="$(or $(SECONDS_EACH),600)" -max_len=4096; \
+	done
+
 .PHONY: interop
 interop: libtorch ## Let Python open what Fivefold writes, and Fivefold what Python writes: torchvision, safetensors, numpy, pandas (5 GB)
 	cargo build --workspace --bins

@@ -1,0 +1,55 @@
+//! Uploads that begin anywhere, break off, come twice or lie about their bytes: a blob is there whole or not at all.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use bytes::Bytes;
+use fivefold_common::ids::Digest;
+use fivefold_coordinator::store::Store;
+use libfuzzer_sys::fuzz_target;
+
+const BLOBS: [&[u8]; 2] = [b"fivefold", b"a checkpoint of many more bytes than the other one"];
+
+#[derive(Debug, Arbitrary)]
+struct Try {
+    blob: bool,
+    offset_bytes: u8,
+    announced_bytes: u8,
+    chunks: Vec<u8>,
+    lies: bool,
+    finishes: bool,
+}
+
+fuzz_target!(|tries: Vec<Try>| {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let folder = tempfile::tempdir().expect("the temporary folder can be written");
+    runtime.block_on(async {
+        for attempt in tries {
+            let bytes = BLOBS[usize::from(attempt.blob)];
+            let digest = Digest::of(bytes);
+            // Opened anew, as after a crash.
+            let store = Store::open(folder.path()).await.expect("it opens");
+            let size_bytes = if attempt.lies { u64::from(attempt.announced_bytes) } else { bytes.len() as u64 };
+            let claim = store.claim(digest).expect("nobody else has it");
+            let begun = store.begin_upload(&claim, size_bytes, Some(u64::from(attempt.offset_bytes))).await;
+            let Ok(mut upload) = begun else { continue };
+            let mut rest = &bytes[bytes.len().min(attempt.offset_bytes.into())..];
+            let mut is_open = true;
+            for length in attempt.chunks {
+                let (chunk, after) = rest.split_at(rest.len().min(length.into()));
+                rest = after;
+                let sent = if attempt.lies { vec![length; length.into()] } else { chunk.to_vec() };
+                is_open &= upload.append(Bytes::from(sent)).await.is_ok();
+            }
+            if attempt.finishes && is_open {
+                let _ = upload.finish().await;
+            } else {
+                let _ = upload.pause().await;
+            }
+            for bytes in BLOBS {
+                if let Ok(held) = store.read(Digest::of(bytes)).await {
+                    assert_eq!(held, bytes, "a blob that is there is whole");
+                }
+            }
+        }
+    });
+});
