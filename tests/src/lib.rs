@@ -254,6 +254,17 @@ impl Site {
         client.get_job_set(request).await.ok()?.into_inner().job_set
     }
 
+    /// The metrics of a fold's epochs, without how long they took.
+    ///
+    /// # Errors
+    /// When the coordinator does not say.
+    pub async fn metrics(&self, id: &str, fold: u32) -> anyhow::Result<Vec<v1::EpochMetrics>> {
+        let mut client = JobSetServiceClient::connect(self.url.clone()).await?;
+        let request = v1::ListEpochMetricsRequest { job_set_id: id.to_owned(), fold };
+        let epochs = client.list_epoch_metrics(request).await?.into_inner().epochs;
+        Ok(epochs.into_iter().map(|epoch| v1::EpochMetrics { duration_seconds: 0.0, ..epoch }).collect())
+    }
+
     /// Waits until `holds` is true of the job set.
     ///
     /// # Errors

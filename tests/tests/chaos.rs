@@ -55,15 +55,25 @@ fn same_results(calm: &Path, stormy: &Path) {
     assert_eq!(report_numbers(calm).unwrap(), report_numbers(stormy).unwrap());
 }
 
-async fn undisturbed(folder: &Path, data: &Path) {
+/// The metrics of every epoch of every fold.
+async fn metrics(site: &Site, id: &str) -> Vec<v1::EpochMetrics> {
+    let mut all = Vec::new();
+    for fold in 0..3 {
+        all.extend(site.metrics(id, fold).await.unwrap());
+    }
+    all
+}
+
+async fn undisturbed(folder: &Path, data: &Path) -> Vec<v1::EpochMetrics> {
     let (site, _coordinator) = Site::start(&folder.join("site"), data, 30).unwrap();
     let _workers = WORKERS.map(|name| site.start_worker(name).unwrap());
     let id = site.submit(SPEC).unwrap();
     site.wait_until(&id, "the undisturbed job set succeeds", succeeded).await.unwrap();
     site.results(&id, folder).unwrap();
+    metrics(&site, &id).await
 }
 
-async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) {
+async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) -> Vec<v1::EpochMetrics> {
     let (mut site, coordinator) = Site::start(&folder.join("site"), data, 2).unwrap();
     let mut coordinator = Some(coordinator);
     let proxy = Proxy::start(&site.url).await.unwrap();
@@ -118,12 +128,14 @@ async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) {
     }
     site.wait_until(&id, "the disturbed job set succeeds", succeeded).await.unwrap();
     site.results(&id, folder).unwrap();
+    let metrics = metrics(&site, &id).await;
     drop(workers);
     // A start tidies up, so that nothing is left that no row names; then all of it is read.
     coordinator.take().unwrap().kill().unwrap();
     site.restart_coordinator().unwrap().kill().unwrap();
     let checked = coordinator_ok(&["check", "--state", &site.folder.join("state").display().to_string()]).unwrap();
     assert!(checked.contains(" 0 that nothing names"), "{checked}");
+    metrics
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,12 +145,14 @@ async fn faults_change_nothing() {
     let data = folder.path().join("data");
     tiny_data(&data).unwrap();
     let calm = folder.path().join("calm");
-    undisturbed(&calm, &data).await;
+    let calm_metrics = undisturbed(&calm, &data).await;
+    assert_eq!(calm_metrics.len(), 6, "of two epochs of three folds");
     for round in 0..rounds {
         let seed = seed + round;
         println!("round {round}: SEED={seed}");
         let stormy = folder.path().join(format!("round-{round}"));
-        disturbed(&stormy, &data, &mut Stream::new(seed, 0, 0, Purpose::Synthetic, 0)).await;
+        let metrics = disturbed(&stormy, &data, &mut Stream::new(seed, 0, 0, Purpose::Synthetic, 0)).await;
+        assert_eq!(metrics, calm_metrics, "every epoch's metrics are there, once");
         same_results(&calm, &stormy);
         std::fs::remove_dir_all(&stormy).unwrap();
     }

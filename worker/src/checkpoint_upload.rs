@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::coordinator_client::{CallError, CoordinatorClient};
 use crate::events::{CheckpointRole, SavedCheckpoint};
+use crate::report_stream::Reported;
 use crate::transfer::{TransferError, upload};
 
 /// Uploads checkpoints one after the other, and names each to the coordinator once it holds it whole.
@@ -35,11 +36,17 @@ enum Order {
 
 impl CheckpointUpload {
     /// Starts to wait for checkpoints; tries to deliver each until `give_up` is cancelled.
-    pub fn start(client: CoordinatorClient, lease: v1::LeaseRef, give_up: CancellationToken) -> Self {
+    pub fn start(
+        client: CoordinatorClient,
+        lease: v1::LeaseRef,
+        reported: Reported,
+        give_up: CancellationToken,
+    ) -> Self {
         let (orders, receiver) = mpsc::unbounded_channel();
         let line = Line {
             client,
             lease,
+            reported,
             give_up,
             waiting: Vec::new(),
             newest_best: None,
@@ -80,6 +87,7 @@ impl CheckpointUpload {
 struct Line {
     client: CoordinatorClient,
     lease: v1::LeaseRef,
+    reported: Reported,
     give_up: CancellationToken,
     /// At most one of each role, in the order in which they came.
     waiting: Vec<SavedCheckpoint>,
@@ -101,8 +109,8 @@ impl Line {
             if under_way.is_none() && !self.waiting.is_empty() {
                 let next = self.waiting.remove(0);
                 let path = next.path.clone();
-                under_way =
-                    Some((path, Box::pin(deliver(self.client.clone(), self.lease, next, self.give_up.clone()))));
+                let (client, reported, give_up) = (self.client.clone(), self.reported.clone(), self.give_up.clone());
+                under_way = Some((path, Box::pin(deliver(client, self.lease, next, reported, give_up))));
             }
             self.remove_files(under_way.as_ref().map(|(path, _)| path));
             let Some((path, delivery)) = &mut under_way else {
@@ -167,14 +175,20 @@ impl Line {
     }
 }
 
-/// Uploads a checkpoint and then names it to the coordinator.
+/// Uploads a checkpoint and then names it to the coordinator, once the metrics of its epochs are stored there: whoever goes on
+/// from it does not report them again.
 async fn deliver(
     client: CoordinatorClient,
     lease: v1::LeaseRef,
     saved: SavedCheckpoint,
+    reported: Reported,
     give_up: CancellationToken,
 ) -> Result<v1::Checkpoint, TransferError> {
     let artifact = upload(&client, v1::ArtifactKind::Checkpoint, &saved.path, lease, &give_up).await?;
+    tokio::select! {
+        () = reported.stored() => {}
+        () = give_up.cancelled() => return Err(CallError::GivenUp.into()),
+    }
     let checkpoint = checkpoint_to_wire(&saved, &artifact);
     let request = v1::RecordCheckpointRequest { lease: Some(lease), checkpoint: Some(checkpoint.clone()) };
     client

@@ -279,7 +279,7 @@ async fn train(desk: &Desk<'_>) -> Result<Outcome, JobError> {
             }
         })
     };
-    let uploads = CheckpointUpload::start(desk.client.clone(), job.lease, desk.gone.clone());
+    let uploads = CheckpointUpload::start(desk.client.clone(), job.lease, desk.reporter.reported(), desk.gone.clone());
     let mut epoch_began = Instant::now();
     while let Some(event) = next_event(&mut received, desk.gone).await? {
         match event {

@@ -39,6 +39,23 @@ pub struct Reporter {
     task: JoinHandle<Option<LeaseEnd>>,
 }
 
+/// What a [`Reporter`] was given so far.
+#[derive(Debug, Clone)]
+pub struct Reported {
+    news: mpsc::UnboundedSender<News>,
+}
+
+impl Reported {
+    /// Waits until it is stored, or the lease is gone.
+    pub async fn stored(&self) {
+        let (sender, receiver) = oneshot::channel();
+        if self.news.send(News::Flush(sender)).is_ok() {
+            // An error is the other end of the task.
+            let _ = receiver.await;
+        }
+    }
+}
+
 #[derive(Debug)]
 enum News {
     Progress(v1::Progress),
@@ -92,11 +109,12 @@ impl Reporter {
 
     /// Waits until all that was reported is stored, or the lease is gone.
     pub async fn flush(&self) {
-        let (sender, receiver) = oneshot::channel();
-        if self.news.send(News::Flush(sender)).is_ok() {
-            // An error is the other end of the task.
-            let _ = receiver.await;
-        }
+        self.reported().stored().await;
+    }
+
+    /// A way to wait for the same from another task.
+    pub fn reported(&self) -> Reported {
+        Reported { news: self.news.clone() }
     }
 
     /// Stops reporting, and says whether the lease was gone before.
