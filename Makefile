@@ -85,6 +85,11 @@ grpc: libtorch ## Let Python's grpcio list the coordinator's services and read a
 chaos: libtorch ## Let faults rain on the real programs: ROUNDS=n SEED=s
 	ROUNDS="$(or $(ROUNDS),5)" SEED="$(or $(SEED),1)" cargo test --package fivefold-tests --test chaos -- --nocapture
 
+.PHONY: simulate
+simulate: ## Let faults rain on the queue and a hundred workers in virtual time: ROUNDS=n SEED=s
+	ROUNDS="$(or $(ROUNDS),30)" SEED="$(or $(SEED),1)" \
+	    cargo test --release --package fivefold-coordinator --test simulation storm -- --nocapture
+
 .PHONY: fuzz
 fuzz: libtorch ## Throw bytes at whatever reads them from outside, SECONDS_EACH=600; needs cargo-fuzz
 	cargo fuzz list | while read -r target; do \

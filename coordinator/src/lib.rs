@@ -115,7 +115,12 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     }
     let lease_seconds = config.lease_seconds;
     let extended = database
-        .write(move |c| Box::pin(async move { lease::extend_all(c, Timestamp::now(), lease_seconds).await }))
+        .write(move |c| {
+            Box::pin(async move {
+                artifacts::touch_all(&mut *c, Timestamp::now()).await?;
+                lease::extend_all(c, Timestamp::now(), lease_seconds).await
+            })
+        })
         .await?;
     if extended > 0 {
         tracing::info!("{extended} leases go on; their workers have {lease_seconds} s to come back");

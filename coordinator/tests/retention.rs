@@ -77,6 +77,16 @@ async fn as_many_checkpoints_are_kept_as_the_spec_says() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_was_overtaken_on_its_way_is_not_the_newest() {
+    let (mut connection, _folder, _, job) = one_leased_fold(JobSetSpec::default()).await;
+    let (older, newer) = (record(&mut connection, job, "last", 1).await, record(&mut connection, job, "last", 2).await);
+    // The first call again, late.
+    record(&mut connection, job, "last", 1).await;
+    let kept = checkpoints::of_job(&mut connection, job).await.unwrap();
+    assert_eq!(kept.iter().map(|kept| kept.digest.clone()).collect::<Vec<_>>(), [newer.to_string(), older.to_string()]);
+}
+
+#[tokio::test]
 async fn what_something_names_or_somebody_just_wanted_is_not_forgotten() {
     let (mut connection, _folder, id, job) = one_leased_fold(JobSetSpec::default()).await;
     let kept = record(&mut connection, job, "last", 0).await;

@@ -45,6 +45,20 @@ pub async fn touch(connection: &mut SqliteConnection, now: Timestamp, digest: Di
     Ok(touched.fetch_optional(connection).await?.map(|size| size as u64))
 }
 
+/// After a restart: what workers uploaded before it may still be named, as long after as if it had come now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn touch_all(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), Error> {
+    let touched = sqlx::query!(
+        "UPDATE artifacts SET created_ms = ? WHERE kind IN ('checkpoint', 'oof', 'predictions') AND created_ms < ?",
+        now.0,
+        now.0
+    );
+    touched.execute(connection).await?;
+    Ok(())
+}
+
 /// The size of a whole blob in bytes; `None` when it is not held.
 ///
 /// # Errors

@@ -41,7 +41,8 @@ pub struct NewCheckpoint {
     pub macro_f1: Option<f64>,
 }
 
-/// Names an uploaded checkpoint as the job's newest of its role, and drops those that its spec does not want kept.
+/// Names an uploaded checkpoint as the job's newest of its role, and drops those that its spec does not want kept. One that is
+/// not newer than the attempt's last one changes nothing.
 ///
 /// # Errors
 /// When the attempt is stale, or the blob is not held.
@@ -59,12 +60,14 @@ pub async fn record(
     let digest = checkpoint.digest.to_string();
     let NewCheckpoint { role, epoch, step, macro_f1, .. } = checkpoint;
     let newest = sqlx::query!(
-        "SELECT digest, attempt FROM checkpoints WHERE job_id = ? AND role = ? ORDER BY id DESC LIMIT 1",
+        "SELECT attempt, epoch, step FROM checkpoints WHERE job_id = ? AND role = ? ORDER BY id DESC LIMIT 1",
         job.0,
         role
     );
     let newest = newest.fetch_optional(&mut *connection).await?;
-    if newest.is_some_and(|newest| newest.digest == digest && newest.attempt == i64::from(attempt.0)) {
+    let here = (i64::from(attempt.0), i64::from(epoch), i64::from(step));
+    // The same call again, or one that was overtaken on its way.
+    if newest.is_some_and(|newest| newest.attempt == here.0 && (newest.epoch, newest.step) >= (here.1, here.2)) {
         return Ok(());
     }
     sqlx::query!(
