@@ -44,6 +44,15 @@ impl Site {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stopping = CancellationToken::new();
         let server = tokio::spawn(run(config, listener, stopping.clone()));
+        Site::connect(url, stopping, server).await
+    }
+
+    /// Clients of a coordinator that runs as a program of its own.
+    pub(crate) async fn of_program(url: String) -> Site {
+        Site::connect(url, CancellationToken::new(), tokio::spawn(async { Ok(()) })).await
+    }
+
+    async fn connect(url: String, stopping: CancellationToken, server: JoinHandle<anyhow::Result<()>>) -> Site {
         let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
         Site {
             stopping,
