@@ -18,6 +18,7 @@ use clap::Parser;
 use fivefold_common::ids::Digest;
 use fivefold_common::spec::JobSetSpec;
 use fivefold_proto::convert::spec_to_wire;
+use fivefold_proto::status::busy_delay;
 use fivefold_proto::v1;
 use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;
 use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
@@ -46,6 +47,9 @@ struct Arguments {
     #[arg(long, default_value = "target/release/fivefold-coordinator")]
     coordinator: PathBuf,
 }
+
+/// Uploads that were refused for being one too many; each came back.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
 
 const FOLDS: u32 = 50;
 const LEASERS: u32 = 10;
@@ -92,16 +96,26 @@ async fn upload(channel: Channel, kind: v1::ArtifactKind, lease: Option<v1::Leas
     let (digest, size_bytes) = (Digest::from(hasher.finalize()), hasher.count());
     let artifact = v1::Artifact { kind: kind.into(), digest: digest.to_string(), size_bytes };
     let header = v1::UploadHeader { artifact: Some(artifact), offset_bytes: 0, lease };
-    let (sender, parts) = mpsc::channel(4);
-    tokio::spawn(async move {
-        let part = |part| v1::UploadArtifactRequest { part: Some(part) };
-        let _ = sender.send(part(Part::Header(header))).await;
-        for block in blocks {
-            let _ = sender.send(part(Part::Chunk(block))).await;
+    loop {
+        let (sender, parts) = mpsc::channel(4);
+        let (header, blocks) = (header.clone(), blocks.clone());
+        tokio::spawn(async move {
+            let part = |part| v1::UploadArtifactRequest { part: Some(part) };
+            let _ = sender.send(part(Part::Header(header))).await;
+            for block in blocks {
+                let _ = sender.send(part(Part::Chunk(block))).await;
+            }
+        });
+        match ArtifactServiceClient::new(channel.clone()).upload_artifact(ReceiverStream::new(parts)).await {
+            Ok(_) => return digest,
+            Err(refused) => {
+                // One too many comes back when it is told to.
+                let delay = busy_delay(&refused).unwrap();
+                REFUSED.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(delay).await;
+            }
         }
-    });
-    ArtifactServiceClient::new(channel).upload_artifact(ReceiverStream::new(parts)).await.unwrap();
-    digest
+    }
 }
 
 /// Job sets with more folds than there are workers.
@@ -275,12 +289,13 @@ async fn main() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     println!(
-        "{} workers, {} uploads of {} MB, {} s; the last upload was in after {:.0} s",
+        "{} workers, {} uploads of {} MB, {} s; the last upload was in after {:.0} s; {} came too many, and again",
         arguments.workers,
         arguments.uploads,
         arguments.upload_mb,
         arguments.seconds,
-        began.elapsed().as_secs_f64()
+        began.elapsed().as_secs_f64(),
+        REFUSED.load(Ordering::Relaxed)
     );
     say("reports, all acknowledged", reports);
     say("leases", leases);
