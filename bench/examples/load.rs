@@ -140,6 +140,7 @@ async fn take_lease(workers: &mut WorkerServiceClient<Channel>, name: &str, wait
         worker_name: name.to_owned(),
         wait_seconds: 30,
         request_id: format!("{name}-{wait}"),
+        protocol: fivefold_proto::PROTOCOL,
     };
     workers.acquire_lease(request).await.unwrap().into_inner().lease.unwrap()
 }

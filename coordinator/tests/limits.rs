@@ -135,6 +135,7 @@ async fn watches_waits_and_reports_have_their_places() {
         worker_name: "w".into(),
         wait_seconds: 60,
         request_id: request_id.into(),
+        protocol: fivefold_proto::PROTOCOL,
     };
     let (mut one, mut other) = (site.workers.clone(), site.workers.clone());
     let refused = tokio::select! {

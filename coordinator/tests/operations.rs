@@ -47,6 +47,11 @@ async fn a_worker_of_another_protocol_is_refused_in_words() {
         v1::RegisterWorkerRequest { name: "old".into(), device: "cpu".into(), version: "0.0.1".into(), protocol: 0 };
     let refused = site.workers.clone().register_worker(register).await.unwrap_err();
     assert!(has_reason(&refused, Reason::WrongState) && refused.message().contains("same version"), "{refused:?}");
+    // Or it registered with the coordinator's last version, and goes on after the upgrade.
+    site.register("old").await;
+    let acquire = v1::AcquireLeaseRequest { worker_name: "old".into(), request_id: "a".into(), ..Default::default() };
+    let refused = site.workers.clone().acquire_lease(acquire).await.unwrap_err();
+    assert!(has_reason(&refused, Reason::WrongState) && refused.message().contains("same version"), "{refused:?}");
     site.stop().await;
 }
 

@@ -191,6 +191,25 @@ async fn a_folder_that_cannot_be_written_is_named_and_work_goes_on_when_it_can()
     assert_eq!(site.job_set(&id).await.jobs.len(), 3);
 }
 
+#[tokio::test]
+async fn an_upload_that_fills_the_disk_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), 60).await;
+    let bytes = b"a checkpoint";
+    let digest = Digest::of(bytes);
+    let upload = || site.upload_from(v1::ArtifactKind::Checkpoint, bytes, digest, 0);
+    // Its folders are there when it answers.
+    site.register("w").await;
+    // Every write to this device finds the disk full.
+    let part = folder.path().join("uploads").join(format!("{digest}.part"));
+    std::os::unix::fs::symlink("/dev/full", &part).unwrap();
+    let full = upload().await.unwrap_err();
+    assert!(has_reason(&full, Reason::Exhausted) && full.message().contains("disk is full"), "{full:?}");
+    std::fs::remove_file(&part).unwrap();
+    upload().await.unwrap();
+    site.stop().await;
+}
+
 /// The program with files of `blocks` of 512 bytes at most: longer writes come up short, then fail.
 fn with_short_writes(blocks: u32) -> Command {
     let mut command = Command::new("sh");

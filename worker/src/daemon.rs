@@ -62,6 +62,7 @@ async fn next_lease(
             worker_name: name.to_owned(),
             wait_seconds: WAIT_SECONDS,
             request_id: format!("{:016x}{:016x}", entropy(), entropy()),
+            protocol: PROTOCOL,
         };
         let asked_at = Instant::now();
         let answer = client.persist("give a lease", leaving, || {

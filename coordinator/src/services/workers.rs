@@ -38,6 +38,20 @@ fn checked_name(field: &str, name: &str) -> Result<(), WireError> {
     Ok(())
 }
 
+/// Refuses a worker that says other things than this coordinator understands. It may finish what it holds.
+fn require_protocol(worker: &str, protocol: u32) -> Result<(), Error> {
+    if protocol == PROTOCOL {
+        return Ok(());
+    }
+    let refused = format!(
+        "worker {worker} speaks protocol {protocol}, and this coordinator, of version {}, speaks {PROTOCOL}: \
+         install the same version on both",
+        env!("CARGO_PKG_VERSION")
+    );
+    tracing::warn!("{refused}");
+    Err(Error::WrongState(refused))
+}
+
 #[tonic::async_trait]
 impl WorkerService for Coordinator {
     async fn register_worker(
@@ -48,15 +62,7 @@ impl WorkerService for Coordinator {
         checked_name("name", &name)?;
         checked_name("device", &device)?;
         checked_name("version", &version)?;
-        if protocol != PROTOCOL {
-            let refused = format!(
-                "worker {name} of version {version} speaks protocol {protocol}, and this coordinator, of version {}, speaks {PROTOCOL}: \
-                 install the same version on both",
-                env!("CARGO_PKG_VERSION")
-            );
-            tracing::warn!("{refused}");
-            return Err(Error::WrongState(refused).into());
-        }
+        require_protocol(&name, protocol)?;
         tracing::info!("worker {name} is there, on {device}");
         let now = Timestamp::now();
         self.database
@@ -70,9 +76,10 @@ impl WorkerService for Coordinator {
         request: Request<v1::AcquireLeaseRequest>,
     ) -> Result<Response<v1::AcquireLeaseResponse>, Status> {
         let caller: Option<Caller> = request.extensions().get().cloned();
-        let v1::AcquireLeaseRequest { worker_name, wait_seconds, request_id } = request.into_inner();
+        let v1::AcquireLeaseRequest { worker_name, wait_seconds, request_id, protocol } = request.into_inner();
         checked_name("worker_name", &worker_name)?;
         checked_name("request_id", &request_id)?;
+        require_protocol(&worker_name, protocol)?;
         let _place = self.waits.take()?;
         let seen = worker_name.clone();
         self.database.write(move |c| Box::pin(async move { workers::seen(c, Timestamp::now(), &seen).await })).await?;

@@ -125,8 +125,12 @@ impl Site {
     }
 
     pub(crate) async fn acquire(&self, worker: &str, request_id: &str, wait_seconds: u32) -> Option<v1::Lease> {
-        let request =
-            v1::AcquireLeaseRequest { worker_name: worker.into(), wait_seconds, request_id: request_id.into() };
+        let request = v1::AcquireLeaseRequest {
+            worker_name: worker.into(),
+            wait_seconds,
+            request_id: request_id.into(),
+            protocol: fivefold_proto::PROTOCOL,
+        };
         self.workers.clone().acquire_lease(request).await.unwrap().into_inner().lease
     }
 
