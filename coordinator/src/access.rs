@@ -48,23 +48,39 @@ impl Role {
     }
 }
 
-/// Who makes a call. Services find it among the request's extensions, unless nobody needs a token.
+/// Who makes a call. Services find it among the request's extensions.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// What it may do.
-    pub role: Role,
-    hash: blake3::Hash,
+    /// The shown token's hash and role; `None` where nobody needs one.
+    token: Option<(blake3::Hash, Role)>,
     guard: Guard,
 }
 
-/// Refuses to go on with a stream whose token was revoked since it began.
-///
-/// # Errors
-/// [`Error::TokenRevoked`].
-pub fn require_live(caller: Option<&Caller>) -> Result<(), Error> {
-    match caller {
-        Some(caller) if caller.guard.role_of(caller.hash).is_none() => Err(Error::TokenRevoked),
-        _ => Ok(()),
+impl Caller {
+    /// Who makes this call.
+    ///
+    /// # Errors
+    /// When the guard did not see it.
+    pub fn of<T>(request: &tonic::Request<T>) -> Result<Caller, Error> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        caller.ok_or_else(|| Error::RoleNotEnough("a call that was not looked at".into()))
+    }
+
+    /// Whether it may reach only what belongs to its lease.
+    pub fn is_worker(&self) -> bool {
+        matches!(self.token, Some((_, Role::Worker)))
+    }
+
+    /// Refuses to go on with a stream whose token was revoked since it began, or that began before tokens were asked for.
+    ///
+    /// # Errors
+    /// [`Error::TokenRevoked`].
+    pub fn require_live(&self) -> Result<(), Error> {
+        let is_live = match self.token {
+            Some((hash, _)) => self.guard.role_of(hash).is_some(),
+            None => !self.guard.asks_for_tokens(),
+        };
+        if is_live { Ok(()) } else { Err(Error::TokenRevoked) }
     }
 }
 
@@ -178,14 +194,12 @@ impl Guard {
         role
     }
 
-    /// Who calls `path` with these headers; `None` where nobody needs a token.
-    fn admit(&self, path: &str, headers: &http::HeaderMap) -> Result<Option<Caller>, Status> {
+    /// Who calls `path` with these headers.
+    fn admit(&self, path: &str, headers: &http::HeaderMap) -> Result<Caller, Status> {
+        let anybody = Caller { token: None, guard: self.clone() };
         // Says only whether the coordinator is up.
-        if path.starts_with("/grpc.health.v1.Health/") {
-            return Ok(None);
-        }
-        if !self.asks_for_tokens() {
-            return Ok(None);
+        if path.starts_with("/grpc.health.v1.Health/") || !self.asks_for_tokens() {
+            return Ok(anybody);
         }
         let shown = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some(token) = shown.and_then(|value| value.strip_prefix("Bearer ")) else {
@@ -201,7 +215,7 @@ impl Guard {
             let message = format!("a token of the role {} may not call {path}", role.word());
             return Err(status(Reason::RoleNotEnough, message));
         }
-        Ok(Some(Caller { role, hash, guard: self.clone() }))
+        Ok(Caller { token: Some((hash, role)), ..anybody })
     }
 }
 
@@ -238,9 +252,7 @@ where
             Ok(caller) => {
                 // Nobody after this needs it, and what is not there cannot be logged.
                 request.headers_mut().remove(http::header::AUTHORIZATION);
-                if let Some(caller) = caller {
-                    request.extensions_mut().insert(caller);
-                }
+                request.extensions_mut().insert(caller);
                 Box::pin(self.inner.call(request))
             }
             Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),

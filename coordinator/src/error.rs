@@ -61,8 +61,8 @@ pub enum Error {
     /// As many such calls are under way as are served at a time.
     #[error("{0}")]
     Busy(String),
-    /// The token that began a stream was revoked meanwhile.
-    #[error("the token was revoked")]
+    /// The token that began a stream was revoked meanwhile, or the stream began before tokens were asked for.
+    #[error("the token is not good any more, or one is needed now")]
     TokenRevoked,
     /// Try again.
     #[error("{0}")]

@@ -136,8 +136,21 @@ fn revoke(state: &Path, name: &str) {
     assert!(command.args(["token", "revoke", name, "--state"]).arg(state).status().unwrap().success());
 }
 
+/// A stream of reports; a token that was made a moment ago is not known at once.
+async fn report_stream(
+    line: &Line,
+    reports: mpsc::Receiver<v1::ReportJobRequest>,
+) -> tonic::Streaming<v1::ReportJobResponse> {
+    let start = Instant::now();
+    while let Err(refused) = register(line).await {
+        assert!(start.elapsed() < Duration::from_secs(20), "{refused:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    WorkerServiceClient::new(line.clone()).report_job(ReceiverStream::new(reports)).await.unwrap().into_inner()
+}
+
 #[tokio::test]
-async fn a_stream_ends_when_its_token_is_revoked() {
+async fn a_stream_ends_when_its_token_is_revoked_or_one_is_needed() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path(), 60).await;
     site.submit("r1", &spec()).await.unwrap();
@@ -145,27 +158,35 @@ async fn a_stream_ends_when_its_token_is_revoked() {
     let lease = site.acquire("w", "a", 10).await.unwrap();
     site.stop().await;
 
-    let worker = token(folder.path(), "gpu1", Role::Worker).await;
     let server = Guarded::start(Config::new(folder.path())).await;
-    let (reports, receiver) = mpsc::channel(1);
-    let report = |sequence| v1::ReportJobRequest { lease: reference(&lease), sequence, ..Default::default() };
-    reports.send(report(1)).await.unwrap();
-    let mut workers = WorkerServiceClient::new(server.with_token(&worker));
-    let mut answers = workers.report_job(ReceiverStream::new(receiver)).await.unwrap().into_inner();
-    assert_eq!(answers.message().await.unwrap().unwrap().acknowledged_sequence, 1);
+    // Before there are tokens, then with one that is revoked.
+    for round in 0..2 {
+        let line = match round {
+            0 => server.line(&Credentials::default()),
+            _ => server.with_token(&token(folder.path(), "gpu1", Role::Worker).await),
+        };
+        let (reports, receiver) = mpsc::channel(1);
+        let report = v1::ReportJobRequest { lease: reference(&lease), sequence: 1, ..Default::default() };
+        reports.send(report.clone()).await.unwrap();
+        let mut stream = report_stream(&line, receiver).await;
+        assert_eq!(stream.message().await.unwrap().unwrap().acknowledged_sequence, 1);
 
-    revoke(folder.path(), "gpu1");
-    let start = Instant::now();
-    let ended = loop {
-        // The same report, until it is not taken any more.
-        reports.send(report(1)).await.unwrap();
-        match answers.message().await {
-            Ok(answer) => assert!(answer.is_some() && start.elapsed() < Duration::from_secs(20), "it goes on"),
-            Err(ended) => break ended,
+        match round {
+            0 => drop(token(folder.path(), "anna", Role::User).await),
+            _ => revoke(folder.path(), "gpu1"),
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    assert!(has_reason(&ended, Reason::TokenNeeded), "{ended:?}");
+        let start = Instant::now();
+        let ended = loop {
+            // The same report, until it is not taken any more.
+            reports.send(report.clone()).await.unwrap();
+            match stream.message().await {
+                Ok(answer) => assert!(answer.is_some() && start.elapsed() < Duration::from_secs(20), "it goes on"),
+                Err(ended) => break ended,
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert!(has_reason(&ended, Reason::TokenNeeded), "{ended:?}");
+    }
     server.stop().await;
 }
 

@@ -7,7 +7,7 @@ use fivefold_proto::v1::artifact_service_server::ArtifactService;
 use fivefold_proto::v1::upload_artifact_request::Part;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::access::{self, Caller, Role};
+use crate::access::Caller;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{artifacts, lease};
@@ -36,11 +36,11 @@ impl ArtifactService for Coordinator {
         &self,
         request: Request<v1::GetUploadRequest>,
     ) -> Result<Response<v1::GetUploadResponse>, Status> {
-        let caller: Option<Caller> = request.extensions().get().cloned();
+        let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let artifact = required("artifact", request.artifact)?;
         let digest = digest_from_wire("artifact.digest", &artifact.digest)?;
-        self.require_upload(caller.as_ref(), request.lease, artifact.kind()).await?;
+        self.require_upload(&caller, request.lease, artifact.kind()).await?;
         let Some(size_bytes) = self.touch(digest).await? else {
             let offset_bytes = self.store.held_bytes(digest).await;
             return Ok(Response::new(v1::GetUploadResponse { offset_bytes, complete: false }));
@@ -52,7 +52,7 @@ impl ArtifactService for Coordinator {
         &self,
         request: Request<Streaming<v1::UploadArtifactRequest>>,
     ) -> Result<Response<v1::UploadArtifactResponse>, Status> {
-        let caller: Option<Caller> = request.extensions().get().cloned();
+        let caller = Caller::of(&request)?;
         let _place = self.uploads.take()?;
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = self.next_part(&mut parts).await? else {
@@ -66,7 +66,7 @@ impl ArtifactService for Coordinator {
             let problem = format!("{size_bytes} bytes are more than the {limit_bytes} that a {kind} may have");
             return Err(WireError::new("header.artifact.size_bytes", problem).into());
         }
-        self.require_upload(caller.as_ref(), header.lease, artifact.kind()).await?;
+        self.require_upload(&caller, header.lease, artifact.kind()).await?;
         if self.touch(digest).await?.is_some() {
             return Ok(Response::new(v1::UploadArtifactResponse { artifact: Some(artifact) }));
         }
@@ -74,7 +74,7 @@ impl ArtifactService for Coordinator {
         let claim = self.store.claim(digest)?;
         if self.touch(digest).await?.is_none() {
             let mut upload = self.store.begin_upload(&claim, size_bytes, Some(header.offset_bytes)).await?;
-            match self.receive(caller.as_ref(), &mut parts, &mut upload).await {
+            match self.receive(&caller, &mut parts, &mut upload).await {
                 Ok(()) => upload.finish().await?,
                 Err(status) => {
                     upload.pause().await?;
@@ -95,10 +95,10 @@ impl ArtifactService for Coordinator {
         &self,
         request: Request<v1::DownloadArtifactRequest>,
     ) -> Result<Response<Self::DownloadArtifactStream>, Status> {
-        let caller: Option<Caller> = request.extensions().get().cloned();
+        let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let digest = digest_from_wire("digest", &request.digest)?;
-        if caller.as_ref().is_some_and(|caller| caller.role == Role::Worker) {
+        if caller.is_worker() {
             let (job, attempt) = lease_from_wire(request.lease)?;
             lease::require(self.database.readers(), job, attempt).await?;
             if !artifacts::belongs_to(self.database.readers(), job, digest).await? {
@@ -115,7 +115,7 @@ impl ArtifactService for Coordinator {
         let (mut sender, answers) = limits::answers(place, 4, self.limits.slow);
         tokio::spawn(async move {
             loop {
-                let chunk = match access::require_live(caller.as_ref()) {
+                let chunk = match caller.require_live() {
                     Ok(()) => reader.next().await,
                     Err(error) => Err(error),
                 };
@@ -137,11 +137,11 @@ impl Coordinator {
     /// Refuses an upload under a lease that is not held; a worker has to have one, and uploads only what workers make.
     async fn require_upload(
         &self,
-        caller: Option<&Caller>,
+        caller: &Caller,
         lease: Option<v1::LeaseRef>,
         kind: v1::ArtifactKind,
     ) -> Result<(), Status> {
-        let is_worker = caller.is_some_and(|caller| caller.role == Role::Worker);
+        let is_worker = caller.is_worker();
         if is_worker || lease.is_some() {
             let (job, attempt) = lease_from_wire(lease)?;
             lease::require(self.database.readers(), job, attempt).await?;
@@ -166,12 +166,12 @@ impl Coordinator {
     /// Writes the chunks that come, to the end of the stream.
     async fn receive(
         &self,
-        caller: Option<&Caller>,
+        caller: &Caller,
         parts: &mut Streaming<v1::UploadArtifactRequest>,
         upload: &mut Upload,
     ) -> Result<(), Status> {
         while let Some(part) = self.next_part(parts).await? {
-            access::require_live(caller)?;
+            caller.require_live()?;
             match part {
                 Part::Chunk(chunk) if chunk.len() <= MAX_CHUNK_BYTES => upload.append(chunk).await?,
                 Part::Chunk(_) => return Err(WireError::new("chunk", "it has more than 1 MiB").into()),

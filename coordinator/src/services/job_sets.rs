@@ -13,7 +13,7 @@ use fivefold_proto::v1::job_set_service_server::JobSetService;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use crate::access::{self, Caller};
+use crate::access::Caller;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lists::{Lists, read_manifest};
@@ -168,7 +168,7 @@ impl JobSetService for Coordinator {
         &self,
         request: Request<v1::WatchJobSetRequest>,
     ) -> Result<Response<Self::WatchJobSetStream>, Status> {
-        let caller = request.extensions().get().cloned();
+        let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let id = job_set_id_from_wire(&request.job_set_id)?;
         job_sets::row(self.database.readers(), &id).await?;
@@ -261,7 +261,7 @@ impl JobSetService for Coordinator {
 /// Sends what changes until the job set has ended and everything was sent, or the reader is gone.
 async fn watch(
     coordinator: Coordinator,
-    caller: Option<Caller>,
+    caller: Caller,
     id: JobSetId,
     mut cursor: i64,
     mut sender: Sender<v1::WatchJobSetResponse>,
@@ -270,7 +270,7 @@ async fn watch(
     let mut sent = None;
     loop {
         changes.mark_unchanged();
-        let (events, job_set) = match news(&coordinator, caller.as_ref(), &id, cursor).await {
+        let (events, job_set) = match news(&coordinator, &caller, &id, cursor).await {
             Ok(news) => news,
             Err(status) => return sender.end(status),
         };
@@ -310,11 +310,11 @@ async fn pause_until_changed(changes: &mut tokio::sync::watch::Receiver<u64>) {
 /// The events after `cursor`, and the job set. Its state is read before the events: what it says is then among them.
 async fn news(
     coordinator: &Coordinator,
-    caller: Option<&Caller>,
+    caller: &Caller,
     id: &JobSetId,
     cursor: i64,
 ) -> Result<(Vec<events::Event>, v1::JobSet), Status> {
-    access::require_live(caller)?;
+    caller.require_live()?;
     let job_set = coordinator.job_set(id).await?;
     let events = events::after(coordinator.database.readers(), id, cursor, EVENTS_PER_MESSAGE).await?;
     Ok((events, job_set))

@@ -13,7 +13,7 @@ use fivefold_proto::{PROTOCOL, v1};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::access::{self, Caller};
+use crate::access::Caller;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::lists::{Lists, read_folds, read_scores, read_test_rows};
@@ -75,7 +75,7 @@ impl WorkerService for Coordinator {
         &self,
         request: Request<v1::AcquireLeaseRequest>,
     ) -> Result<Response<v1::AcquireLeaseResponse>, Status> {
-        let caller: Option<Caller> = request.extensions().get().cloned();
+        let caller = Caller::of(&request)?;
         let v1::AcquireLeaseRequest { worker_name, wait_seconds, request_id, protocol } = request.into_inner();
         checked_name("worker_name", &worker_name)?;
         checked_name("request_id", &request_id)?;
@@ -88,7 +88,7 @@ impl WorkerService for Coordinator {
         let mut asked_once = false;
         while !self.stopping.is_cancelled() {
             changes.mark_unchanged();
-            access::require_live(caller.as_ref())?;
+            caller.require_live()?;
             // The first time always: a lease whose answer was lost is not queued any more, and is found by its request id.
             if !asked_once || lease::any_queued(self.database.readers(), Timestamp::now()).await? {
                 asked_once = true;
@@ -112,7 +112,7 @@ impl WorkerService for Coordinator {
         &self,
         request: Request<Streaming<v1::ReportJobRequest>>,
     ) -> Result<Response<Self::ReportJobStream>, Status> {
-        let caller: Option<Caller> = request.extensions().get().cloned();
+        let caller = Caller::of(&request)?;
         let mut reports = request.into_inner();
         let (mut sender, answers) = limits::answers(self.report_streams.take()?, 4, self.limits.slow);
         let coordinator = self.clone();
@@ -134,7 +134,7 @@ impl WorkerService for Coordinator {
                         return sender.end(Error::Unavailable(format!("no report came for {seconds} s")));
                     }
                 };
-                let answer = match access::require_live(caller.as_ref()) {
+                let answer = match caller.require_live() {
                     Ok(()) => coordinator.store_report(report).await,
                     Err(error) => Err(error.into()),
                 };
