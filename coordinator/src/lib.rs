@@ -94,13 +94,14 @@ impl Config {
 /// # Errors
 /// When the state folder cannot be used, or another coordinator uses it.
 pub async fn run(config: Config, listener: TcpListener, stopping: CancellationToken) -> anyhow::Result<()> {
+    let database_file = state_folder::make(&config.state)?;
     let _lock = lock(&config.state)?;
     let (reporter, health) = tonic_health::server::health_reporter();
     let serving = tonic_health::ServingStatus::Serving;
     let not_serving = tonic_health::ServingStatus::NotServing;
     reporter.set_service_status("", not_serving).await;
 
-    let database = Database::open(&config.state.join("fivefold.sqlite")).await?;
+    let database = Database::open(&database_file).await?;
     let guard = Guard::load(database.readers()).await?;
     let address = listener.local_addr()?;
     refuse_strangers(address, &config, &guard)?;
@@ -208,7 +209,6 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 
 /// Holds the state folder for this process.
 fn lock(state: &Path) -> anyhow::Result<std::fs::File> {
-    std::fs::create_dir_all(state).with_context(|| format!("cannot make the state folder {}", state.display()))?;
     let path = state.join("lock");
     let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     match file.try_lock() {

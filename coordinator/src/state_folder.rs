@@ -1,8 +1,10 @@
-//! A state folder from the outside: whether it is whole, and a copy of it that is.
+//! A state folder from the outside: how it is made, whether it is whole, and a copy of it that is.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::path::Path;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use fivefold_common::ids::Digest;
@@ -20,9 +22,44 @@ pub struct Findings {
     pub orphans: Vec<String>,
 }
 
-async fn open_read_only(state: &Path) -> anyhow::Result<SqliteConnection> {
+/// Makes the folder and its database's file where they are not there yet, for their owner's eyes alone, and returns the file's
+/// path. The file belongs to whoever the folder belongs to: root may make a token before the service's user has written anything.
+///
+/// # Errors
+/// When they cannot be made.
+pub fn make(state: &Path) -> anyhow::Result<PathBuf> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(state);
+    made.with_context(|| format!("cannot make the state folder {}", state.display()))?;
+    let path = state.join("fivefold.sqlite");
+    match make_file(state, &path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("cannot make {}", path.display()))
+        }
+        _ => Ok(path),
+    }
+}
+
+fn make_file(state: &Path, path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let folder = fs::metadata(state)?;
+    if file.metadata()?.uid() == 0 && folder.uid() != 0 {
+        chown(path, Some(folder.uid()), Some(folder.gid()))?;
+    }
+    Ok(())
+}
+
+/// The path of the database's file.
+///
+/// # Errors
+/// When it is not there.
+pub fn database_file(state: &Path) -> anyhow::Result<PathBuf> {
     let file = state.join("fivefold.sqlite");
     ensure!(file.exists(), "{} is no state folder of a coordinator: it has no fivefold.sqlite", state.display());
+    Ok(file)
+}
+
+async fn open_read_only(state: &Path) -> anyhow::Result<SqliteConnection> {
+    let file = database_file(state)?;
     let options = SqliteConnectOptions::new().filename(&file).read_only(true);
     options.connect().await.with_context(|| format!("cannot open {}", file.display()))
 }

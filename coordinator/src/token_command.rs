@@ -8,6 +8,7 @@ use fivefold_coordinator::access::{Role, new_token, token_hash};
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::database::Database;
 use fivefold_coordinator::queue::tokens;
+use fivefold_coordinator::state_folder;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
@@ -48,8 +49,7 @@ pub(crate) async fn run(command: TokenCommand) -> anyhow::Result<()> {
                 (1..=100).contains(&name.len()) && !name.chars().any(char::is_control),
                 "a token's name should have 1 to 100 printable characters"
             );
-            std::fs::create_dir_all(&state).with_context(|| state.display().to_string())?;
-            let database = Database::open(&state.join("fivefold.sqlite")).await?;
+            let database = Database::open(&state_folder::make(&state)?).await?;
             let token = new_token().context("the system has no randomness")?;
             let (hash, now) = (token_hash(&token), Timestamp::now());
             let stored = name.clone();
@@ -65,14 +65,14 @@ pub(crate) async fn run(command: TokenCommand) -> anyhow::Result<()> {
             println!("{token}");
         }
         TokenCommand::List { state } => {
-            let database = Database::open(&state.join("fivefold.sqlite")).await?;
+            let database = Database::open(&state_folder::database_file(&state)?).await?;
             for token in tokens::all(database.readers()).await? {
                 let ended = if token.revoked_ms.is_some() { "  revoked" } else { "" };
                 println!("{:<24} {:<10}{ended}", token.name, token.role);
             }
         }
         TokenCommand::Revoke { state, name } => {
-            let database = Database::open(&state.join("fivefold.sqlite")).await?;
+            let database = Database::open(&state_folder::database_file(&state)?).await?;
             let (now, revoked) = (Timestamp::now(), name.clone());
             database.write(move |c| Box::pin(async move { tokens::revoke(c, now, &revoked).await })).await?;
             println!("{name} gets in no more");

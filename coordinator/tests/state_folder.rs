@@ -1,7 +1,9 @@
 //! Looking at a state folder, copying it while it is in use, and starting on the copy.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use fivefold_coordinator::state_folder::{back_up, check};
+use std::os::unix::fs::{MetadataExt as _, chown};
+
+use fivefold_coordinator::state_folder::{back_up, check, database_file, make};
 use fivefold_proto::v1;
 
 use crate::site::{Site, scores, spec};
@@ -55,4 +57,26 @@ async fn a_flipped_bit_and_a_missing_file_are_found() {
     Site::start(folder.path(), 60).await.stop().await;
     assert_eq!(check(folder.path()).await.unwrap().orphans, Vec::<String>::new());
     assert!(check(&folder.path().join("nowhere")).await.unwrap_err().to_string().contains("no state folder"));
+}
+
+#[test]
+fn what_root_makes_first_belongs_to_the_service_and_is_for_its_eyes_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("fivefold").join("state");
+    assert!(database_file(&state).unwrap_err().to_string().contains("no state folder"));
+    let file = make(&state).unwrap();
+    assert_eq!(std::fs::metadata(&state).unwrap().mode() & 0o777, 0o700);
+    assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+
+    std::fs::remove_file(&file).unwrap();
+    if chown(&state, Some(65534), Some(65534)).is_err() {
+        eprintln!("skipped: only root can give a folder to somebody else");
+        return;
+    }
+    make(&state).unwrap();
+    let metadata = std::fs::metadata(&file).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), (65534, 65534));
+    std::fs::write(&file, b"kept").unwrap();
+    assert_eq!(make(&state).unwrap(), file);
+    assert_eq!(std::fs::read(&file).unwrap(), b"kept");
 }
