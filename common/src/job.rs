@@ -1,32 +1,32 @@
 //! The life of a job: five states, the events that move it between them, and what becomes of an attempt that failed.
 
-use std::fmt;
-use std::str::FromStr;
-
 use crate::spec::JobSetSpec;
+use crate::words::words;
 
-/// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum JobKind {
-    /// Trains one fold and scores its out-of-fold rows.
-    Train,
-    /// Scores the test list with one fold's model.
-    Predict,
+words! {
+    /// What a job does.
+    pub enum JobKind, "job kind" {
+        /// Trains one fold and scores its out-of-fold rows.
+        Train,
+        /// Scores the test list with one fold's model.
+        Predict,
+    }
 }
 
-/// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum JobState {
-    /// Waits for a worker.
-    Queued,
-    /// A worker holds its lease.
-    Leased,
-    /// Its result is in.
-    Succeeded,
-    /// It failed for good.
-    Failed,
-    /// A user cancelled it.
-    Cancelled,
+words! {
+    /// Where a job stands.
+    pub enum JobState, "job state" {
+        /// Waits for a worker.
+        Queued,
+        /// A worker holds its lease.
+        Leased,
+        /// Its result is in.
+        Succeeded,
+        /// It failed for good.
+        Failed,
+        /// A user cancelled it.
+        Cancelled,
+    }
 }
 
 /// What can happen to a job. Events of a worker count only under the current attempt; that is checked before.
@@ -97,23 +97,24 @@ pub fn next(state: JobState, event: JobEvent) -> Option<JobState> {
     }
 }
 
-/// Why an attempt ended without a result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FailureCause {
-    /// Its lease ran out.
-    WorkerLost,
-    /// The worker gave the lease back.
-    Drained,
-    /// The device's memory was too small.
-    OutOfMemory,
-    /// The loss was not finite.
-    NonFiniteLoss,
-    /// The data folder lacks images, or holds broken ones.
-    BadData,
-    /// It kept its lease and did not get on.
-    Stalled,
-    /// Anything else.
-    Error,
+words! {
+    /// Why an attempt ended without a result.
+    pub enum FailureCause, "failure cause" {
+        /// Its lease ran out.
+        WorkerLost,
+        /// The worker gave the lease back.
+        Drained,
+        /// The device's memory was too small.
+        OutOfMemory,
+        /// The loss was not finite.
+        NonFiniteLoss,
+        /// The data folder lacks images, or holds broken ones.
+        BadData,
+        /// It kept its lease and did not get on.
+        Stalled,
+        /// Anything else.
+        Error,
+    }
 }
 
 /// What becomes of a job whose attempt failed.
@@ -146,67 +147,6 @@ pub fn verdict(spec: &JobSetSpec, cause: FailureCause, failures: u32) -> Verdict
         return Verdict::GiveUp;
     }
     Verdict::RetryAfter { seconds: (first_seconds << failures.saturating_sub(1).min(10)).min(600) }
-}
-
-macro_rules! words {
-    ($name:ident { $($variant:ident = $word:literal,)+ }) => {
-        impl $name {
-            /// Every one, in the order of declaration.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The word that stands for it in the database, in events and in logs.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.word())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnknownWord;
-
-            fn from_str(text: &str) -> Result<Self, UnknownWord> {
-                match text {
-                    $($word => Ok(Self::$variant),)+
-                    _ => Err(UnknownWord { what: stringify!($name), text: text.chars().take(80).collect() }),
-                }
-            }
-        }
-    };
-}
-
-words! { JobKind { Train = "train", Predict = "predict", } }
-words! {
-    JobState {
-        Queued = "queued",
-        Leased = "leased",
-        Succeeded = "succeeded",
-        Failed = "failed",
-        Cancelled = "cancelled",
-    }
-}
-words! {
-    FailureCause {
-        WorkerLost = "worker_lost",
-        Drained = "drained",
-        OutOfMemory = "out_of_memory",
-        NonFiniteLoss = "non_finite_loss",
-        BadData = "bad_data",
-        Stalled = "stalled",
-        Error = "error",
-    }
-}
-
-/// A word that stands for nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a {what}")]
-pub struct UnknownWord {
-    what: &'static str,
-    text: String,
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use fivefold_common::ids::Digest;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, SqliteConnection};
 
+const DATABASE_FILE: &str = "fivefold.sqlite";
+
 /// What was found in a state folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
@@ -30,7 +32,7 @@ pub struct Findings {
 pub fn make(state: &Path) -> anyhow::Result<PathBuf> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(state);
     made.with_context(|| format!("cannot make the state folder {}", state.display()))?;
-    let path = state.join("fivefold.sqlite");
+    let path = state.join(DATABASE_FILE);
     match make_file(state, &path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(error).with_context(|| format!("cannot make {}", path.display()))
@@ -53,8 +55,8 @@ fn make_file(state: &Path, path: &Path) -> io::Result<()> {
 /// # Errors
 /// When it is not there.
 pub fn database_file(state: &Path) -> anyhow::Result<PathBuf> {
-    let file = state.join("fivefold.sqlite");
-    ensure!(file.exists(), "{} is no state folder of a coordinator: it has no fivefold.sqlite", state.display());
+    let file = state.join(DATABASE_FILE);
+    ensure!(file.exists(), "{} is no state folder of a coordinator: it has no {DATABASE_FILE}", state.display());
     Ok(file)
 }
 
@@ -128,7 +130,7 @@ pub async fn back_up(state: &Path, out: &Path) -> anyhow::Result<usize> {
     for (digest, _) in named_blobs(&mut connection).await? {
         copy_blob(&from.join(&digest), &to.join(&digest)).with_context(|| digest)?;
     }
-    let copy = unfinished.path().join("fivefold.sqlite");
+    let copy = unfinished.path().join(DATABASE_FILE);
     let name = copy.to_str().context("the folder's name is not UTF-8")?;
     sqlx::query("VACUUM INTO ?").bind(name).execute(&mut connection).await.context("copying the database")?;
     let named = named_blobs(&mut open_read_only(unfinished.path()).await?).await?;

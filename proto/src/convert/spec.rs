@@ -1,108 +1,10 @@
-//! Wire types become domain types, and back, here and nowhere else. What comes from outside is checked: an unset enum, a
-//! missing message or a number out of its limits is a [`WireError`] that names the field.
+//! Specs.
 
-use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId};
-use fivefold_common::job::{FailureCause, JobKind, JobState};
 use fivefold_common::spec::{self, JobSetSpec};
 use fivefold_common::threshold::EmptyRows;
 
+use super::{WireError, same_enum};
 use crate::v1;
-
-/// A message whose field cannot be what the call needs.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct WireError {
-    /// The field, as a path from the request.
-    pub field: String,
-    /// What is wrong, and what would be right.
-    pub problem: String,
-}
-
-impl WireError {
-    /// The error of `field`.
-    pub fn new(field: impl Into<String>, problem: impl ToString) -> Self {
-        Self { field: field.into(), problem: problem.to_string() }
-    }
-}
-
-/// A message that has to be set.
-///
-/// # Errors
-/// When it is not.
-pub fn required<T>(field: &str, message: Option<T>) -> Result<T, WireError> {
-    message.ok_or_else(|| WireError::new(field, "it is not set"))
-}
-
-/// The digest in `text`.
-///
-/// # Errors
-/// When it is not one.
-pub fn digest_from_wire(field: &str, text: &str) -> Result<Digest, WireError> {
-    text.parse().map_err(|error| WireError::new(field, error))
-}
-
-/// The digest in `text`; an empty text is none.
-///
-/// # Errors
-/// When it is neither.
-pub fn optional_digest_from_wire(field: &str, text: &str) -> Result<Option<Digest>, WireError> {
-    if text.is_empty() { Ok(None) } else { digest_from_wire(field, text).map(Some) }
-}
-
-/// The job set id in `text`.
-///
-/// # Errors
-/// When it is not one.
-pub fn job_set_id_from_wire(text: &str) -> Result<JobSetId, WireError> {
-    text.parse().map_err(|error| WireError::new("job_set_id", error))
-}
-
-/// The fold of that number.
-///
-/// # Errors
-/// When it is above 99.
-pub fn fold_from_wire(number: u32) -> Result<Fold, WireError> {
-    let fold = u8::try_from(number).ok().filter(|&fold| fold < 100);
-    fold.map(Fold).ok_or_else(|| WireError::new("fold", format!("{number} is not a fold: it should be below 100")))
-}
-
-/// Job and attempt of a lease.
-///
-/// # Errors
-/// When it is not set, or the attempt is 0.
-pub fn lease_from_wire(lease: Option<v1::LeaseRef>) -> Result<(JobId, Attempt), WireError> {
-    let lease = required("lease", lease)?;
-    if lease.attempt == 0 {
-        return Err(WireError::new("lease.attempt", "attempts are counted from 1"));
-    }
-    Ok((JobId(lease.job_id), Attempt(lease.attempt)))
-}
-
-/// The wire form of a lease's job and attempt.
-pub fn lease_to_wire(job: JobId, attempt: Attempt) -> v1::LeaseRef {
-    v1::LeaseRef { job_id: job.0, attempt: attempt.0 }
-}
-
-/// Two enums with the same meaning, and the functions between them.
-macro_rules! same_enum {
-    ($to_wire:ident, $from_wire:ident, $domain:ty, $wire:ty, $field:literal, { $($variant:ident = $wire_variant:ident),+ $(,)? }) => {
-        /// The wire form.
-        pub fn $to_wire(value: $domain) -> $wire {
-            match value { $(<$domain>::$variant => <$wire>::$wire_variant,)+ }
-        }
-
-        /// The domain form.
-        ///
-        /// # Errors
-        /// When it is unspecified, or not known to this version.
-        pub fn $from_wire(number: i32) -> Result<$domain, WireError> {
-            match <$wire>::try_from(number) {
-                $(Ok(<$wire>::$wire_variant) => Ok(<$domain>::$variant),)+
-                _ => Err(WireError::new($field, format!("{number} is not a choice that this version knows"))),
-            }
-        }
-    };
-}
 
 same_enum!(split_method_to_wire, split_method_from_wire, spec::SplitMethod, v1::SplitMethod, "spec.split_method", {
     Mskf = Mskf
@@ -118,12 +20,6 @@ same_enum!(optimizer_to_wire, optimizer_from_wire, spec::Optimizer, v1::Optimize
 same_enum!(precision_to_wire, precision_from_wire, spec::Precision, v1::Precision, "spec.precision", { Fp32 = Fp32, Bf16 = Bf16, Fp16 = Fp16 });
 same_enum!(scored_checkpoint_to_wire, scored_checkpoint_from_wire, spec::ScoredCheckpoint, v1::ScoredCheckpoint, "spec.oof_checkpoint", { Last = Last, Best = Best });
 same_enum!(empty_rows_to_wire, empty_rows_from_wire, EmptyRows, v1::EmptyRows, "spec.empty_rows", { Argmax = Argmax, Leave = Leave });
-same_enum!(job_kind_to_wire, job_kind_from_wire, JobKind, v1::JobKind, "kind", { Train = Train, Predict = Predict });
-same_enum!(job_state_to_wire, job_state_from_wire, JobState, v1::job::State, "state", { Queued = Queued, Leased = Leased, Succeeded = Succeeded, Failed = Failed, Cancelled = Cancelled });
-same_enum!(failure_cause_to_wire, failure_cause_from_wire, FailureCause, v1::FailureCause, "cause", {
-    WorkerLost = WorkerLost, Drained = Drained, OutOfMemory = OutOfMemory, NonFiniteLoss = NonFiniteLoss, BadData = BadData, Error = Error,
-    Stalled = Stalled,
-});
 
 /// The wire form of a spec.
 pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
@@ -243,13 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn bad_fields_are_named() {
         let good = spec_to_wire(&JobSetSpec::default());
         let unset = v1::JobSetSpec { loss: 0, ..good.clone() };
         assert_eq!(spec_from_wire(unset).unwrap_err().field, "spec.loss");
         let zero = v1::JobSetSpec { batch_size: 0, ..good };
         assert_eq!(spec_from_wire(zero).unwrap_err().field, "spec.batch_size");
-        assert!(lease_from_wire(Some(v1::LeaseRef { job_id: 1, attempt: 0 })).is_err());
-        assert_eq!(fold_from_wire(100).unwrap_err().field, "fold");
     }
 }

@@ -1,0 +1,42 @@
+//! Leases and how they end.
+
+use fivefold_common::ids::{Attempt, JobId};
+use fivefold_common::job::FailureCause;
+
+use super::{WireError, required, same_enum};
+use crate::v1;
+
+/// Job and attempt of a lease.
+///
+/// # Errors
+/// When it is not set, or the attempt is 0.
+pub fn lease_from_wire(lease: Option<v1::LeaseRef>) -> Result<(JobId, Attempt), WireError> {
+    let lease = required("lease", lease)?;
+    if lease.attempt == 0 {
+        return Err(WireError::new("lease.attempt", "attempts are counted from 1"));
+    }
+    Ok((JobId(lease.job_id), Attempt(lease.attempt)))
+}
+
+/// The wire form of a lease's job and attempt.
+pub fn lease_to_wire(job: JobId, attempt: Attempt) -> v1::LeaseRef {
+    v1::LeaseRef { job_id: job.0, attempt: attempt.0 }
+}
+
+same_enum!(failure_cause_to_wire, failure_cause_from_wire, FailureCause, v1::FailureCause, "cause", {
+    WorkerLost = WorkerLost, Drained = Drained, OutOfMemory = OutOfMemory, NonFiniteLoss = NonFiniteLoss, BadData = BadData, Error = Error,
+    Stalled = Stalled,
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_count_from_one() {
+        let lease = lease_to_wire(JobId(1), Attempt(2));
+        assert_eq!(lease_from_wire(Some(lease)), Ok((JobId(1), Attempt(2))));
+        assert_eq!(lease_from_wire(Some(v1::LeaseRef { job_id: 1, attempt: 0 })).unwrap_err().field, "lease.attempt");
+        assert_eq!(lease_from_wire(None).unwrap_err().field, "lease");
+    }
+}
