@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# The main job on synthetic data, with the real programs: one coordinator, two CPU workers, a five-fold job set of a ResNet50.
-# Everything it makes is in demo/; nothing runs on after it, however it ends. `make demo` builds the programs first.
+# A whole job set on synthetic data, with the real programs: one coordinator, two CPU workers, five folds of a ResNet50. All
+# files go to demo/, and all processes end with the script. `make demo` builds the programs first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bin=${FIVEFOLD_BIN:-target/release}
-# What two cores learn in some five minutes.
+# Takes some five minutes on two cores.
 train_rows=${TRAIN:-500} hpa_rows=${HPA:-300} test_rows=${TEST:-60} size_px=${SIZE:-48}
 batch_size=${BATCH:-16} batches=${BATCHES:-40} epochs=${EPOCHS:-6}
 
 for program in fivefold fivefold-coordinator fivefold-worker; do
-    [ -x "$bin/$program" ] || { echo "there is no $bin/$program: run 'make demo', which builds it" >&2; exit 2; }
+    [ -x "$bin/$program" ] || { echo "$bin/$program does not exist: 'make demo' builds it" >&2; exit 2; }
 done
 
 pids=()
@@ -18,7 +18,7 @@ stop_all() {
     trap - EXIT INT TERM
     if [ ${#pids[@]} -gt 0 ]; then
         kill -TERM "${pids[@]}" 2>/dev/null || true
-        # A worker that is asked to stop saves first; twice means at once.
+        # On SIGTERM a worker saves a checkpoint before it exits.
         for _ in 1 2 3 4 5 6 7 8 9 10; do
             kill -0 "${pids[@]}" 2>/dev/null || break
             sleep 0.5
@@ -32,11 +32,11 @@ trap 'echo; echo "stopping"; exit 130' INT TERM
 
 rm -rf demo
 mkdir -p demo/logs
-# Read below, maybe before the coordinator's process has begun.
+# The loop below may read it before the coordinator has created it.
 touch demo/logs/coordinator.log
 began=$SECONDS
 
-echo "Drawing cells: $train_rows train, $hpa_rows HPA and $test_rows test pictures of $size_px px"
+echo "Drawing images of cells: $train_rows train, $hpa_rows HPA, $test_rows test, $size_px px"
 "$bin/fivefold" synth --out demo/data --train "$train_rows" --hpa "$hpa_rows" --test "$test_rows" --size "$size_px" --seed 1
 
 "$bin/fivefold-coordinator" --listen 127.0.0.1:0 --state demo/state 2>> demo/logs/coordinator.log &
@@ -48,14 +48,14 @@ for _ in $(seq 200); do
     kill -0 "${pids[0]}" 2>/dev/null || { cat demo/logs/coordinator.log >&2; exit 1; }
     sleep 0.05
 done
-[ -n "$url" ] || { echo "the coordinator did not start, see demo/logs/coordinator.log" >&2; exit 1; }
+[ -n "$url" ] || { echo "the coordinator did not start: see demo/logs/coordinator.log" >&2; exit 1; }
 for name in ada ben; do
     "$bin/fivefold-worker" --coordinator "$url" --data demo/data --device cpu --name "$name" --scratch demo/scratch \
         --decode-threads 1 2> "demo/logs/worker-$name.log" &
     pids+=($!)
 done
 export FIVEFOLD_COORDINATOR=$url
-echo "A coordinator is at $url, the workers ada and ben are on the CPU; their logs are in demo/logs/"
+echo "The coordinator listens at $url; the workers ada and ben use the CPU. Logs: demo/logs/"
 
 id=$("$bin/fivefold" submit --name demo \
     --train-csv demo/data/train.csv --hpa-csv demo/data/HPAv18RGBY_wodpl.csv --test-csv demo/data/sample_submission.csv \
@@ -63,26 +63,26 @@ id=$("$bin/fivefold" submit --name demo \
     --image_size="$size_px" --batch_size="$batch_size" --train_batch_per_epoch="$batches" --valid_batch_per_epoch=6 \
     --epochs="$epochs" --intraop_threads=1)
 
-# In the background and waited for, so that Ctrl-C reaches this script at once.
+# Runs in the background, because the shell handles Ctrl-C during `wait` only.
 "$bin/fivefold" watch "$id" &
 watch=$!
 status=0
 wait "$watch" || status=$?
 if [ "$status" -ne 0 ]; then
-    echo "the job set did not succeed; see demo/logs/" >&2
+    echo "the job set did not succeed: see demo/logs/" >&2
     tail -n 5 demo/logs/*.log >&2
     exit 1
 fi
 
 echo
 "$bin/fivefold" results "$id" --out demo/results
-echo "From pictures to submission in $((SECONDS - began)) s."
+echo "From images to submission in $((SECONDS - began)) s."
 python3 - <<'CHECK'
 import json, sys
 
 report = json.load(open("demo/results/report.json"))
 reached, constant = report["macro_f1"], report["best_constant"]["macro_f1"]
 if reached < 1.5 * constant:
-    sys.exit(f"Macro F1 {reached:.4f} is less than 1.5 times {constant:.4f}: the models have not learned enough.")
-print(f"The models have learned: macro F1 {reached:.4f}, where the best constant prediction has {constant:.4f}.")
+    sys.exit(f"Macro F1 {reached:.4f} is below 1.5 times the best constant prediction ({constant:.4f}): the models have not learned enough.")
+print(f"The models have learned: macro F1 {reached:.4f}, best constant prediction {constant:.4f}.")
 CHECK

@@ -8,27 +8,27 @@ usage() {
     cat <<'TEXT'
 Usage: deploy/libtorch.sh [--cpu | --cuda | --use DIR]
 
-Puts libtorch 2.11.0 into the cache folder (${XDG_CACHE_HOME:-~/.cache}/fivefold), once, and points this checkout's
-.cargo/config.toml at it. After that `cargo build`, `cargo test` and the built programs need no environment variable.
+Installs libtorch 2.11.0 into the cache folder (${XDG_CACHE_HOME:-~/.cache}/fivefold) unless it is there, and sets LIBTORCH in
+this checkout's .cargo/config.toml. `cargo build`, `cargo test` and the built programs then need no environment variable.
 
-  --cpu      the CPU build: 545 MB to download, 0.5 GB on disk (the default)
+  --cpu      CPU only: 545 MB to download, 0.5 GB on disk (the default)
   --cuda     with the CUDA libraries, for a machine with an NVIDIA GPU: 2.5 GB to download, 4 GB on disk
-  --use DIR  link to a PyTorch 2.11.0 that is already installed; DIR is its `torch` package folder, as printed by
-             python3 -c 'import torch; print(torch.__path__[0])'. FIVEFOLD_PYTORCH=DIR means the same.
+  --use DIR  use an installed PyTorch 2.11.0; DIR is its `torch` package folder, as printed by
+             python3 -c 'import torch; print(torch.__path__[0])'. FIVEFOLD_PYTORCH=DIR does the same.
 
-Without an option, a set-up made earlier for this checkout is kept. The last line printed is the folder for LIBTORCH.
-It needs python3 with pip. Remove the cache folder to start over.
+Without an option, an earlier choice for this checkout is kept. The last line of the output is the value of LIBTORCH.
+Requires python3 with pip. To start over, remove the cache folder.
 TEXT
 }
 
-# name, version, sha256 of the wheel. The torch wheel is that of CPython 3.11 on every machine, whatever its own
-# python3 is: the libraries are the same in all of them, and so one digest serves.
+# Name, version, SHA-256 of the wheel. The torch wheel is always the one for CPython 3.11: its libraries are the same for every
+# Python version, so one digest is enough.
 cpu_wheels="
 torch               2.11.0    7aa2f9bbc6d4595ba72138026b2074be1233186150e9292865e04b7a63b8c67a
 nvidia-cuda-runtime 13.0.96   7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548
 nvidia-cuda-cupti   13.0.85   4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8
 "
-# The versions that torch 2.11.0's own metadata asks for.
+# The versions required by the metadata of torch 2.11.0.
 cuda_wheels="
 nvidia-cublas          13.1.0.3  ee8722c1f0145ab246bccb9e452153b5e0515fd094c3678df50b2a0888b8b171
 nvidia-cuda-nvrtc      13.0.88   ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575
@@ -58,7 +58,7 @@ while [ $# -gt 0 ]; do
         --cpu) mode=cpu ;;
         --cuda) mode=cuda ;;
         --use)
-            [ $# -ge 2 ] || die "--use needs the folder of an installed PyTorch $version"
+            [ $# -ge 2 ] || die "--use requires the folder of an installed PyTorch $version"
             mode=use pytorch=$2
             shift
             ;;
@@ -79,7 +79,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/fivefold
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 
-# True when DIR is a folder that the workspace can be built and run against.
+# Whether the workspace can be built and run with the folder $1.
 is_whole() {
     local file
     for file in lib/libtorch_cpu.so lib/libtorch.so lib/libc10.so include/torch/csrc/api/include/torch/torch.h; do
@@ -88,8 +88,9 @@ is_whole() {
     [ "$(cat "$1/build-version" 2>/dev/null)" = "$version" ]
 }
 
-# Builds DIR/lib and DIR/include over the PyTorch package folder $2, which may be relative to DIR. libtorch_cuda.so is
-# left out, so that no program links it: the worker loads it at run time, from beside the real libtorch_cpu.so.
+# Links the libraries and headers of the PyTorch package folder $2, which may be relative to $1, into $1/lib and $1/include.
+# libtorch_cuda.so is left out so that no program links to it: the worker loads it at run time, from the folder of the real
+# libtorch_cpu.so.
 link_view() {
     local dir=$1 torch=$2 lib found
     local real
@@ -100,7 +101,7 @@ link_view() {
         [ -e "$real/lib/$lib" ] || die "$real/lib has no $lib"
         ln -s "$torch/lib/$lib" "$dir/lib/$lib"
     done
-    # What libtorch_cpu.so itself needs is looked up beside the link that it was loaded through.
+    # The loader looks for the dependencies of libtorch_cpu.so in the folder of the link.
     for lib in libgomp.so.1 libcudart.so.13 libcupti.so.13; do
         for found in lib ../nvidia/cu13/lib; do
             if [ -e "$real/$found/$lib" ]; then
@@ -109,16 +110,16 @@ link_view() {
             fi
         done
     done
-    [ -e "$real/include/torch/csrc/api/include/torch/torch.h" ] || die "$real/include has no C++ headers of PyTorch"
+    [ -e "$real/include/torch/csrc/api/include/torch/torch.h" ] || die "$real/include does not have PyTorch's C++ headers"
     ln -s "${torch#../}/include" "$dir/include"
     echo "$version" >"$dir/build-version"
 
     local missing
     missing=$(ldd "$dir/lib/libtorch_cpu.so" 2>&1 | awk '/not found/ {printf " %s", $1}')
-    [ -z "$missing" ] || die "libtorch_cpu.so needs libraries that were not found:$missing"
+    [ -z "$missing" ] || die "libtorch_cpu.so requires libraries that were not found:$missing"
 }
 
-# Downloads one wheel into $cache/downloads, checks its digest, and sets `wheel` to its path.
+# Downloads one wheel to $cache/downloads, checks its digest, and sets `wheel` to its path.
 fetch_wheel() {
     local name=$1 release=$2 digest=$3 path
     local downloads=$cache/downloads prefix=${name//-/_}-$release-
@@ -129,7 +130,7 @@ fetch_wheel() {
             wheel=$path
             return
         fi
-        say "$(basename "$path") is broken: downloading it again"
+        say "$(basename "$path") is damaged: downloading it again"
         rm -f "$path"
     done
 
@@ -142,12 +143,12 @@ fetch_wheel() {
     printf '%s==%s --hash=sha256:%s\n' "$name" "$release" "$digest" >"$work/wheel.txt"
     mkdir -p "$work/wheel"
     "${pip[@]}" --require-hashes --requirement "$work/wheel.txt" --dest "$work/wheel" >&2 ||
-        die "could not download $name $release; what was finished is kept, run this again"
+        die "could not download $name $release. Run this script again: finished downloads are kept"
     mv "$work/wheel/$prefix"*.whl "$downloads/"
     wheel=$(echo "$downloads/$prefix"*.whl)
 }
 
-# Unpacks the libraries, headers and licences of one wheel into the folder $2.
+# Unpacks the libraries, headers and licences of the wheel $1 to the folder $2.
 unpack_wheel() {
     python3 - "$1" "$2" "$3" <<'PYTHON'
 import re, sys, zipfile
@@ -168,7 +169,7 @@ install_wheels() {
     local -a unpacked=()
     [ "$mode" = cuda ] && wheels+=$cuda_wheels
     [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] ||
-        die "wheels are pinned for Linux on x86-64 only; on this machine install PyTorch $version and name it with --use"
+        die "wheels are pinned for Linux on x86-64 only. On this machine, install PyTorch $version and use --use DIR"
     command -v python3 >/dev/null || die "python3 is missing (Debian: apt-get install python3 python3-pip)"
     python3 -m pip --version >/dev/null 2>&1 || die "python3 has no pip (Debian: apt-get install python3-pip)"
 
@@ -190,8 +191,8 @@ install_wheels() {
 link_installed() {
     local torch=$1 dir=$2 found
     found=$(sed -n "s/^__version__ = '\([^'+]*\).*/\1/p" "$torch/version.py" 2>/dev/null) || true
-    [ -n "$found" ] || die "$torch is not a PyTorch package folder: it has no version.py that names a version"
-    [ "$found" = "$version" ] || die "$torch is PyTorch $found, and Fivefold needs $version"
+    [ -n "$found" ] || die "$torch is not a PyTorch package folder: its version.py is missing or has no version"
+    [ "$found" = "$version" ] || die "$torch is PyTorch $found, but Fivefold requires $version"
     mkdir -p "$work/new"
     link_view "$work/new" "$torch"
     rm -rf "$dir"
@@ -200,10 +201,10 @@ link_installed() {
 
 exec 9>"$cache/libtorch.lock"
 if ! flock --nonblock 9; then
-    say "another set-up is running: waiting for it"
+    say "waiting for another run of this script"
     flock 9
 fi
-# What an interrupted run left behind; the lock says that nobody is using it.
+# Left behind by interrupted runs; no other run is using them while this one has the lock.
 rm -rf "$cache"/new.*
 work=$(mktemp -d "$cache/new.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -236,7 +237,7 @@ config="$config_header
 [env]
 LIBTORCH = \"$dir\""
 if [ -e "$cargo_config" ] && [ "$(head -n 1 "$cargo_config")" != "$config_header" ]; then
-    say "$cargo_config is your own file and stays as it is: see that its [env] has LIBTORCH = \"$dir\""
+    say "$cargo_config was not written by this script and stays unchanged: make sure that its [env] has LIBTORCH = \"$dir\""
 elif [ "$(cat "$cargo_config" 2>/dev/null)" != "$config" ]; then
     mkdir -p "$checkout/.cargo"
     printf '%s\n' "$config" >"$work/config.toml"
