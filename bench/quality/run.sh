@@ -1,25 +1,24 @@
 #!/usr/bin/env bash
-# Does Fivefold learn as well as the original recipe? The same synthetic set, the same folds and the same settings, trained by
-# Fivefold and by a plain PyTorch script (train.py), several seeds each; one table of out-of-fold macro F1 at the end. Both
-# programs' tables are scored by `fivefold threshold`, so the metric is one.
+# Compares the models of Fivefold with those of the original recipe in plain PyTorch (train.py): the same synthetic set, folds and
+# settings, several seeds each. Prints a table of out-of-fold macro F1, which `fivefold threshold` computes for both programs.
 #
-#   bench/quality/run.sh [--setting=value ...]     settings of `fivefold submit` for both programs, such as --loss=focal
+#   bench/quality/run.sh [--setting=value ...]     settings of `fivefold submit`, for both programs, such as --loss=focal
 #
-# From the environment:
-#   SIZE=64 TRAIN=2000 HPA=1000      the pictures: pixels, Kaggle rows, HPA rows
+# Environment variables:
+#   SIZE=64 TRAIN=2000 HPA=1000      the images: pixels, Kaggle rows, HPA rows
 #   EPOCHS=8 BATCHES=60 BATCH=32     training batches per epoch and images per batch
 #   TTA=10 PRECISION=fp32
 #   SEEDS="1 2 3"
-#   DEVICE=cpu|cuda:0                cuda:0 where there is one
+#   DEVICE=cpu|cuda:0                default: cuda:0 if there is one
 #   WORKERS=N                        Fivefold's worker processes, all on DEVICE: 4 on a GPU, 1 on a CPU
 #   PYTORCH_JOBS=N                   seeds that train.py trains at once: 3 on a GPU, 1 on a CPU
 #   THREADS=N                        threads of each process on a CPU
 #   PYTHON=python3                   with PyTorch 2.11.0, torchvision, numpy, pandas and OpenCV (requirements.txt)
-#   FIVEFOLD_BIN=target/release      the folder of the three programs
-#   OUT=target/quality               gets table.md, the out-of-fold tables, the reports and the logs
+#   FIVEFOLD_BIN=target/release      folder of the three programs
+#   OUT=target/quality               receives table.md, out-of-fold tables, reports and logs
 #
-# Pictures, queue and checkpoints (some 10 GB) live in a folder under target/ that is removed at the end. Progress goes to stderr,
-# the table to stdout. Exit status: 0 done, whatever the table says; 1 something failed; 2 something is missing.
+# Images, queue and checkpoints (some 10 GB) are stored in a folder under target/ that is removed at the end. Progress goes to
+# stderr, the table to stdout. Exit status: 0 done, whatever the table shows; 1 a program failed; 2 a program or package is missing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -53,7 +52,7 @@ missing() {
 }
 
 for program in fivefold fivefold-coordinator fivefold-worker; do
-    [ -x "$bin/$program" ] || missing "$bin/$program (cargo build --release, or name a folder with FIVEFOLD_BIN)"
+    [ -x "$bin/$program" ] || missing "$bin/$program (run 'cargo build --release', or set FIVEFOLD_BIN)"
 done
 modules=$("$python" -c 'import cv2, numpy, pandas, torch, torchvision; print(torch.__version__)' 2>&1) ||
     missing "Python packages of $python (bench/quality/requirements.txt): ${modules##*$'\n'}"
@@ -101,7 +100,7 @@ fail() {
     exit 1
 }
 
-say "pictures: ${TRAIN:-2000} + ${HPA:-1000} of ${SIZE:-64} px"
+say "images: ${TRAIN:-2000} + ${HPA:-1000} of ${SIZE:-64} px"
 data=$work/data
 "$bin/fivefold" synth --out "$data" --train "${TRAIN:-2000}" --hpa "${HPA:-1000}" --test 1 --size "${SIZE:-64}" --seed 1 >&2
 for list in train HPAv18RGBY_wodpl; do
@@ -118,7 +117,7 @@ while [ -z "$url" ]; do
     url=$(grep -o 'http://127\.0\.0\.1:[0-9]*' "$out/coordinator.log" | head -n 1) || sleep 0.1
 done
 export FIVEFOLD_COORDINATOR=$url
-# Without a libtorch of its own, the worker takes that of Python's PyTorch.
+# Let the worker use the libtorch of Python's PyTorch, if that is 2.11.0.
 torch_lib=$("$python" -c 'import os, torch; assert torch.__version__.startswith("2.11.0"); print(os.path.join(os.path.dirname(torch.__file__), "lib"))' 2>/dev/null) || torch_lib=
 for ((worker = 1; worker <= workers; worker++)); do
     LD_LIBRARY_PATH="$torch_lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$bin/fivefold-worker" --coordinator "$url" --data "$data" \
@@ -133,7 +132,7 @@ for place in "${!seeds[@]}"; do
     seed=${seeds[place]}
     "$bin/fivefold" watch "${ids[place]}" </dev/null >"$out/fivefold-$seed.log" 2>&1 &
     watch=$!
-    # Whoever ends first: a worker that is gone would leave the watch waiting for ever.
+    # Wait for whichever ends first: without a worker, the watch would never end.
     status=0
     wait -n -p ended "$watch" "${services[@]}" || status=$?
     [ "$ended" = "$watch" ] || fail "a worker or the coordinator ended with status $status" "$out"/{coordinator,worker-*}.log

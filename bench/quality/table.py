@@ -2,9 +2,9 @@
 
     table.py --folder DIR --seeds 1 2 3 --machine TEXT --settings TEXT
 
-DIR holds, for each program (fivefold, pytorch) and seed, the out-of-fold table PROGRAM-SEED.csv and the report that
-`fivefold threshold` made of it, PROGRAM-SEED.json; train.py's log pytorch-SEED.log; and PROGRAM-all.seconds. The tables must hold the same rows in the same
-folds. Needs no packages.
+DIR contains, for each program (fivefold, pytorch) and seed, the out-of-fold table PROGRAM-SEED.csv and its report
+PROGRAM-SEED.json, made by `fivefold threshold`; train.py's log pytorch-SEED.log; and PROGRAM-all.seconds. The tables must have the
+same rows in the same folds. Needs no packages.
 """
 
 import argparse
@@ -48,10 +48,10 @@ def main():
         reports = []
         for seed in arguments.seeds:
             if rows_and_folds(arguments.folder / f"{program}-{seed}.csv") != first:
-                sys.exit(f"{program}-{seed}.csv has other rows, labels or folds than fivefold-{arguments.seeds[0]}.csv: nothing to compare")
+                sys.exit(f"{program}-{seed}.csv differs from fivefold-{arguments.seeds[0]}.csv in rows, labels or folds: nothing to compare")
             reports.append(json.loads((arguments.folder / f"{program}-{seed}.json").read_text()))
         macro_f1[program] = [report["macro_f1"] for report in reports]
-        # Null where only one fold was trained.
+        # Null if only one fold was trained.
         cross_fitted = [report["cross_fitted"]["macro_f1"] for report in reports if report["cross_fitted"]]
         cells = [f"{score:.4f}" for score in macro_f1[program]]
         cells.append(mean_and_deviation(macro_f1[program]))
@@ -68,11 +68,11 @@ def main():
         verdict = "within" if abs(difference) <= 2 * error else "more than"
         print(f"Fivefold minus plain PyTorch: {difference:+.4f}, {verdict} two standard errors of the difference ({2 * error:.4f}).")
         print()
-    # The last line of each log is train.py's summary, whose macro F1 it has counted itself.
+    # The last line of each log is train.py's summary with the macro F1 that it computed itself.
     for seed, score in zip(arguments.seeds, macro_f1["pytorch"]):
         own = json.loads((arguments.folder / f"pytorch-{seed}.log").read_text().splitlines()[-1])["macro_f1"]
         if abs(own - score) > 1e-9:
-            print(f"Seed {seed}: train.py counts {own:.6f} on its own table, `fivefold threshold` {score:.6f}.\n")
+            print(f"Seed {seed}: train.py computed {own:.6f} for its table, `fivefold threshold` {score:.6f}.\n")
     print(f"{arguments.machine}. {arguments.settings}")
 
 

@@ -1,4 +1,4 @@
-"""The Human Protein Atlas recipe in plain PyTorch, the way one writes it for a Kaggle kernel: the yardstick of `make quality`.
+"""The Human Protein Atlas recipe in plain PyTorch, written as for a Kaggle kernel: the reference of `make quality`.
 
 It shares no code with Fivefold. It trains all folds in one process, one after the other, scores the out-of-fold rows, and
 writes them as `Id,Source,Fold,Target,p0,...,p27`. Flags carry the names of Fivefold's settings and mean the same.
@@ -31,7 +31,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, RandomSampler, WeightedRandomSampler
 
 LABELS = 28
-# cv2's own threads would be lost in the loader's forked processes.
+# OpenCV's threads do not survive the fork of the loader's processes.
 cv2.setNumThreads(0)
 
 
@@ -62,7 +62,7 @@ def read_rows(arguments):
 
 
 def stratified_folds(targets, arguments):
-    """MultilabelStratifiedKFold's folds; called directly, since scikit-learn refuses a seed without shuffling."""
+    """MultilabelStratifiedKFold's folds; called directly, because scikit-learn refuses a seed without shuffling."""
     from iterstrat.ml_stratifiers import IterativeStratification
 
     generator = np.random.RandomState(arguments.split_seed)
@@ -162,7 +162,7 @@ class Images(Dataset):
 
 
 def stacked(samples):
-    # Arrays, not tensors: those would travel through /dev/shm, which is small in many containers.
+    # Arrays, because tensors are passed through /dev/shm, which is small in many containers.
     images, targets = zip(*samples)
     return np.stack(images), np.stack(targets)
 
@@ -268,7 +268,7 @@ def train_fold(fold, rows, images, targets, arguments):
     if arguments.weighted_samples:
         sampler = WeightedRandomSampler(sample_weights(targets[train_rows]), samples, replacement=True)
     else:
-        # Passes over all rows, each in another order, until there are enough.
+        # Passes over all rows, each in a new order, until there are enough.
         sampler = RandomSampler(train_rows, num_samples=samples)
     transform = augmented if arguments.augmentation == "full" else None
     loader = DataLoader(
@@ -330,7 +330,7 @@ def train_fold(fold, rows, images, targets, arguments):
 def score_rows(model, rows, images, targets, tta, arguments):
     """Mean of the sigmoids [N, 28] over the passes: the first with the plain images, the others with crops, turns and flips."""
     model.eval()
-    # The plain images are in memory already: processes would only cost time.
+    # The plain images are in memory already: processes would only take time.
     passes = [(1, None, 0)]
     if tta > 1:
         passes.append((tta - 1, crop_turn_flip, arguments.loader_workers))
@@ -352,7 +352,7 @@ def score_rows(model, rows, images, targets, tta, arguments):
     return total / tta
 
 
-# ---- the whole
+# ---- command line
 
 
 def flag(text):
@@ -375,7 +375,7 @@ def parse_arguments():
     parser.add_argument("--loader_workers", type=int, help="processes that augment; 4 for a GPU, 0 for a CPU")
 
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--fold", type=whole_numbers, default=[], help="the folds to train, such as 0,2; all of them without it")
+    parser.add_argument("--fold", type=whole_numbers, default=[], help="the folds to train, such as 0,2; default: all")
     parser.add_argument("--split_method", choices=["mskf"], default="mskf")
     parser.add_argument("--split_seed", type=int, default=42)
     parser.add_argument("--split_shuffle", type=flag, default=False)
@@ -447,7 +447,7 @@ def main():
         "train_images_per_second": trained_images / train_seconds,
         "seconds": time.perf_counter() - started,
     }
-    # The last line is for programs.
+    # The last line is for table.py.
     print(json.dumps(summary))
 
 

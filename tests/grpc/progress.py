@@ -1,5 +1,5 @@
-"""A gRPC client that is not ours: lists a coordinator's services by reflection, asks for its health, and reads the
-progress of a job set. It knows no generated code; everything comes from the server's own descriptors.
+"""A foreign gRPC client: lists a coordinator's services by reflection, checks its health, and reads the progress of a job set.
+It uses no generated code; all descriptors come from the server.
 
 progress.py HOST:PORT [JOB_SET_ID]
 """
@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 
 def call(channel, pool, service, method, **fields):
-    """One unary call, with a request built from `fields`."""
+    """Makes a unary call with a request built from `fields`."""
     described = pool.FindServiceByName(service).FindMethodByName(method)
     request = message_factory.GetMessageClass(described.input_type)(**fields)
     answer = message_factory.GetMessageClass(described.output_type)
@@ -37,7 +37,7 @@ def main(address, job_set_id=None):
             job_set_id = sets[0].id
         if job_set_id is not None:
             job_set = call(channel, pool, "fivefold.v1.JobSetService", "GetJobSet", job_set_id=job_set_id).job_set
-            assert job_set.id == job_set_id and job_set.jobs, "the job set came without its jobs"
+            assert job_set.id == job_set_id and job_set.jobs, "the response has no jobs"
             for job in job_set.jobs:
                 print(json_format.MessageToDict(job))
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts a coordinator, submits a job set to it, and lets Python's grpcio list its services and read the job set's progress.
-#   tests/grpc/run.sh [PYTHON]     PYTHON has tests/grpc/requirements.txt installed
+# Starts a coordinator, submits a job set, and reads services and progress with Python's grpcio.
+#   tests/grpc/run.sh [PYTHON]     a PYTHON with tests/grpc/requirements.txt installed
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python=${1:-python3}

@@ -1,7 +1,7 @@
-"""What Fivefold's files are to Python, and the other way round. Used by run.sh beside it.
+"""Exchange of files between Fivefold and Python, in both directions. Used by run.sh.
 
-    check.py weights FILE    writes torchvision's ResNet50 with ImageNet's 1000-class head as safetensors, to train from
-    check.py results DIR     opens what `fivefold results --npy --checkpoints` fetched, and compares it with torchvision and pandas
+    check.py weights FILE    writes torchvision's ResNet50 with ImageNet's 1000-class head as safetensors, as initial weights
+    check.py results DIR     opens the files of `fivefold results --npy --checkpoints` with torchvision, numpy and pandas
 """
 
 import json
@@ -35,12 +35,12 @@ def check_results(folder):
         with torch.no_grad():
             probabilities = torch.sigmoid(model(torch.rand(2, 3, 64, 64)))
         assert probabilities.shape == (2, 28) and probabilities.isfinite().all()
-        print(f"{path.name}: {len(state)} tensors load into torchvision, {moments} of the optimiser;",
+        print(f"{path.name}: {len(state)} tensors load into torchvision; {moments} tensors of the optimiser;",
               f"{len(epochs)} epochs, macro F1 {epochs[-1]['macro_f1']:.4f}")
     for name, rows_per_image in [("oof", 1), ("predictions", 2)]:
         array = np.load(folder / f"{name}.npy", allow_pickle=False)
         frame = pandas.DataFrame(array)
-        print(f"{name}.npy: {len(frame)} rows for pandas, columns {', '.join(frame.columns[:5])}, …")
+        print(f"{name}.npy: {len(frame)} rows in pandas, columns {', '.join(frame.columns[:5])}, …")
         if name == "oof":
             csv = pandas.read_csv(folder / "oof.csv", dtype={"Target": str}, keep_default_na=False)
             assert [id.decode() for id in array["Id"]] == csv["Id"].tolist()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains two folds of the whole ResNet50 for a few batches from weights that torchvision wrote, and opens the results in Python.
-#   tests/interop/run.sh [PYTHON]     PYTHON has tests/interop/requirements.txt installed
+# Trains two folds of the full ResNet50 for a few batches, from weights written by torchvision, and opens the results in Python.
+#   tests/interop/run.sh [PYTHON]     a PYTHON with tests/interop/requirements.txt installed
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python=${1:-python3}
