@@ -117,25 +117,25 @@ words! {
     }
 }
 
-/// What becomes of a job whose attempt failed.
+/// Whether a job whose attempt failed is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is queued again, and may be leased after so many seconds.
+pub enum RetryDecision {
+    /// The job is queued again and may be leased after this wait.
     RetryAfter {
         /// The wait in seconds.
         seconds: u32,
     },
-    /// It failed for good.
+    /// The job has failed for good.
     GiveUp,
 }
 
-/// What becomes of a job after its `failures`-th failure (counted from 1) of this cause.
+/// Decides whether a job is tried again after its `failures`-th failure (counted from 1) of this cause.
 ///
-/// Each cause has a budget of its own. What the machine did (lost, drained) says nothing about the job and hardly counts;
-/// what would happen again in the same way (a loss that is not finite) is repeated only where the spec asks for it.
-pub fn verdict(spec: &JobSetSpec, cause: FailureCause, failures: u32) -> Verdict {
+/// Each cause has a budget of its own. The loss of a worker says little about the job and has a large budget; a drained
+/// worker has no limit. A non-finite loss would recur, so it is retried only if the spec asks for it.
+pub fn retry_decision(spec: &JobSetSpec, cause: FailureCause, failures: u32) -> RetryDecision {
     let (budget, first_seconds) = match cause {
-        FailureCause::Drained => return Verdict::RetryAfter { seconds: 0 },
+        FailureCause::Drained => return RetryDecision::RetryAfter { seconds: 0 },
         FailureCause::WorkerLost => (spec.max_attempts.saturating_mul(4), 1),
         FailureCause::OutOfMemory => (spec.max_attempts.min(3), 60),
         FailureCause::NonFiniteLoss => (1 + spec.non_finite_retries, 5),
@@ -144,9 +144,9 @@ pub fn verdict(spec: &JobSetSpec, cause: FailureCause, failures: u32) -> Verdict
         FailureCause::Error => (spec.max_attempts, 5),
     };
     if failures >= budget {
-        return Verdict::GiveUp;
+        return RetryDecision::GiveUp;
     }
-    Verdict::RetryAfter { seconds: (first_seconds << failures.saturating_sub(1).min(10)).min(600) }
+    RetryDecision::RetryAfter { seconds: (first_seconds << failures.saturating_sub(1).min(10)).min(600) }
 }
 
 #[cfg(test)]
@@ -195,11 +195,11 @@ mod tests {
     #[test]
     fn budgets_are_kept_by_cause() {
         let spec = JobSetSpec { max_attempts: 3, ..JobSetSpec::default() };
-        assert_eq!(verdict(&spec, FailureCause::Drained, 1000), Verdict::RetryAfter { seconds: 0 });
-        assert_eq!(verdict(&spec, FailureCause::NonFiniteLoss, 1), Verdict::GiveUp);
-        assert_eq!(verdict(&spec, FailureCause::Error, 2), Verdict::RetryAfter { seconds: 10 });
-        assert_eq!(verdict(&spec, FailureCause::Error, 3), Verdict::GiveUp);
-        assert_eq!(verdict(&spec, FailureCause::WorkerLost, 11), Verdict::RetryAfter { seconds: 600 });
-        assert_eq!(verdict(&spec, FailureCause::WorkerLost, 12), Verdict::GiveUp);
+        assert_eq!(retry_decision(&spec, FailureCause::Drained, 1000), RetryDecision::RetryAfter { seconds: 0 });
+        assert_eq!(retry_decision(&spec, FailureCause::NonFiniteLoss, 1), RetryDecision::GiveUp);
+        assert_eq!(retry_decision(&spec, FailureCause::Error, 2), RetryDecision::RetryAfter { seconds: 10 });
+        assert_eq!(retry_decision(&spec, FailureCause::Error, 3), RetryDecision::GiveUp);
+        assert_eq!(retry_decision(&spec, FailureCause::WorkerLost, 11), RetryDecision::RetryAfter { seconds: 600 });
+        assert_eq!(retry_decision(&spec, FailureCause::WorkerLost, 12), RetryDecision::GiveUp);
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId};
-use fivefold_common::job::{FailureCause, JobEvent, JobState, Verdict, next, verdict};
+use fivefold_common::job::{FailureCause, JobEvent, JobState, RetryDecision, next, retry_decision};
 use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::error::Error;
@@ -320,18 +320,18 @@ async fn fail(real: &mut Real, model: &mut Model, lease: (JobId, Attempt), cause
     };
     let count = job.failures.entry(cause).or_default();
     *count += 1;
-    let expected = verdict(&model.spec, cause, *count);
+    let expected = retry_decision(&model.spec, cause, *count);
     assert_eq!(failed.unwrap(), expected);
     if !matches!(cause, FailureCause::WorkerLost | FailureCause::Drained) {
         job.failed_on.push(job.worker.clone());
     }
     (job.worker, job.request) = (String::new(), String::new());
     match expected {
-        Verdict::RetryAfter { seconds } => {
+        RetryDecision::RetryAfter { seconds } => {
             job.on(JobEvent::AttemptFailed);
             job.not_before_ms = now.plus_seconds(seconds).0;
         }
-        Verdict::GiveUp => {
+        RetryDecision::GiveUp => {
             job.on(JobEvent::LastAttemptFailed);
             job.not_before_ms = now.0;
         }

@@ -1,7 +1,7 @@
 //! How attempts end: with a result, with a failure, or given back.
 
 use fivefold_common::ids::{Attempt, Digest, JobId, JobSetId};
-use fivefold_common::job::{FailureCause, JobKind, Verdict, verdict};
+use fivefold_common::job::{FailureCause, JobKind, RetryDecision, retry_decision};
 use sqlx::{SqliteConnection, SqliteExecutor};
 
 use crate::clock::Timestamp;
@@ -69,7 +69,7 @@ pub async fn fail(
     (job, attempt): (JobId, Attempt),
     cause: FailureCause,
     message: &str,
-) -> Result<Verdict, Error> {
+) -> Result<RetryDecision, Error> {
     let held = sqlx::query!(
         "SELECT job_set_id, kind, fold, worker_name FROM jobs WHERE id = ? AND attempt = ? AND state = 'leased'",
         job.0,
@@ -98,13 +98,15 @@ pub async fn fail(
         cause_word
     );
     let count = count.fetch_one(&mut *connection).await?;
-    let verdict = verdict(&spec, cause, count as u32);
-    let (state, not_before, then) = match verdict {
-        Verdict::RetryAfter { seconds: 0 } => ("queued", now, "it is queued again".to_owned()),
-        Verdict::RetryAfter { seconds } => {
+    let decision = retry_decision(&spec, cause, count as u32);
+    let (state, not_before, then) = match decision {
+        RetryDecision::RetryAfter { seconds: 0 } => ("queued", now, "it is queued again".to_owned()),
+        RetryDecision::RetryAfter { seconds } => {
             ("queued", now.plus_seconds(seconds), format!("it is tried again in {seconds} s"))
         }
-        Verdict::GiveUp => ("failed", now, format!("that is failure {count} of this kind, so it has failed for good")),
+        RetryDecision::GiveUp => {
+            ("failed", now, format!("that is failure {count} of this kind, so it has failed for good"))
+        }
     };
     let what = match cause {
         FailureCause::WorkerLost => format!("worker {} was not heard of for a whole lease", held.worker_name),
@@ -129,10 +131,10 @@ pub async fn fail(
     .await?;
     let sentence = format!("fold {} ({}), {reason}", held.fold, held.kind);
     events::append(&mut *connection, now, &job_set, Some(job), cause_word, &sentence).await?;
-    if verdict == Verdict::GiveUp {
+    if decision == RetryDecision::GiveUp {
         job_sets::end_if_nothing_is_left(connection, now, &job_set).await?;
     }
-    Ok(verdict)
+    Ok(decision)
 }
 
 /// A job set's id that the database holds.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fivefold_common::ids::{Attempt, Fold, JobId, JobSetId};
-use fivefold_common::job::{JobKind, Verdict};
+use fivefold_common::job::{JobKind, RetryDecision};
 use fivefold_common::scores::ScoreTable;
 use fivefold_proto::convert::{
     WireError, digest_from_wire, failure_cause_from_wire, job_kind_to_wire, lease_from_wire, required, spec_to_wire,
@@ -192,11 +192,11 @@ impl WorkerService for Coordinator {
         let message: String = request.message.chars().take(10_000).collect();
         tracing::warn!("attempt {attempt} of job {job} failed ({cause}): {message}");
         let now = Timestamp::now();
-        let verdict = self
+        let decision = self
             .database
             .write(move |c| Box::pin(async move { ending::fail(c, now, (job, attempt), cause, &message).await }))
             .await?;
-        let will_retry = matches!(verdict, Verdict::RetryAfter { .. });
+        let will_retry = matches!(decision, RetryDecision::RetryAfter { .. });
         Ok(Response::new(v1::FailJobResponse { will_retry }))
     }
 
