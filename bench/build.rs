@@ -1,4 +1,4 @@
-//! Tells the linker where the benchmarks find libtorch at run time; link arguments of worker/build.rs reach only its own.
+//! Tells the linker where the benchmarks find libtorch at run time; link arguments of train/build.rs reach only its own.
 
 use std::path::Path;
 

@@ -5,7 +5,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use fivefold_bench::noisy_plane;
 use fivefold_common::scores::Source;
-use fivefold_worker::dataset::ImageFolder;
+use fivefold_train::data::image_folder::ImageFolder;
 
 const SIZE: u32 = 512;
 

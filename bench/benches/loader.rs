@@ -11,8 +11,8 @@ use fivefold_bench::noisy_plane;
 use fivefold_common::labels::Labels;
 use fivefold_common::manifest::LabelledRow;
 use fivefold_common::scores::Source;
-use fivefold_worker::dataset::ImageFolder;
-use fivefold_worker::loader::load_batches;
+use fivefold_train::data::image_folder::ImageFolder;
+use fivefold_train::data::loader::load_batches;
 
 const SIZE: u32 = 512;
 

@@ -4,9 +4,8 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use fivefold_common::spec::JobSetSpec;
-use fivefold_worker::bench_step::{MemoryBatch, Trainee};
-use fivefold_worker::device::prepare;
-use tch::Device;
+use fivefold_train::engine::bench_step::{MemoryBatch, Trainee};
+use fivefold_train::torch::device::{Device, prepare};
 
 const BATCH: u32 = 8;
 

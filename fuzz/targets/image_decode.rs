@@ -1,7 +1,7 @@
 //! Image files: whatever the bytes, a plane of the wanted size or an error, within the memory that the limits allow.
 #![no_main]
 
-use fivefold_worker::image_file::{Colour, OtherSize, decode_plane};
+use fivefold_train::data::image_file::{Colour, OtherSize, decode_plane};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

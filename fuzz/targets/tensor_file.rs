@@ -1,10 +1,10 @@
 //! Weights and checkpoints: whatever the bytes, a checked safetensors file or an error, and never a read past its end.
 #![no_main]
 
-use fivefold_worker::model::NamedTensor;
-use fivefold_worker::tensor_file::{Formats, TensorFile};
+use fivefold_train::torch::tensors::NamedTensor;
+use fivefold_train::torch::tensor_file::{Formats, TensorFile};
 use libfuzzer_sys::fuzz_target;
-use tch::{Device, Kind, Tensor};
+use fivefold_train::tch::{Tensor, kind::FLOAT_CPU};
 
 fuzz_target!(|bytes: &[u8]| {
     let path = std::env::temp_dir().join(format!("fivefold-fuzz-{}.safetensors", std::process::id()));
@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
             let elements = shape.iter().try_fold(1_i64, |product, &side| product.checked_mul(side))?;
             (elements <= 1 << 16).then(|| NamedTensor {
                 name: name.to_owned(),
-                tensor: Tensor::zeros(shape, (Kind::Float, Device::Cpu)),
+                tensor: Tensor::zeros(shape, FLOAT_CPU),
             })
         })
         .collect();

@@ -1,4 +1,4 @@
-"""Make worker/tests/fixtures/images.json and the image files in images/ beside it: what OpenCV reads from PNG and JPEG files.
+"""Make train/tests/fixtures/images.json and the image files in images/ beside it: what OpenCV reads from PNG and JPEG files.
 
     python tests/golden/images.py [--out FOLDER]
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-FIXTURES = Path(__file__).parents[2] / "worker/tests/fixtures"
+FIXTURES = Path(__file__).parents[2] / "train/tests/fixtures"
 COLOURS = ["red", "green", "blue"]
 JPEG_TOLERANCE = 2
 # Decoders interpolate thinned-out colour each in its own way, most of all at the edges of a picture that ends in

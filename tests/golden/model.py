@@ -1,4 +1,4 @@
-"""Make worker/tests/fixtures/model.json: what PyTorch 2.11 and torchvision 0.26 say about ResNet50, losses, optimisers, the
+"""Make train/tests/fixtures/model.json: what PyTorch 2.11 and torchvision 0.26 say about ResNet50, losses, optimisers, the
 plateau schedule and 50 steps of training, on the CPU in fp32.
 
     python tests/golden/model.py [--out FILE]
@@ -18,7 +18,7 @@ import torchvision
 from torch.nn import functional
 from torchvision.models.resnet import Bottleneck
 
-FIXTURE = Path(__file__).parents[2] / "worker/tests/fixtures/model.json"
+FIXTURE = Path(__file__).parents[2] / "train/tests/fixtures/model.json"
 LABELS = 28
 MASK = (1 << 64) - 1
 

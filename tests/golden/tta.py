@@ -1,4 +1,4 @@
-"""Make worker/tests/fixtures/tta.json: PyTorch's probabilities under ten passes of test-time augmentation.
+"""Make train/tests/fixtures/tta.json: PyTorch's probabilities under ten passes of test-time augmentation.
 
     python tests/golden/tta.py [--out FILE]
 
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from model import LABELS, fill, resnet50, units
 
-FIXTURES = Path(__file__).parents[2] / "worker/tests/fixtures"
+FIXTURES = Path(__file__).parents[2] / "train/tests/fixtures"
 SIZE = 64
 
 

@@ -1,4 +1,4 @@
-"""Make worker/tests/fixtures/warp.json: what OpenCV's warpAffine makes of an image, for random transformations.
+"""Make train/tests/fixtures/warp.json: what OpenCV's warpAffine makes of an image, for random transformations.
 
     python tests/golden/warp.py [--out FILE]
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-FIXTURE = Path(__file__).parents[2] / "worker/tests/fixtures/warp.json"
+FIXTURE = Path(__file__).parents[2] / "train/tests/fixtures/warp.json"
 MASK = (1 << 64) - 1
 # How many transformations at which size; odd sizes have a pixel in their centre.
 SIZES = {32: 150, 33: 20, 512: 30}

@@ -1,4 +1,4 @@
-//! Who may know what: common/ is pure, coordinator/ alone knows sqlx, worker/ alone knows tch.
+//! The rules between crates: common/ is pure, only coordinator/ depends on sqlx, only train/ on tch.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +17,9 @@ fn direct_dependencies() -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn only_the_coordinator_knows_the_database_and_only_the_worker_knows_tensors() {
+fn only_the_coordinator_knows_the_database_and_only_train_knows_tensors() {
     for (package, dependencies) in direct_dependencies() {
-        for (library, owner) in [("sqlx", "fivefold-coordinator"), ("tch", "fivefold-worker")] {
+        for (library, owner) in [("sqlx", "fivefold-coordinator"), ("tch", "fivefold-train")] {
             assert!(package == owner || !dependencies.iter().any(|name| name == library), "{package} knows {library}");
         }
     }
@@ -30,5 +30,13 @@ fn the_domain_knows_no_frameworks() {
     let domain = &direct_dependencies()["fivefold-common"];
     for library in ["tokio", "tonic", "prost", "sqlx", "tch", "tracing", "image"] {
         assert!(!domain.iter().any(|name| name == library), "fivefold-common knows {library}");
+    }
+}
+
+#[test]
+fn the_training_library_knows_no_network_and_no_command_line() {
+    let train = &direct_dependencies()["fivefold-train"];
+    for library in ["tokio", "tonic", "prost", "clap", "sqlx", "fivefold-proto"] {
+        assert!(!train.iter().any(|name| name == library), "fivefold-train knows {library}");
     }
 }

@@ -11,9 +11,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::coordinator_client::{CallError, CoordinatorClient};
-use crate::events::{CheckpointRole, SavedCheckpoint};
 use crate::report_stream::Reported;
 use crate::transfer::{TransferError, upload};
+use fivefold_common::checkpoint::CheckpointRole;
+use fivefold_train::SavedCheckpoint;
 
 /// Uploads checkpoints one after the other, and names each to the coordinator once it holds it whole.
 ///
@@ -210,8 +211,8 @@ pub(crate) fn checkpoint_to_wire(saved: &SavedCheckpoint, artifact: &v1::Artifac
         digest: artifact.digest.clone(),
         size_bytes: artifact.size_bytes,
         role: role.into(),
-        epoch: saved.epoch,
-        step: saved.step,
+        epoch: saved.point.epoch,
+        step: saved.point.step,
         macro_f1: saved.macro_f1,
     }
 }

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Response};
 
 use crate::coordinator_client::{CallError, CoordinatorClient, entropy};
-use crate::device;
 use crate::lease::{Workplace, work_on};
+use fivefold_train::torch::device;
 
 const WAIT_SECONDS: u32 = 30;
 const RESTART_PAUSE: Duration = Duration::from_secs(10);

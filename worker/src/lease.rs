@@ -9,29 +9,26 @@ use anyhow::{Context as _, anyhow};
 use fivefold_common::ids::{Digest, Fold};
 use fivefold_common::job::{FailureCause, JobKind};
 use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest, ManifestKind, ManifestRow};
+use fivefold_common::progress::{EpochReport, Phase, Progress};
 use fivefold_common::scores::{ScoreTable, Source};
 use fivefold_common::spec::JobSetSpec;
 use fivefold_proto::convert::{
-    digest_from_wire, failure_cause_to_wire, fold_from_wire, job_kind_from_wire, optional_digest_from_wire, required,
-    spec_from_wire,
+    digest_from_wire, epoch_to_wire, failure_cause_to_wire, fold_from_wire, job_kind_from_wire,
+    optional_digest_from_wire, progress_to_wire, required, spec_from_wire,
 };
 use fivefold_proto::v1;
-use tch::Device;
+use fivefold_train::torch::device;
+use fivefold_train::{
+    Device, Event, FoldData, ImageFolder, Predictor, Scored, Start, Stop, StopFlag, TrainError, TrainOutcome, Trainer,
+    checkpoint,
+};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoint;
 use crate::checkpoint_upload::{CheckpointUpload, checkpoint_to_wire};
 use crate::coordinator_client::{CallError, CoordinatorClient};
-use crate::dataset::ImageFolder;
-use crate::device;
-use crate::events::{Event, Phase, Progress};
-use crate::model::ResNet50;
 use crate::report_stream::{LeaseEnd, LeaseSignals, Reporter};
-use crate::scoring::{Scored, score_rows};
-use crate::stop::{Stop, StopFlag};
-use crate::trainer::{Resume, TrainError, Trained, TrainingData, train_fold};
 use crate::transfer::{TransferError, download, upload};
 
 /// How long a worker that was asked to stop tries to deliver what it has.
@@ -160,7 +157,7 @@ pub async fn work_on(
     let signals = LeaseSignals { give_back: leaving.child_token(), gone: CancellationToken::new() };
     let (stop, gone) = (StopFlag::new(), signals.gone.clone());
     let reporter = Reporter::start(client.clone(), reference, lease.lease_seconds, asked_at, signals.clone());
-    reporter.progress(v1::Progress { phase: v1::Phase::Preparing.into(), ..Default::default() });
+    reporter.progress(progress_to_wire(&Progress::start_of(Phase::Preparing)));
     let folder = workplace.scratch.join(format!("job-{}-{}", reference.job_id, reference.attempt));
     let told = stop.clone();
     let watch = tokio::spawn(async move { stop_when_due(&signals, &told).await });
@@ -244,17 +241,17 @@ async fn train(desk: &Desk<'_>) -> Result<Outcome, JobError> {
     let file = File::open(&path).with_context(|| path.display().to_string())?;
     let folds = FoldTable::read_csv("folds", file).context("folds")?;
     let rows = FoldRows::of(&job.spec, job.fold, &train, hpa.as_ref(), &folds).context("lists and folds")?;
-    let data = TrainingData {
+    let data = FoldData {
         folder: workplace.folder.clone(),
         train: rows.train.into(),
         valid: rows.valid.into(),
         decode_threads: workplace.decode_threads,
     };
     require_images(&workplace.folder, data.train.iter().chain(data.valid.iter()).cloned().collect()).await?;
-    let resume = fetch_checkpoints(desk).await?;
-    let weights = match job.weights {
-        Some(digest) if resume.last.is_none() => Some(fetch(desk, digest).await?),
-        _ => None,
+    let start = match (fetch_checkpoints(desk).await?, job.weights) {
+        (Some(checkpoint), _) => checkpoint,
+        (None, Some(digest)) => Start::Weights(fetch(desk, digest).await?),
+        (None, None) => Start::Seed,
     };
     if desk.stop.asked().is_some() {
         return Ok(Outcome::GivenBack);
@@ -262,40 +259,20 @@ async fn train(desk: &Desk<'_>) -> Result<Outcome, JobError> {
 
     let (events, mut received) = mpsc::unbounded_channel();
     let trained = {
-        let (job, folder, stop, device) = (job.clone(), desk.folder.clone(), desk.stop.clone(), workplace.device);
-        on_a_thread(move || {
-            // The receiver is gone when the lease is lost; then nobody wants to know.
-            let mut sink = |event: Event| drop(events.send(event));
-            let (spec, fold, weights) = (&job.spec, job.fold, weights.as_deref());
-            let trained = train_fold(spec, fold, &data, device, &resume, weights, &folder, &mut sink, &stop)?;
-            let (model, checkpoint) = match trained {
-                Trained::Stopped { .. } => return Ok(None),
-                Trained::Finished { model, checkpoint } => (model, checkpoint),
-            };
-            let threads = data.decode_threads;
-            match score_rows(spec, fold, &model, data.folder, &data.valid, threads, &mut sink, &stop)? {
-                Scored::Finished(table) => Ok(Some((table, checkpoint))),
-                Scored::Stopped => Ok(None),
-            }
-        })
+        let (spec, fold, device, folder) = (job.spec.clone(), job.fold, workplace.device, desk.folder.clone());
+        let (trainer, stop) = (Trainer { spec, fold, data, device, folder, start }, desk.stop.clone());
+        // The receiver is gone when the lease is lost; then nobody wants to know.
+        on_a_thread(move || trainer.run(&mut |event: Event| drop(events.send(event)), &stop))
     };
     let uploads = CheckpointUpload::start(desk.client.clone(), job.lease, desk.reporter.reported(), desk.gone.clone());
     let mut epoch_began = Instant::now();
     while let Some(event) = next_event(&mut received, desk.gone).await? {
         match event {
-            Event::Progress(progress) => desk.reporter.progress(progress_to_wire(progress)),
+            Event::Progress(progress) => desk.reporter.progress(progress_to_wire(&progress)),
             Event::EpochEnded(metrics) => {
                 let duration_seconds = epoch_began.elapsed().as_secs_f64();
                 epoch_began = Instant::now();
-                desk.reporter.epoch(v1::EpochMetrics {
-                    epoch: metrics.epoch,
-                    train_loss: metrics.train_loss,
-                    valid_loss: metrics.valid_loss,
-                    valid_macro_f1: metrics.macro_f1,
-                    valid_threshold: metrics.threshold,
-                    learning_rate: metrics.learning_rate,
-                    duration_seconds,
-                });
+                desk.reporter.epoch(epoch_to_wire(&EpochReport { metrics, duration_seconds }));
             }
             Event::CheckpointSaved(checkpoint) => uploads.add(checkpoint),
         }
@@ -303,7 +280,7 @@ async fn train(desk: &Desk<'_>) -> Result<Outcome, JobError> {
     // All events are in: the thread has ended, or is about to.
     let finished = trained.await.context("the training thread ended early")??;
     let delivered = uploads.flush().await?;
-    let Some((table, checkpoint)) = finished else { return Ok(Outcome::GivenBack) };
+    let TrainOutcome::Finished { checkpoint, out_of_fold } = finished else { return Ok(Outcome::GivenBack) };
     let checkpoint = match delivered.get(&checkpoint.path) {
         Some(delivered) => delivered.clone(),
         // The one that was resumed from: training was finished, only its scores were missing.
@@ -313,7 +290,7 @@ async fn train(desk: &Desk<'_>) -> Result<Outcome, JobError> {
             checkpoint_to_wire(&checkpoint, &artifact)
         }
     };
-    deliver(desk, &table, Some(checkpoint)).await
+    deliver(desk, &out_of_fold, Some(checkpoint)).await
 }
 
 async fn predict(desk: &Desk<'_>) -> Result<Outcome, JobError> {
@@ -332,19 +309,21 @@ async fn predict(desk: &Desk<'_>) -> Result<Outcome, JobError> {
 
     let (events, mut received) = mpsc::unbounded_channel();
     let scored = {
-        let (job, workplace, stop) = (job.clone(), (*workplace).clone(), desk.stop.clone());
-        on_a_thread(move || {
-            let mut sink = |event: Event| drop(events.send(event));
-            let (spec, fold, device) = (&job.spec, job.fold, workplace.device);
-            let model = ResNet50::new(spec, fold, device);
-            checkpoint::load(&checkpoint, spec, fold, &model, None).map_err(TrainError::Resume)?;
-            let threads = workplace.decode_threads;
-            score_rows(spec, fold, &model, workplace.folder, &rows, threads, &mut sink, &stop)
-        })
+        let predictor = Predictor {
+            spec: job.spec.clone(),
+            fold: job.fold,
+            folder: workplace.folder.clone(),
+            rows,
+            decode_threads: workplace.decode_threads,
+            device: workplace.device,
+            checkpoint,
+        };
+        let stop = desk.stop.clone();
+        on_a_thread(move || predictor.run(&mut |event: Event| drop(events.send(event)), &stop))
     };
     while let Some(event) = next_event(&mut received, desk.gone).await? {
         if let Event::Progress(progress) = event {
-            desk.reporter.progress(progress_to_wire(progress));
+            desk.reporter.progress(progress_to_wire(&progress));
         }
     }
     match scored.await.context("the scoring thread ended early")?? {
@@ -356,7 +335,7 @@ async fn predict(desk: &Desk<'_>) -> Result<Outcome, JobError> {
 /// Uploads the result and completes the job.
 async fn deliver(desk: &Desk<'_>, table: &ScoreTable, checkpoint: Option<v1::Checkpoint>) -> Result<Outcome, JobError> {
     let Desk { client, job, gone, .. } = desk;
-    desk.reporter.progress(v1::Progress { phase: v1::Phase::Uploading.into(), ..Default::default() });
+    desk.reporter.progress(progress_to_wire(&Progress::start_of(Phase::Uploading)));
     let path = desk.folder.join("scores.csv");
     let written = File::create(&path).and_then(|file| table.write_csv(std::io::BufWriter::new(file)));
     written.with_context(|| path.display().to_string())?;
@@ -422,13 +401,13 @@ async fn require_images(folder: &Arc<ImageFolder>, rows: Vec<LabelledRow>) -> Re
 
 /// The newest checkpoint that can be had. One that cannot is passed over, loudly; with none left the job fails rather than
 /// starting anew.
-async fn fetch_checkpoints(desk: &Desk<'_>) -> Result<Resume, JobError> {
-    let mut resume = Resume::default();
+async fn fetch_checkpoints(desk: &Desk<'_>) -> Result<Option<Start>, JobError> {
+    let (mut last, mut best) = (None, None);
     let mut problems = Vec::new();
     for wire in &desk.job.checkpoints {
         let slot = match wire.role() {
-            v1::CheckpointRole::Best => &mut resume.best,
-            _ => &mut resume.last,
+            v1::CheckpointRole::Best => &mut best,
+            _ => &mut last,
         };
         if slot.is_some() {
             continue;
@@ -458,11 +437,11 @@ async fn fetch_checkpoints(desk: &Desk<'_>) -> Result<Resume, JobError> {
             }
         }
     }
-    if resume.last.is_none() && !problems.is_empty() {
+    if last.is_none() && !problems.is_empty() {
         let problems = problems.join("; ");
         return Err(anyhow!("no checkpoint can be used, and the fold is not started anew: {problems}").into());
     }
-    Ok(resume)
+    Ok(last.map(|last| Start::Checkpoint { last, best }))
 }
 
 /// Downloads a list or weights, once for all leases.
@@ -476,23 +455,4 @@ async fn read_list(desk: &Desk<'_>, digest: Digest, kind: ManifestKind) -> Resul
     let path = fetch(desk, digest).await?;
     let file = File::open(&path).with_context(|| path.display().to_string())?;
     Ok(Manifest::read_csv("list", kind, file).context("a list of the job")?)
-}
-
-fn progress_to_wire(progress: Progress) -> v1::Progress {
-    let phase = match progress.phase {
-        Phase::Preparing => v1::Phase::Preparing,
-        Phase::Training => v1::Phase::Training,
-        Phase::Validation => v1::Phase::Validation,
-        Phase::Scoring => v1::Phase::Scoring,
-        Phase::Uploading => v1::Phase::Uploading,
-    };
-    v1::Progress {
-        phase: phase.into(),
-        epoch: progress.epoch,
-        step: progress.step,
-        step_count: progress.step_count,
-        loss: progress.loss,
-        learning_rate: progress.learning_rate,
-        images_per_second: progress.images_per_second,
-    }
 }

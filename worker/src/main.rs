@@ -10,12 +10,14 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use fivefold_common::spec::Precision;
 use fivefold_proto::client::Credentials;
+use fivefold_train::data::image_folder::ImageFolder;
+use fivefold_train::engine::{bench_step, device_check};
+use fivefold_train::torch::device::{
+    CudaLibrary, Device, DeviceChoice, LIBTORCH_VERSION, cuda_device_count, describe, load_cuda,
+};
 use fivefold_worker::coordinator_client::CoordinatorClient;
-use fivefold_worker::dataset::ImageFolder;
-use fivefold_worker::device::{CudaLibrary, DeviceChoice, LIBTORCH_VERSION, cuda_device_count, describe, load_cuda};
+use fivefold_worker::daemon;
 use fivefold_worker::lease::Workplace;
-use fivefold_worker::{bench_step, daemon, device_check};
-use tch::Device;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -178,7 +180,7 @@ async fn work(arguments: DaemonArguments) -> anyhow::Result<()> {
     let device = one_device(arguments.device)?;
     let device_name = match device {
         Device::Cuda(index) => format!("cuda{index}"),
-        _ => "cpu".into(),
+        Device::Cpu => "cpu".into(),
     };
     let name = arguments.name.unwrap_or_else(|| format!("{host}-{device_name}"));
     let scratch = arguments.scratch.unwrap_or_else(|| std::env::temp_dir().join("fivefold")).join(&name);

@@ -1,0 +1,34 @@
+//! Compiles `src/torch/extension.cpp` against libtorch's headers, and tells the linker where the built programs and tests
+//! find libtorch at run time.
+
+use std::path::Path;
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=src/torch/extension.cpp");
+    let Some(libtorch) = std::env::var_os("LIBTORCH") else {
+        println!("cargo:warning=LIBTORCH is not set: run deploy/libtorch.sh once, it writes .cargo/config.toml");
+        return;
+    };
+    let libtorch = Path::new(&libtorch);
+    let include = libtorch.join("include");
+    cc::Build::new()
+        .cpp(true)
+        .pic(true)
+        // Not ours: libtorch's headers warn.
+        .warnings(false)
+        .include(&include)
+        .include(include.join("torch/csrc/api/include"))
+        .flag("-std=c++17")
+        .flag("-D_GLIBCXX_USE_CXX11_ABI=1")
+        .file("src/torch/extension.cpp")
+        .compile("fivefold_torch_extension");
+
+    let lib = libtorch.join("lib");
+    println!("cargo:rustc-link-search=native={}", lib.display());
+    println!("cargo:rustc-link-lib=torch_cpu");
+    println!("cargo:rustc-link-lib=c10");
+    // RUNPATH, not RPATH: LD_LIBRARY_PATH comes before it, so another PyTorch 2.11.0 can be named at run time.
+    println!("cargo:rustc-link-arg=-Wl,--enable-new-dtags,-rpath,{}", lib.display());
+}

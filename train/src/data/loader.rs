@@ -1,0 +1,317 @@
+//! Batches of decoded images, read ahead by threads of their own and delivered in the plan's order.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+use fivefold_common::manifest::LabelledRow;
+use tch::Tensor;
+
+use crate::data::image_file::{ImageError, ImageProblem};
+use crate::data::image_folder::{CHANNELS, ImageFolder, image_bytes};
+
+/// How many batches are decoded or waiting at once, beside the one that the trainer has.
+const BATCHES_AHEAD: usize = 3;
+
+/// One batch of decoded images.
+#[derive(Debug)]
+pub struct Batch {
+    /// The rows that the images belong to, as the plan has them.
+    pub rows: Vec<u32>,
+    /// The images, u8 `[N, 3, S, S]` on the CPU: red, green and blue planes.
+    pub images: Tensor,
+}
+
+/// Reads the images of `plan` (for each batch the places of its rows in `rows`) with `threads` threads, at least one.
+///
+/// Batches come in the plan's order whatever the number of threads. The first image that cannot be read ends the iterator:
+/// it comes as the error of its batch, after all batches before. No more than a few batches are in memory at once.
+/// Dropping the iterator ends its threads after the image that each is at.
+///
+/// Panics where the plan names a place that `rows` does not have.
+pub fn load_batches(
+    folder: Arc<ImageFolder>,
+    rows: Arc<[LabelledRow]>,
+    plan: Vec<Vec<u32>>,
+    image_size: u32,
+    threads: usize,
+) -> Batches {
+    assert!(
+        plan.iter().flatten().all(|&row| (row as usize) < rows.len()),
+        "the plan goes beyond its {} rows",
+        rows.len()
+    );
+    let threads = threads.max(1);
+    let (jobs, job_receiver) = crossbeam_channel::unbounded();
+    let stop = Arc::new(AtomicBool::new(false));
+    let workers = (0..threads)
+        .map(|_| {
+            let (folder, rows, jobs, stop) = (folder.clone(), rows.clone(), job_receiver.clone(), stop.clone());
+            std::thread::spawn(move || decode(&folder, &rows, image_size, &jobs, &stop))
+        })
+        .collect();
+    let mut batches = Batches {
+        folder,
+        plan: plan.into_iter(),
+        image_size,
+        pending: VecDeque::new(),
+        jobs: Some(jobs),
+        stop,
+        workers,
+    };
+    // Enough that no thread waits while the trainer works on small batches.
+    let largest = batches.plan.as_slice().iter().map(Vec::len).max().unwrap_or(1).max(1);
+    for _ in 0..BATCHES_AHEAD + threads.div_ceil(largest) {
+        batches.start_next();
+    }
+    batches
+}
+
+/// The iterator of [`load_batches`].
+#[derive(Debug)]
+pub struct Batches {
+    folder: Arc<ImageFolder>,
+    plan: std::vec::IntoIter<Vec<u32>>,
+    image_size: u32,
+    pending: VecDeque<PendingBatch>,
+    /// `None` when all is asked for or given up.
+    jobs: Option<Sender<Job>>,
+    stop: Arc<AtomicBool>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// A batch that the threads have been handed.
+#[derive(Debug)]
+struct PendingBatch {
+    rows: Vec<u32>,
+    finished: Receiver<Result<Tensor, ImageError>>,
+}
+
+/// One image to decode.
+struct Job {
+    row: u32,
+    place: usize,
+    batch: Arc<UnfinishedBatch>,
+}
+
+/// A batch that threads are filling.
+struct UnfinishedBatch {
+    image_size: u32,
+    image_count: i64,
+    filled: Mutex<Filled>,
+    finished: Sender<Result<Tensor, ImageError>>,
+}
+
+struct Filled {
+    images: Vec<u8>,
+    missing: usize,
+    /// The error of the earliest image that has one.
+    error: Option<(usize, ImageError)>,
+}
+
+impl Batches {
+    /// Hands the next batch of the plan to the threads.
+    fn start_next(&mut self) {
+        let Some(jobs) = &self.jobs else { return };
+        let Some(rows) = self.plan.next() else {
+            self.jobs = None;
+            return;
+        };
+        let (finished, receiver) = crossbeam_channel::bounded(1);
+        let images = vec![0; rows.len() * image_bytes(self.image_size)];
+        let filled = Mutex::new(Filled { images, missing: rows.len(), error: None });
+        let batch =
+            Arc::new(UnfinishedBatch { image_size: self.image_size, image_count: rows.len() as i64, filled, finished });
+        if rows.is_empty() {
+            batch.finish();
+        }
+        for (place, &row) in rows.iter().enumerate() {
+            // Fails only when every thread is gone; then the batch's own channel says so.
+            let _ = jobs.send(Job { row, place, batch: batch.clone() });
+        }
+        self.pending.push_back(PendingBatch { rows, finished: receiver });
+    }
+
+    fn give_up(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.jobs = None;
+        self.pending.clear();
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, ImageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let PendingBatch { rows, finished } = self.pending.pop_front()?;
+        // Nobody will finish the batch when its last thread ended in a panic.
+        let images = finished.recv().unwrap_or_else(|_| Err(panicked(self.folder.root().to_owned())));
+        self.start_next();
+        if images.is_err() {
+            self.give_up();
+        }
+        Some(images.map(|images| Batch { rows, images }))
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        self.give_up();
+        for worker in self.workers.drain(..) {
+            // A thread that panicked has said so already.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// A thread's life: one image after the other until there are no more jobs, or nobody wants them.
+fn decode(folder: &ImageFolder, rows: &[LabelledRow], size: u32, jobs: &Receiver<Job>, stop: &AtomicBool) {
+    for Job { row, place, batch } in jobs {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let row = &rows[row as usize];
+        let image = catch_unwind(AssertUnwindSafe(|| folder.read_image(row.source, &row.id, size)));
+        let image = image.unwrap_or_else(|_| Err(panicked(folder.root().join(row.source.to_string()).join(&row.id))));
+        batch.fill(place, image);
+    }
+}
+
+fn panicked(path: PathBuf) -> ImageError {
+    ImageError { path, problem: ImageProblem::Panicked }
+}
+
+impl UnfinishedBatch {
+    /// Puts one image into its place; the last one finishes the batch.
+    fn fill(&self, place: usize, image: Result<Vec<u8>, ImageError>) {
+        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        filled.missing -= 1;
+        match image {
+            Ok(image) => filled.images[place * image.len()..][..image.len()].copy_from_slice(&image),
+            Err(error) if filled.error.as_ref().is_none_or(|(first, _)| place < *first) => {
+                filled.error = Some((place, error));
+            }
+            Err(_) => {}
+        }
+        let last = filled.missing == 0;
+        drop(filled);
+        if last {
+            self.finish();
+        }
+    }
+
+    /// Delivers the batch, or its earliest error.
+    fn finish(&self) {
+        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        let images = std::mem::take(&mut filled.images);
+        let side = i64::from(self.image_size);
+        let finished = match filled.error.take() {
+            Some((_, error)) => Err(error),
+            None => Ok(Tensor::from_slice(&images).view([self.image_count, CHANNELS as i64, side, side])),
+        };
+        // Fails when nobody waits any more.
+        let _ = self.finished.send(finished);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use fivefold_common::scores::Source;
+
+    use super::*;
+    use crate::data::image_folder::tests::{row, write_image};
+
+    const SIZE: u32 = 8;
+
+    struct Data {
+        root: tempfile::TempDir,
+        folder: Arc<ImageFolder>,
+        rows: Arc<[LabelledRow]>,
+    }
+
+    /// Images whose red plane is their row's number.
+    fn data(count: u8) -> Data {
+        let root = tempfile::tempdir().unwrap();
+        for value in 0..count {
+            write_image(root.path(), Source::Train, &format!("i{value}"), SIZE, value);
+        }
+        let rows = (0..count).map(|value| row(Source::Train, &format!("i{value}"))).collect();
+        Data { folder: Arc::new(ImageFolder::open(root.path()).unwrap()), rows, root }
+    }
+
+    impl Data {
+        fn load(&self, plan: &[Vec<u32>], threads: usize) -> Batches {
+            load_batches(self.folder.clone(), self.rows.clone(), plan.to_vec(), SIZE, threads)
+        }
+    }
+
+    fn plan(batches: u32) -> Vec<Vec<u32>> {
+        (0..batches).map(|batch| (0..3 + batch % 3).map(|place| (batch * 7 + place * 5) % 40).collect()).collect()
+    }
+
+    #[test]
+    fn batches_come_in_order_whatever_the_number_of_threads() {
+        let data = data(40);
+        let plan = plan(25);
+        for threads in [1, 2, 7] {
+            let batches: Vec<Batch> = data.load(&plan, threads).map(Result::unwrap).collect();
+            assert_eq!(batches.len(), plan.len());
+            for (batch, rows) in batches.iter().zip(&plan) {
+                assert_eq!(batch.rows, *rows);
+                assert_eq!(batch.images.size(), [rows.len() as i64, 3, i64::from(SIZE), i64::from(SIZE)]);
+                for (place, &row) in rows.iter().enumerate() {
+                    for channel in 0..3 {
+                        let plane = batch.images.get(place as i64).get(channel);
+                        assert!(plane.eq(i64::from(row) + channel).all().int64_value(&[]) == 1);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_unreadable_image_ends_the_batches_at_its_place() {
+        let data = data(40);
+        std::fs::remove_file(data.root.path().join("train/i9_blue.png")).unwrap();
+        std::fs::write(data.root.path().join("train/i8_red.png"), b"nothing").unwrap();
+        let plan = vec![vec![1, 2], vec![3, 4], vec![5, 9, 8], vec![6, 7]];
+        for threads in [1, 4] {
+            let mut batches = data.load(&plan, threads);
+            assert_eq!(batches.next().unwrap().unwrap().rows, [1, 2]);
+            assert_eq!(batches.next().unwrap().unwrap().rows, [3, 4]);
+            let error = batches.next().unwrap().unwrap_err();
+            assert!(error.path.ends_with("train/i9_blue.png"), "{error}");
+            assert!(batches.next().is_none());
+        }
+    }
+
+    #[test]
+    fn a_few_batches_are_read_ahead_and_no_more() {
+        let data = data(40);
+        let plan = vec![vec![0, 1, 2, 3]; 1000];
+        let mut batches = data.load(&plan, 4);
+        batches.next().unwrap().unwrap();
+        assert_eq!(batches.pending.len(), BATCHES_AHEAD + 1);
+        assert_eq!(batches.plan.len(), 1000 - 1 - BATCHES_AHEAD - 1);
+        // Dropped with nearly all undone: that takes no longer than the images in hand.
+        let start = Instant::now();
+        drop(batches);
+        assert!(start.elapsed() < Duration::from_secs(5));
+        assert_eq!(Arc::strong_count(&data.folder), 1, "no thread is left");
+    }
+
+    #[test]
+    fn empty_batches_and_plans_are_possible() {
+        let data = data(1);
+        assert!(data.load(&[], 2).next().is_none());
+        let batches: Vec<Batch> = data.load(&[vec![], vec![0]], 2).map(Result::unwrap).collect();
+        assert_eq!(batches[0].images.size(), [0, 3, 8, 8]);
+        assert_eq!(batches[1].rows, [0]);
+    }
+}

@@ -1,0 +1,4 @@
+//! The networks, and first weights from a file.
+
+pub mod resnet50;
+pub mod weights;

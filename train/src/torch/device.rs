@@ -1,0 +1,252 @@
+//! The device that a fold is trained on: which one, how libtorch is set up for it, and what to say when it is full.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Once;
+
+use fivefold_common::spec::JobSetSpec;
+use tch::{Cuda, TchError};
+
+use crate::torch::extension;
+
+/// The libtorch that this program is built against.
+pub const LIBTORCH_VERSION: &str = "2.11.0";
+
+/// A device that libtorch computes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The CPU.
+    Cpu,
+    /// A CUDA device, counted from 0.
+    Cuda(usize),
+}
+
+impl Device {
+    /// Whether it is a CUDA device.
+    pub fn is_cuda(self) -> bool {
+        matches!(self, Self::Cuda(_))
+    }
+}
+
+impl From<Device> for tch::Device {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Cpu => Self::Cpu,
+            Device::Cuda(index) => Self::Cuda(index),
+        }
+    }
+}
+
+/// Which device a worker uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// Every CUDA device of the machine, or the CPU where there is none.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// One CUDA device, counted from 0.
+    Cuda(usize),
+}
+
+/// Text that names no device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a device: it should be auto, cpu or cuda:N")]
+pub struct DeviceChoiceError(String);
+
+impl FromStr for DeviceChoice {
+    type Err = DeviceChoiceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceChoiceError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            _ => text
+                .strip_prefix("cuda:")
+                .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|digits| digits.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| DeviceChoiceError(text.chars().take(80).collect())),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+/// What became of libtorch's CUDA half.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CudaLibrary {
+    /// It is loaded, from this file.
+    Loaded(PathBuf),
+    /// This libtorch has none.
+    Absent,
+    /// It is there and does not load, for this reason.
+    Failed(String),
+}
+
+const CUDA_LIBRARY: &str = "libtorch_cuda.so";
+
+/// Loads `libtorch_cuda.so`, so that libtorch knows CUDA devices: from the folder of the `libtorch_cpu.so` that this
+/// program runs with, else from wherever the loader looks.
+///
+/// Call it first in `main`, before any other thread and any tensor.
+pub fn load_cuda() -> CudaLibrary {
+    // cuBLAS reads it when it starts, and is repeatable only with it (NVIDIA's cuBLAS guide, "Results Reproducibility").
+    extension::default_environment(c"CUBLAS_WORKSPACE_CONFIG", c":4096:8");
+    let beside = loaded_library("libtorch_cpu.so").and_then(|path| Some(path.parent()?.join(CUDA_LIBRARY)));
+    let path = beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(CUDA_LIBRARY));
+    match extension::load_for_good(&path) {
+        Ok(()) => CudaLibrary::Loaded(loaded_library(CUDA_LIBRARY).unwrap_or(path)),
+        Err(reason) => {
+            // The loader names the library that it did not find first: another one is a missing dependency.
+            if reason.contains(&format!("{CUDA_LIBRARY}: cannot open shared object file")) {
+                CudaLibrary::Absent
+            } else {
+                CudaLibrary::Failed(reason)
+            }
+        }
+    }
+}
+
+/// The file that a loaded library came from.
+fn loaded_library(name: &str) -> Option<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    maps.lines().find_map(|line| {
+        let path = &line[line.find('/')?..];
+        (Path::new(path).file_name()? == name).then(|| PathBuf::from(path))
+    })
+}
+
+/// How many CUDA devices libtorch sees; 0 without [`load_cuda`].
+pub fn cuda_device_count() -> usize {
+    if Cuda::is_available() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 }
+}
+
+/// Sets libtorch up for training `spec` on `device`: threads, and repeatable or fastest algorithms.
+///
+/// Call it on the thread that trains: the number of threads inside an operation belongs to the calling thread. TF32 stays
+/// as libtorch has it: in convolutions, not in matrix products.
+pub fn prepare(device: Device, spec: &JobSetSpec) -> Result<(), TchError> {
+    static INTEROP_THREADS: Once = Once::new();
+    INTEROP_THREADS.call_once(|| {
+        // Refused once parallel work has begun, and then it does not matter: nothing here runs operations side by side.
+        let _ = extension::set_interop_threads(1);
+    });
+    tch::set_num_threads(i32::try_from(spec.intraop_threads).unwrap_or(1));
+    if device.is_cuda() {
+        extension::set_repeatability(spec.deterministic)?;
+    }
+    Ok(())
+}
+
+/// The device for a person: "cpu", or "cuda:0 NVIDIA H100 80GB HBM3".
+pub fn describe(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => match extension::cuda_device_name(index) {
+            Some(name) => format!("cuda:{index} {name}"),
+            None => format!("cuda:{index}"),
+        },
+        Device::Cpu => "cpu".into(),
+    }
+}
+
+/// What a message of libtorch says about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The device has not enough memory.
+    OutOfMemory(FreeMemory),
+    /// Anything else.
+    Other,
+}
+
+/// How much memory a device has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreeMemory {
+    /// Free and all bytes.
+    Known {
+        /// Bytes that nobody has taken.
+        free_bytes: u64,
+        /// Bytes that the device has.
+        total_bytes: u64,
+    },
+    /// The device does not tell.
+    Unknown,
+}
+
+impl fmt::Display for FreeMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: u64 = 1 << 20;
+        match self {
+            Self::Known { free_bytes, total_bytes } => {
+                write!(f, "{} MiB of {} MiB free", free_bytes / MIB, total_bytes / MIB)
+            }
+            Self::Unknown => f.write_str("free memory unknown"),
+        }
+    }
+}
+
+/// Tells a full device from other failures, by the message of a [`TchError`] or of the panic that tch made of it.
+pub fn classify(device: Device, message: &str) -> Failure {
+    const SIGNS: [&str; 5] = [
+        "out of memory",
+        "DefaultCPUAllocator: can't allocate memory",
+        "DefaultCPUAllocator: not enough memory",
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+    ];
+    if !SIGNS.iter().any(|sign| message.contains(sign)) {
+        return Failure::Other;
+    }
+    let memory = match device {
+        Device::Cuda(index) => extension::cuda_memory(index),
+        Device::Cpu => None,
+    };
+    Failure::OutOfMemory(match memory {
+        Some((free_bytes, total_bytes)) => FreeMemory::Known { free_bytes, total_bytes },
+        None => FreeMemory::Unknown,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_and_strangers_refused() {
+        for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(0), DeviceChoice::Cuda(12)] {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+        for text in ["", "gpu", "cuda", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "CPU"] {
+            assert!(text.parse::<DeviceChoice>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn libtorch_works_with_its_cuda_half_or_without() {
+        // On a machine with the full set-up it is loaded instead.
+        let cuda = load_cuda();
+        println!("{cuda:?}");
+        assert!(!matches!(cuda, CudaLibrary::Failed(_)), "{cuda:?}");
+        assert!(loaded_library("libtorch_cpu.so").is_some_and(|path| path.is_absolute()));
+        assert_eq!(describe(Device::Cpu), "cpu");
+        prepare(Device::Cpu, &JobSetSpec { intraop_threads: 2, ..JobSetSpec::default() }).unwrap();
+        assert_eq!(tch::get_num_threads(), 2);
+    }
+
+    #[test]
+    fn a_full_device_is_told_from_other_failures() {
+        let error = tch::Tensor::f_empty([1 << 50], tch::kind::FLOAT_CPU).unwrap_err().to_string();
+        assert_eq!(classify(Device::Cpu, &error), Failure::OutOfMemory(FreeMemory::Unknown), "{error}");
+        let cuda = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.11 GiB";
+        assert_eq!(classify(Device::Cpu, cuda), Failure::OutOfMemory(FreeMemory::Unknown));
+        assert_eq!(classify(Device::Cpu, "mat1 and mat2 shapes cannot be multiplied"), Failure::Other);
+    }
+}

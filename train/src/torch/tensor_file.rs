@@ -1,0 +1,352 @@
+//! Files of named tensors in the safetensors format, written whole or not at all.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, SafeTensors, View};
+use tch::{Device, Kind, TchError, Tensor};
+
+use crate::torch::tensors::NamedTensor;
+
+/// A file of tensors, read into memory and checked as to its form.
+pub struct TensorFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    entries: BTreeMap<String, Entry>,
+    metadata: HashMap<String, String>,
+}
+
+struct Entry {
+    kind: Option<Kind>,
+    dtype: Dtype,
+    shape: Vec<i64>,
+    place: std::ops::Range<usize>,
+}
+
+/// Why a file of tensors could not be written, read or used. Each message names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorFileError {
+    /// The disk is full, the folder is missing, reading failed, and so on. Nothing half-written is left.
+    #[error("{}: {action} failed: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is not a whole safetensors file.
+    #[error("{}: it is not a whole safetensors file: {problem}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Its tensors are not those of the model.
+    #[error("{}: its tensors are not those of the model: {mismatch}", path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// Which tensors.
+        mismatch: Mismatch,
+    },
+    /// libtorch failed, by a lack of memory for instance.
+    #[error("{}: {source}", path.display())]
+    Torch {
+        /// The file.
+        path: PathBuf,
+        /// What libtorch says.
+        source: TchError,
+    },
+}
+
+/// How a file's tensors differ from those that are expected, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Expected and not in the file.
+    pub missing: Vec<String>,
+    /// In the file and not expected.
+    pub extra: Vec<String>,
+    /// In both with different shapes or number formats, each with both.
+    pub misshaped: Vec<String>,
+}
+
+impl Mismatch {
+    /// Whether there is no difference.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.extra.is_empty() && self.misshaped.is_empty()
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (what, names) in [("missing", &self.missing), ("extra", &self.extra), ("misshaped", &self.misshaped)] {
+            if !names.is_empty() {
+                write!(f, "{separator}{} {what}: {}", names.len(), names.join(", "))?;
+                separator = "; ";
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which number formats a tensor may have in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Formats {
+    /// That of the tensor it is written into.
+    Exact,
+    /// Any of floats where a float is expected.
+    AnyFloat,
+}
+
+impl TensorFile {
+    /// Writes `tensors` and `metadata` as a file that is either whole, and on the disk when this returns, or not there.
+    ///
+    /// `metadata` is one key and its value, since the order of several would be left to chance and the same tensors should
+    /// give the same bytes.
+    pub fn write(path: &Path, tensors: &[NamedTensor], metadata: (&str, String)) -> Result<(), TensorFileError> {
+        let io_error = |action, source| TensorFileError::Io { path: path.to_owned(), action, source };
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let views = tensors
+            .iter()
+            .map(|named| Ok((named.name.as_str(), TensorView::new(&named.tensor)?)))
+            .collect::<Result<Vec<_>, TchError>>()
+            .map_err(|source| TensorFileError::Torch { path: path.to_owned(), source })?;
+        let temporary = tempfile::Builder::new()
+            .prefix(".writing-")
+            .tempfile_in(folder)
+            .map_err(|source| io_error("making a temporary file beside it", source))?
+            .into_temp_path();
+        let metadata = HashMap::from([(metadata.0.to_owned(), metadata.1)]);
+        safetensors::serialize_to_file(views, Some(metadata), &temporary).map_err(|error| match error {
+            safetensors::SafeTensorError::IoError(source) => io_error("writing", source),
+            other => TensorFileError::Malformed { path: path.to_owned(), problem: other.to_string() },
+        })?;
+        File::open(&temporary).and_then(|file| file.sync_all()).map_err(|source| io_error("syncing", source))?;
+        temporary.persist(path).map_err(|error| io_error("renaming the whole file", error.error))?;
+        // So that the name survives a power cut as well.
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| io_error("syncing its folder", source))
+    }
+
+    /// Reads a file and checks that it is whole. Damage inside the numbers is not seen: that is what digests are for.
+    pub fn read(path: &Path) -> Result<Self, TensorFileError> {
+        let bytes = std::fs::read(path).map_err(|source| TensorFileError::Io {
+            path: path.to_owned(),
+            action: "reading",
+            source,
+        })?;
+        let (header_length, header) = SafeTensors::read_metadata(&bytes)
+            .map_err(|error| TensorFileError::Malformed { path: path.to_owned(), problem: error.to_string() })?;
+        let start = 8 + header_length;
+        let entries = header
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| {
+                let entry = Entry {
+                    kind: kind_of(info.dtype),
+                    dtype: info.dtype,
+                    shape: info.shape.iter().map(|&side| side as i64).collect(),
+                    place: start + info.data_offsets.0..start + info.data_offsets.1,
+                };
+                (name, entry)
+            })
+            .collect();
+        let metadata = header.metadata().clone().unwrap_or_default();
+        Ok(Self { path: path.to_owned(), bytes, entries, metadata })
+    }
+
+    /// The value of a key of the file's metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// The names of the tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, where there is one of that name.
+    pub fn shape(&self, name: &str) -> Option<&[i64]> {
+        self.entries.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// How the file's tensors differ from `targets`. Names for which `is_ignored` holds do not count as extra.
+    pub fn mismatch(&self, targets: &[NamedTensor], formats: Formats, is_ignored: impl Fn(&str) -> bool) -> Mismatch {
+        let mut mismatch = Mismatch::default();
+        let mut expected = std::collections::BTreeSet::new();
+        for NamedTensor { name, tensor } in targets {
+            expected.insert(name.as_str());
+            let Some(entry) = self.entries.get(name) else {
+                mismatch.missing.push(name.clone());
+                continue;
+            };
+            let shape = tensor.size();
+            let kind_fits = match formats {
+                Formats::Exact => entry.kind == Some(tensor.kind()),
+                Formats::AnyFloat => entry.kind.is_some_and(|kind| is_float(kind) == is_float(tensor.kind())),
+            };
+            if entry.shape != shape || !kind_fits {
+                let (found, wanted) = (entry.dtype, tensor.kind());
+                mismatch.misshaped.push(format!("{name} ({found} {:?} for {wanted:?} {shape:?})", entry.shape));
+            }
+        }
+        mismatch
+            .extra
+            .extend(self.names().filter(|&name| !expected.contains(name) && !is_ignored(name)).map(str::to_owned));
+        mismatch
+    }
+
+    /// Copies the file's tensors into `targets` of the same names, in place, once all of them fit; else none.
+    pub fn copy_into(
+        &self,
+        targets: &[NamedTensor],
+        formats: Formats,
+        is_ignored: impl Fn(&str) -> bool,
+    ) -> Result<(), TensorFileError> {
+        let mismatch = self.mismatch(targets, formats, is_ignored);
+        if !mismatch.is_empty() {
+            return Err(TensorFileError::Mismatch { path: self.path.clone(), mismatch });
+        }
+        for NamedTensor { name, tensor } in targets {
+            let Entry { kind: Some(kind), shape, place, .. } = &self.entries[name] else { continue };
+            tch::no_grad(|| {
+                let values = Tensor::f_from_data_size(&self.bytes[place.clone()], shape, *kind)?;
+                tensor.shallow_clone().f_copy_(&values)
+            })
+            .map_err(|source| TensorFileError::Torch { path: self.path.clone(), source })?;
+        }
+        Ok(())
+    }
+}
+
+fn kind_of(dtype: Dtype) -> Option<Kind> {
+    match dtype {
+        Dtype::F32 => Some(Kind::Float),
+        Dtype::F64 => Some(Kind::Double),
+        Dtype::F16 => Some(Kind::Half),
+        Dtype::BF16 => Some(Kind::BFloat16),
+        Dtype::I64 => Some(Kind::Int64),
+        _ => None,
+    }
+}
+
+fn is_float(kind: Kind) -> bool {
+    kind != Kind::Int64
+}
+
+/// A tensor as the safetensors crate wants to see it.
+struct TensorView<'a> {
+    tensor: &'a Tensor,
+    dtype: Dtype,
+    shape: Vec<usize>,
+}
+
+impl<'a> TensorView<'a> {
+    fn new(tensor: &'a Tensor) -> Result<Self, TchError> {
+        let dtype = match tensor.f_kind()? {
+            Kind::Float => Dtype::F32,
+            Kind::Int64 => Dtype::I64,
+            other => return Err(TchError::Kind(format!("tensors of kind {other:?} are not written"))),
+        };
+        Ok(Self { tensor, dtype, shape: tensor.size().iter().map(|&side| side as usize).collect() })
+    }
+}
+
+impl View for TensorView<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let tensor = self.tensor.detach().to_device(Device::Cpu).contiguous();
+        let mut bytes = vec![0; self.data_len()];
+        tensor.copy_data_u8(&mut bytes, tensor.numel());
+        bytes.into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.tensor.numel() * self.tensor.kind().elt_size_in_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str, tensor: Tensor) -> NamedTensor {
+        NamedTensor { name: name.into(), tensor }
+    }
+
+    #[test]
+    fn tensors_and_metadata_come_back_and_the_same_tensors_give_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let matrix = Tensor::arange(6, (Kind::Float, Device::Cpu)).reshape([2, 3]);
+        // Not contiguous: the file holds what the tensor says, not how it lies in memory.
+        let tensors = [named("m", matrix.tr()), named("count", Tensor::from(7i64))];
+        TensorFile::write(&path, &tensors, ("key", "value".into())).unwrap();
+        let first = std::fs::read(&path).unwrap();
+        TensorFile::write(&path, &tensors, ("key", "value".into())).unwrap();
+        assert_eq!(first, std::fs::read(&path).unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+
+        let file = TensorFile::read(&path).unwrap();
+        assert_eq!(file.metadata("key"), Some("value"));
+        assert_eq!(file.names().collect::<Vec<_>>(), ["count", "m"]);
+        let targets =
+            [named("m", Tensor::zeros([3, 2], (Kind::Float, Device::Cpu))), named("count", Tensor::from(0i64))];
+        file.copy_into(&targets, Formats::Exact, |_| false).unwrap();
+        assert_eq!(targets[0].tensor, matrix.tr());
+        assert_eq!(targets[1].tensor.int64_value(&[]), 7);
+    }
+
+    #[test]
+    fn differences_are_named_and_nothing_is_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let ones = |shape: &[i64]| Tensor::ones(shape, (Kind::Float, Device::Cpu));
+        TensorFile::write(
+            &path,
+            &[named("a", ones(&[2])), named("b", ones(&[2])), named("x", ones(&[1]))],
+            ("k", "".into()),
+        )
+        .unwrap();
+        let file = TensorFile::read(&path).unwrap();
+        let targets = [named("a", ones(&[2]) * 5), named("b", ones(&[3])), named("c", ones(&[1]))];
+        let message = file.copy_into(&targets, Formats::Exact, |_| false).unwrap_err().to_string();
+        for part in ["1 missing: c", "1 extra: x", "1 misshaped: b (F32 [2] for Float [3])", "a.safetensors"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert_eq!(targets[0].tensor, ones(&[2]) * 5);
+    }
+
+    #[test]
+    fn cut_files_and_folders_that_are_not_there_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let tensors = [named("a", Tensor::from(1i64))];
+        TensorFile::write(&path, &tensors, ("k", "v".into())).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for length in [0, 4, 20, whole.len() - 1] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert!(matches!(TensorFile::read(&path), Err(TensorFileError::Malformed { .. })), "{length}");
+        }
+        let missing = folder.path().join("none/a.safetensors");
+        assert!(matches!(TensorFile::write(&missing, &tensors, ("k", "v".into())), Err(TensorFileError::Io { .. })));
+        assert!(matches!(TensorFile::read(&missing), Err(TensorFileError::Io { .. })));
+    }
+}
