@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
+use fivefold_common::durable_file::DurableFile;
 use fivefold_common::ids::Digest;
 use fivefold_proto::status::{Reason, has_reason};
 use fivefold_proto::v1::upload_artifact_request::Part;
@@ -17,7 +18,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::connection::{Coordinator, in_time, say_on_stderr};
-use crate::whole_file;
 
 /// Bytes per message.
 const CHUNK_BYTES: usize = 512 * 1024;
@@ -130,7 +130,7 @@ async fn upload_rest(
 
 /// Downloads `artifact` to `path`, which is there afterwards with the right digest, or is as it was before.
 pub(crate) async fn download(coordinator: &Coordinator, artifact: &Artifact, path: &Path) -> anyhow::Result<()> {
-    let mut file = whole_file::begin(path)?;
+    let mut file = DurableFile::create(path)?;
     let mut hasher = blake3::Hasher::new();
     let mut outage = coordinator.outage();
     loop {
@@ -168,7 +168,7 @@ pub(crate) async fn download(coordinator: &Coordinator, artifact: &Artifact, pat
         path.display(),
         hasher.count(),
     );
-    whole_file::put_in_place(file, path)
+    Ok(file.commit()?)
 }
 
 /// Refuses a file that is not safetensors by its first bytes, before hundreds of megabytes are uploaded.

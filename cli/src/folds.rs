@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use fivefold_common::durable_file;
 use fivefold_common::folds::{RowOrder, multilabel_stratified_folds};
 use fivefold_common::labels::{LABEL_COUNT, Labels};
 use serde_json::json;
@@ -11,7 +12,6 @@ use serde_json::json;
 use crate::failure::Usage;
 use crate::lists::List;
 use crate::output::{OutputFormat, print, print_json};
-use crate::whole_file;
 
 /// Arguments of `fivefold folds`.
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &FoldsArgs, format: OutputFormat) -> anyhow::Result<()> 
     let order = if args.shuffle { RowOrder::Shuffled } else { RowOrder::AsGiven };
     let folds = multilabel_stratified_folds(&labels, LABEL_COUNT, args.folds as usize, args.seed, order)
         .with_context(|| args.csv.display().to_string())?;
-    whole_file::write(&args.out, |output| {
+    durable_file::write(&args.out, |output| {
         writeln!(output, "Id,Fold")?;
         for (row, fold) in list.manifest.rows.iter().zip(&folds) {
             writeln!(output, "{},{fold}", row.id)?;

@@ -27,7 +27,6 @@ mod synth;
 mod table;
 mod threshold;
 mod watch;
-mod whole_file;
 mod workers;
 
 #[tokio::main(flavor = "current_thread")]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use fivefold_common::durable_file;
 use fivefold_common::report::Report;
 use fivefold_common::scores::ScoreTable;
 use fivefold_proto::v1::{Artifact, ArtifactKind, Job, JobSet, job_set};
@@ -16,7 +17,6 @@ use crate::job_sets::{checked_id, get, headline};
 use crate::json::job_set_state;
 use crate::output::{OutputFormat, print, print_json};
 use crate::summary::summary;
-use crate::whole_file;
 
 /// Arguments of `fivefold results`.
 #[derive(Debug, Args)]
@@ -140,7 +140,7 @@ async fn write_npy(coordinator: &Coordinator, job_set: &JobSet, out: &Path) -> a
         }
         if !table.rows.is_empty() {
             let path = out.join(name);
-            whole_file::write(&path, |output| table.write_npy(output))?;
+            durable_file::write(&path, |output| table.write_npy(output))?;
             written.push(path);
         }
     }

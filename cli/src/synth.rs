@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use fivefold_common::durable_file;
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
 use rayon::prelude::*;
 
 use crate::synth::canvas::Canvas;
 use crate::synth::cells::{Picture, draw};
 use crate::synth::rows::{List, Row, rows, stream};
-use crate::whole_file;
 
 /// The most rows of one list.
 const MAX_ROWS: u64 = 200_000;
@@ -82,13 +82,14 @@ pub(crate) fn run(args: &SynthArgs) -> anyhow::Result<()> {
 }
 
 fn write_list(path: &Path, column: &str, rows: &[Row], value: impl Fn(&Row) -> String) -> anyhow::Result<()> {
-    whole_file::write(path, |file| {
+    let written = durable_file::write(path, |file| {
         writeln!(file, "Id,{column}")?;
         for row in rows {
             writeln!(file, "{},{}", row.id, value(row))?;
         }
         Ok(())
-    })
+    });
+    Ok(written?)
 }
 
 fn write_picture(folder: &Path, id: &str, size: u32, picture: &Picture) -> anyhow::Result<()> {

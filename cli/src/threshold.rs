@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use fivefold_common::durable_file;
 use fivefold_common::report::build_report;
 use fivefold_common::scores::ScoreTable;
 use fivefold_common::threshold::EmptyRows;
@@ -13,7 +14,6 @@ use fivefold_common::threshold::EmptyRows;
 use crate::output::{OutputFormat, print, print_json};
 use crate::spec_flags::empty_rows_parser;
 use crate::summary::summary;
-use crate::whole_file;
 
 /// Arguments of `fivefold threshold`.
 #[derive(Debug, Args)]
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &ThresholdArgs, format: OutputFormat) -> anyhow::Result<
     let input = File::open(&args.oof).with_context(|| format!("cannot read {name}"))?;
     let table = ScoreTable::read_csv(&name, BufReader::new(input))?;
     let report = build_report(&table, args.empty_rows).with_context(|| name.clone())?;
-    whole_file::write(&args.out, |output| report.write_json(output))?;
+    durable_file::write(&args.out, |output| report.write_json(output))?;
     match format {
         OutputFormat::Json => print_json(&serde_json::to_value(&report)?),
         OutputFormat::Text => print(&format!("{}\nReport: {}\n", summary(&report), args.out.display())),

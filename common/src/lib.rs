@@ -3,6 +3,7 @@
 
 pub mod artifact;
 pub mod checkpoint;
+pub mod durable_file;
 pub mod folds;
 pub mod ids;
 pub mod job;

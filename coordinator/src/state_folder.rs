@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use fivefold_common::durable_file;
 use fivefold_common::ids::Digest;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, SqliteConnection};
@@ -147,8 +148,9 @@ pub async fn back_up(state: &Path, out: &Path) -> anyhow::Result<usize> {
     }
     File::open(&copy)?.sync_all()?;
     File::open(&to)?.sync_all()?;
-    fs::rename(unfinished.keep(), out).with_context(|| out.display().to_string())?;
-    File::open(parent)?.sync_all()?;
+    durable_file::rename(unfinished.path(), out)?;
+    // Nothing is left to delete.
+    let _ = unfinished.keep();
     Ok(named.len())
 }
 
