@@ -1,5 +1,5 @@
-//! Who may call what. Every call shows a bearer token, and its role has to be one that may make the call. As long as no token
-//! was ever made everybody may, which is only for a coordinator that listens on its own machine.
+//! Authorisation. Every call carries a bearer token whose role has to allow the call. While no token was ever created, every
+//! call is allowed: only for a coordinator that listens on its own machine.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use fivefold_common::role::Role;
 use fivefold_proto::status::{Reason, status};
 use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
@@ -15,63 +16,40 @@ use tonic::body::Body;
 use tonic::codegen::{Service, http};
 
 use crate::error::Error;
+use crate::listener::Peer;
 use crate::queue::tokens;
 
-/// What every token begins with, so that one is known for what it is where it should not be.
+/// The beginning of every token, by which a leaked one is recognised.
 const PREFIX: &str = "ffv1_";
-/// A token that was revoked is good for so long at most.
+/// A revoked token is refused after this long at most.
 const REFRESH: Duration = Duration::from_millis(500);
+/// The health service, which says only whether the coordinator is up, and needs no token.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 
-/// What the bearer of a token may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Role {
-    /// Submits, changes and fetches job sets.
-    User,
-    /// Takes leases and works on them.
-    Worker,
-    /// Looks on.
-    ReadOnly,
-}
-
-impl Role {
-    /// Its word in the database.
-    pub fn word(self) -> &'static str {
-        match self {
-            Role::User => "user",
-            Role::Worker => "worker",
-            Role::ReadOnly => "read-only",
-        }
-    }
-
-    fn of_word(word: &str) -> Option<Role> {
-        [Role::User, Role::Worker, Role::ReadOnly].into_iter().find(|role| role.word() == word)
-    }
-}
-
-/// Who makes a call. Services find it among the request's extensions.
+/// The caller of a call. Services find it among the request's extensions.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The shown token's hash and role; `None` where nobody needs one.
+    /// The token's hash and role; `None` where no token is needed.
     token: Option<(blake3::Hash, Role)>,
     guard: Guard,
 }
 
 impl Caller {
-    /// Who makes this call.
+    /// The caller of `request`.
     ///
     /// # Errors
-    /// When the guard did not see it.
+    /// When the request did not pass a [`Guard`].
     pub fn of<T>(request: &tonic::Request<T>) -> Result<Caller, Error> {
         let caller = request.extensions().get::<Caller>().cloned();
-        caller.ok_or_else(|| Error::RoleNotEnough("a call that was not looked at".into()))
+        caller.ok_or_else(|| Error::RoleNotEnough("the call was not authorised".into()))
     }
 
-    /// Whether it may reach only what belongs to its lease.
+    /// Whether it may reach only the artifacts of its lease.
     pub fn is_worker(&self) -> bool {
         matches!(self.token, Some((_, Role::Worker)))
     }
 
-    /// Refuses to go on with a stream whose token was revoked since it began, or that began before tokens were asked for.
+    /// Checks that a stream may go on: its token is still valid, or it has none and none is needed yet.
     ///
     /// # Errors
     /// [`Error::TokenRevoked`].
@@ -84,7 +62,7 @@ impl Caller {
     }
 }
 
-/// The roles that may call a method, by its path; `None` for a method that is not known.
+/// The roles that may call a method, by its path; `None` for an unknown method.
 fn roles_of(path: &str) -> Option<&'static [Role]> {
     use Role::{ReadOnly, User, Worker};
     let (service, method) = path.trim_start_matches('/').split_once('/')?;
@@ -116,7 +94,7 @@ fn roles_of(path: &str) -> Option<&'static [Role]> {
 /// A new token: 32 random bytes in hex.
 ///
 /// # Errors
-/// When the system has no randomness.
+/// When the system gives no random bytes.
 pub fn new_token() -> Result<String, getrandom::Error> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)?;
@@ -124,19 +102,19 @@ pub fn new_token() -> Result<String, getrandom::Error> {
     Ok(format!("{PREFIX}{hex}"))
 }
 
-/// What is stored of a token. It is as random as a key, so a plain hash keeps it.
+/// The stored form of a token. A token is as random as a key, so a plain hash protects it.
 pub fn token_hash(token: &str) -> blake3::Hash {
     blake3::hash(token.as_bytes())
 }
 
 #[derive(Debug, Default)]
 struct Tokens {
-    /// Whether one was ever made.
+    /// Whether one was ever created.
     any: bool,
     live: Vec<(blake3::Hash, Role)>,
 }
 
-/// The tokens, as the database had them a moment ago. Cheap to clone.
+/// The tokens, as they were in the database a moment ago. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
     tokens: Arc<RwLock<Tokens>>,
@@ -153,7 +131,7 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Reads the tokens again and again, until `stopping` is cancelled.
+    /// Reads the tokens twice a second until `stopping` is cancelled.
     pub async fn keep_fresh(self, readers: SqlitePool, stopping: CancellationToken) {
         loop {
             tokio::select! {
@@ -161,7 +139,7 @@ impl Guard {
                 () = stopping.cancelled() => return,
             }
             if let Err(error) = self.refresh(&readers).await {
-                tracing::error!("the tokens cannot be read, the old ones hold: {error}");
+                tracing::error!("cannot read the tokens, those read before stay valid: {error}");
             }
         }
     }
@@ -172,17 +150,17 @@ impl Guard {
         let live = rows
             .into_iter()
             .filter(|row| row.revoked_ms.is_none())
-            .filter_map(|row| Some((blake3::Hash::from_bytes(row.hash.try_into().ok()?), Role::of_word(&row.role)?)));
+            .filter_map(|row| Some((blake3::Hash::from_bytes(row.hash.try_into().ok()?), row.role.parse().ok()?)));
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Tokens { any, live: live.collect() };
         Ok(())
     }
 
-    /// Whether a token is needed.
+    /// Whether calls need a token.
     pub fn asks_for_tokens(&self) -> bool {
         self.tokens.read().unwrap_or_else(PoisonError::into_inner).any
     }
 
-    /// The role of a live token. Hashes are compared in constant time, and every one is looked at, whichever it is.
+    /// The role of a valid token. Takes the same time for every token: all hashes are compared, each in constant time.
     fn role_of(&self, hash: blake3::Hash) -> Option<Role> {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         let mut role = None;
@@ -194,28 +172,42 @@ impl Guard {
         role
     }
 
-    /// Who calls `path` with these headers.
-    fn admit(&self, path: &str, headers: &http::HeaderMap) -> Result<Caller, Status> {
+    /// Authorises a call of `path` over the connection of `peer`.
+    fn authorise(&self, path: &str, headers: &http::HeaderMap, peer: Option<&Peer>) -> Result<Caller, Status> {
         let anybody = Caller { token: None, guard: self.clone() };
-        // Says only whether the coordinator is up.
-        if path.starts_with("/grpc.health.v1.Health/") || !self.asks_for_tokens() {
-            return Ok(anybody);
+        let is_health = path.starts_with(HEALTH);
+        let caller = if is_health || !self.asks_for_tokens() { Ok(anybody) } else { self.caller(headers) };
+        let roles = roles_of(path);
+        match peer {
+            Some(peer) if !is_health && caller.is_ok() && roles.is_some() => peer.admit(),
+            Some(peer) => peer.extend(),
+            None => {}
         }
-        let shown = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let Some(token) = shown.and_then(|value| value.strip_prefix("Bearer ")) else {
-            let message = "a token is needed: name a file with --token-file, or set FIVEFOLD_TOKEN";
+        let caller = caller?;
+        match (caller.token, roles) {
+            (Some((_, role)), Some(roles)) if !roles.contains(&role) => {
+                let needed: Vec<&str> = roles.iter().map(|role| role.word()).collect();
+                let message =
+                    format!("this needs a token of the role {}; yours has the role {role}", needed.join(" or "));
+                Err(status(Reason::RoleNotEnough, message))
+            }
+            _ => Ok(caller),
+        }
+    }
+
+    /// The caller with the token of these headers.
+    fn caller(&self, headers: &http::HeaderMap) -> Result<Caller, Status> {
+        let value = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let Some(token) = value.and_then(|value| value.strip_prefix("Bearer ")) else {
+            let message = "a token is needed: name its file with --token-file, or set FIVEFOLD_TOKEN";
             return Err(status(Reason::TokenNeeded, message));
         };
         let hash = token_hash(token);
         let Some(role) = self.role_of(hash) else {
-            let message = "the token is not known, or was revoked: ask for a new one";
+            let message = "the token is unknown or was revoked: ask for a new one";
             return Err(status(Reason::TokenNeeded, message));
         };
-        if roles_of(path).is_some_and(|roles| !roles.contains(&role)) {
-            let message = format!("a token of the role {} may not call {path}", role.word());
-            return Err(status(Reason::RoleNotEnough, message));
-        }
-        Ok(Caller { token: Some((hash, role)), ..anybody })
+        Ok(Caller { token: Some((hash, role)), guard: self.clone() })
     }
 }
 
@@ -248,9 +240,10 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        match self.guard.admit(request.uri().path(), request.headers()) {
+        let peer = request.extensions().get::<Peer>();
+        match self.guard.authorise(request.uri().path(), request.headers(), peer) {
             Ok(caller) => {
-                // Nobody after this needs it, and what is not there cannot be logged.
+                // Not needed from here on, and so it cannot be logged by mistake.
                 request.headers_mut().remove(http::header::AUTHORIZATION);
                 request.extensions_mut().insert(caller);
                 Box::pin(self.inner.call(request))

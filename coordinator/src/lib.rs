@@ -4,6 +4,7 @@ pub mod access;
 pub mod clock;
 pub mod database;
 pub mod error;
+pub mod listener;
 pub mod lists;
 pub mod queue;
 pub mod results;
@@ -22,13 +23,13 @@ use fivefold_proto::v1::artifact_service_server::ArtifactServiceServer;
 use fivefold_proto::v1::job_set_service_server::JobSetServiceServer;
 use fivefold_proto::v1::worker_service_server::WorkerServiceServer;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::access::Guard;
 use crate::clock::Timestamp;
 use crate::database::Database;
+use crate::listener::ConnectionLimits;
 use crate::queue::{artifacts, lease};
 use crate::services::Coordinator;
 use crate::services::limits::{Limits, Places};
@@ -52,6 +53,8 @@ pub struct Config {
     pub exposure: Exposure,
     /// How much is served at a time.
     pub limits: Limits,
+    /// How many connections are held.
+    pub connections: ConnectionLimits,
 }
 
 /// The files of encrypted connections, as PEM.
@@ -85,7 +88,8 @@ impl Config {
     pub fn new(state: impl Into<PathBuf>) -> Config {
         let (lease_seconds, stall_seconds) = (60, 1800);
         let (exposure, limits) = (Exposure::Guarded, Limits::default());
-        Config { state: state.into(), lease_seconds, stall_seconds, tls: None, exposure, limits }
+        let connections = ConnectionLimits::default();
+        Config { state: state.into(), lease_seconds, stall_seconds, tls: None, exposure, limits, connections }
     }
 }
 
@@ -147,7 +151,6 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     let server = server
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .tcp_nodelay(true)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .layer(guard)
         .add_service(health)
@@ -159,8 +162,8 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
         .add_service(ArtifactServiceServer::new(coordinator));
     reporter.set_service_status("", serving).await;
     tracing::info!("listening on {scheme}://{address}");
-    let served =
-        server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping.clone().cancelled_owned());
+    let connections = listener::accept(listener, config.connections, stopping.clone());
+    let served = server.serve_with_incoming_shutdown(connections, stopping.clone().cancelled_owned());
     // Streams end when `stopping` is cancelled; a client that holds its connection open must not hold the process.
     let outcome = tokio::select! {
         outcome = served => outcome.context("serving"),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
+use fivefold_coordinator::listener::{ConnectionLimits, raise_open_files};
 use fivefold_coordinator::state_folder::{back_up, check};
 use fivefold_coordinator::{Config, Exposure, Tls, run};
 use tokio::net::TcpListener;
@@ -143,5 +144,7 @@ async fn serve(arguments: ServingArguments) -> anyhow::Result<()> {
     };
     let exposure = if arguments.insecure { Exposure::Insecure } else { Exposure::Guarded };
     let ServingArguments { state, lease_seconds, stall_seconds, .. } = arguments;
-    run(Config { lease_seconds, stall_seconds, tls, exposure, ..Config::new(&state) }, listener, stopping).await
+    let connections = ConnectionLimits::for_open_files(raise_open_files());
+    let config = Config { lease_seconds, stall_seconds, tls, exposure, connections, ..Config::new(&state) };
+    run(config, listener, stopping).await
 }

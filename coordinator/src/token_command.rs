@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::Subcommand;
-use fivefold_coordinator::access::{Role, new_token, token_hash};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use fivefold_common::role::Role;
+use fivefold_coordinator::access::{new_token, token_hash};
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::database::Database;
 use fivefold_coordinator::queue::tokens;
@@ -20,8 +22,8 @@ pub(crate) enum TokenCommand {
         /// What it is called, such as the machine or the person that has it
         #[arg(long, value_name = "NAME")]
         name: String,
-        /// What its bearer may do
-        #[arg(long, value_enum, value_name = "ROLE")]
+        /// What it allows
+        #[arg(long, value_name = "ROLE", value_parser = role_parser())]
         role: Role,
     },
     /// Shows the tokens' names and roles
@@ -41,7 +43,11 @@ pub(crate) enum TokenCommand {
     },
 }
 
-/// Does what was asked.
+fn role_parser() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(Role::ALL.iter().map(|role| role.word())).try_map(|word| word.parse::<Role>())
+}
+
+/// Runs the command.
 pub(crate) async fn run(command: TokenCommand) -> anyhow::Result<()> {
     match command {
         TokenCommand::Create { state, name, role } => {

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fivefold_coordinator::access::{Role, new_token, token_hash};
+use fivefold_common::role::Role;
+use fivefold_coordinator::access::{new_token, token_hash};
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::database::Database;
 use fivefold_coordinator::queue::tokens;
@@ -119,6 +120,8 @@ async fn every_role_may_do_its_own_and_a_revoked_token_nothing() {
     ] {
         assert!(refused.code() == Code::PermissionDenied && has_reason(&refused, Reason::RoleNotEnough), "{refused:?}");
     }
+    let refused = job_sets(&worker).await.unwrap_err();
+    assert_eq!(refused.message(), "this needs a token of the role user or read-only; yours has the role worker");
 
     revoke(folder.path(), "anna");
     let start = Instant::now();

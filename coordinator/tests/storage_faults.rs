@@ -1,14 +1,13 @@
 //! A disk that does not do what it should: files torn by a crash, a folder that cannot be written, writes that come up short.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use fivefold_common::ids::Digest;
-use fivefold_coordinator::access::Role;
+use fivefold_common::role::Role;
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::database::Database;
 use fivefold_coordinator::queue::tokens;
@@ -16,6 +15,7 @@ use fivefold_coordinator::state_folder;
 use fivefold_proto::status::{Reason, has_reason};
 use fivefold_proto::v1;
 
+use crate::site::program::{COORDINATOR, Program};
 use crate::site::{Site, spec};
 
 mod site;
@@ -96,43 +96,6 @@ async fn a_torn_file_leaves_what_was_committed_before_it() {
     assert_eq!(reopen("torn-page".into(), &torn, &wal).await, expected);
 }
 
-/// The real program, killed when it is dropped.
-struct Program {
-    child: Child,
-    url: String,
-}
-
-impl Program {
-    /// Starts it by `command`, to which its arguments are added; the error is what it said.
-    fn start(mut command: Command, state: &Path) -> Result<Program, String> {
-        command.args(["--listen", "127.0.0.1:0", "--state"]).arg(state).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut said = String::new();
-        loop {
-            let Some(Ok(line)) = lines.next() else {
-                assert!(!child.wait().unwrap().success(), "it ended well without listening: {said}");
-                return Err(said);
-            };
-            if let Some((_, url)) = line.split_once("listening on ") {
-                let url = url.trim().to_owned();
-                // Read on, so that it can write on.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok(Program { child, url });
-            }
-            said.push_str(&line);
-        }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-const COORDINATOR: &str = env!("CARGO_BIN_EXE_fivefold-coordinator");
 const NOBODY: u32 = 65534;
 
 fn set_mode(path: &Path, mode: u32) {

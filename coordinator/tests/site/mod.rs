@@ -5,6 +5,9 @@
     reason = "each test uses a part of it, so an expectation would not always hold"
 )]
 
+pub(crate) mod program;
+
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,6 +30,7 @@ use tonic::transport::Channel;
 
 /// A server in this process, and clients of it.
 pub(crate) struct Site {
+    pub(crate) address: SocketAddr,
     pub(crate) stopping: CancellationToken,
     pub(crate) server: JoinHandle<anyhow::Result<()>>,
     pub(crate) job_sets: JobSetServiceClient<Channel>,
@@ -41,22 +45,24 @@ impl Site {
 
     pub(crate) async fn start_with(config: Config) -> Site {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         let stopping = CancellationToken::new();
         let server = tokio::spawn(run(config, listener, stopping.clone()));
-        Site::connect(url, stopping, server).await
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        Site { stopping, server, address, ..Site::of_channel(channel) }
     }
 
     /// Clients of a coordinator that runs as a program of its own.
     pub(crate) async fn of_program(url: String) -> Site {
-        Site::connect(url, CancellationToken::new(), tokio::spawn(async { Ok(()) })).await
+        Site::of_channel(Channel::from_shared(url).unwrap().connect().await.unwrap())
     }
 
-    async fn connect(url: String, stopping: CancellationToken, server: JoinHandle<anyhow::Result<()>>) -> Site {
-        let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    /// Clients with a connection to a coordinator that runs as a program of its own.
+    pub(crate) fn of_channel(channel: Channel) -> Site {
         Site {
-            stopping,
-            server,
+            address: ([127, 0, 0, 1], 0).into(),
+            stopping: CancellationToken::new(),
+            server: tokio::spawn(async { Ok(()) }),
             job_sets: JobSetServiceClient::new(channel.clone()),
             workers: WorkerServiceClient::new(channel.clone()),
             artifacts: ArtifactServiceClient::new(channel),
