@@ -1,5 +1,5 @@
-//! A release coordinator under load: many workers that report once a second, large checkpoints that are uploaded beside them, and
-//! a few workers that take and give back leases all the time, whose waiting is measured.
+//! A release coordinator under load: workers that report once a second, large checkpoints uploaded beside them, and a few
+//! workers that take and release leases all the time and measure the wait.
 //!
 //!     cargo build --release && cargo run --release -p fivefold-bench --example load
 //!
@@ -15,20 +15,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser;
-use fivefold_common::ids::Digest;
+use fivefold_client::{Connection, Credentials, Failure, Notice, RetryPolicy, Source};
+use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::spec::JobSetSpec;
 use fivefold_proto::convert::spec_to_wire;
-use fivefold_proto::status::busy_delay;
 use fivefold_proto::v1;
-use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;
-use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
-use fivefold_proto::v1::upload_artifact_request::Part;
-use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
 
-/// Loads a coordinator of its own and prints what was measured
+/// Starts a coordinator, loads it, and prints the measurements
 #[derive(Debug, Parser, Clone)]
 struct Arguments {
     /// Workers that report once a second
@@ -40,22 +35,22 @@ struct Arguments {
     /// Size of each, in MB
     #[arg(long, default_value_t = 300)]
     upload_mb: usize,
-    /// For how long, in seconds
+    /// Duration in seconds
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// The program
+    /// The coordinator's program
     #[arg(long, default_value = "target/release/fivefold-coordinator")]
     coordinator: PathBuf,
 }
 
-/// Uploads that were refused for being one too many; each came back.
-static REFUSED: AtomicU64 = AtomicU64::new(0);
+/// Uploads that had to wait because the coordinator was busy.
+static WAITED: AtomicU64 = AtomicU64::new(0);
 
 const FOLDS: u32 = 50;
 const LEASERS: u32 = 10;
-const CHUNK_BYTES: usize = 512 * 1024;
+const BLOCK_BYTES: usize = 512 * 1024;
 
-/// A coordinator that ends with this.
+/// A coordinator that is killed when it is dropped.
 struct Coordinator {
     child: Child,
     url: String,
@@ -79,80 +74,71 @@ fn start(arguments: &Arguments, state: &std::path::Path) -> Coordinator {
             break url.trim().to_owned();
         }
     };
-    // Read on, so that it can write on.
+    // A full pipe would block the coordinator.
     std::thread::spawn(move || lines.for_each(drop));
     Coordinator { child, url }
 }
 
-async fn connect(url: &str) -> Channel {
-    Endpoint::from_shared(url.to_owned()).unwrap().tcp_nodelay(true).connect().await.unwrap()
+fn connect(url: &str) -> Connection {
+    let connection =
+        Connection::new(&url.parse().unwrap(), &Credentials::default(), RetryPolicy::unattended(), "load").unwrap();
+    connection.with_observer(|notice| match notice {
+        Notice::Retrying { failure: Failure::Busy(_), .. } => drop(WAITED.fetch_add(1, Ordering::Relaxed)),
+        other => eprintln!("{other}"),
+    })
 }
 
-async fn upload(channel: Channel, kind: v1::ArtifactKind, lease: Option<v1::LeaseRef>, blocks: Vec<Bytes>) -> Digest {
-    let mut hasher = blake3::Hasher::new();
-    for block in &blocks {
-        hasher.update(block);
-    }
-    let (digest, size_bytes) = (Digest::from(hasher.finalize()), hasher.count());
-    let artifact = v1::Artifact { kind: kind.into(), digest: digest.to_string(), size_bytes };
-    let header = v1::UploadHeader { artifact: Some(artifact), offset_bytes: 0, lease };
-    loop {
-        let (sender, parts) = mpsc::channel(4);
-        let (header, blocks) = (header.clone(), blocks.clone());
-        tokio::spawn(async move {
-            let part = |part| v1::UploadArtifactRequest { part: Some(part) };
-            let _ = sender.send(part(Part::Header(header))).await;
-            for block in blocks {
-                let _ = sender.send(part(Part::Chunk(block))).await;
-            }
-        });
-        match ArtifactServiceClient::new(channel.clone()).upload_artifact(ReceiverStream::new(parts)).await {
-            Ok(_) => return digest,
-            Err(refused) => {
-                // One too many comes back when it is told to.
-                let delay = busy_delay(&refused).unwrap();
-                REFUSED.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(delay).await;
-            }
-        }
-    }
-}
-
-/// Job sets with more folds than there are workers.
+/// Submits job sets with `jobs` folds or a few more.
 async fn submit(url: &str, jobs: u32) {
-    let channel = connect(url).await;
+    let connection = connect(url);
     let rows: String = (0..200).map(|row| format!("r{row},{}\n", row % 28)).collect();
-    let list = Bytes::from(format!("Id,Target\n{rows}"));
-    let digest = upload(channel.clone(), v1::ArtifactKind::Manifest, None, vec![list]).await;
+    let list = Source::from(Bytes::from(format!("Id,Target\n{rows}")));
+    let list = connection.transfers().upload(ArtifactKind::Manifest, list).await.unwrap();
     for number in 0..jobs.div_ceil(FOLDS) {
         let spec = JobSetSpec { folds: FOLDS, train_with_hpa: false, valid_with_hpa: false, ..JobSetSpec::default() };
         let request = v1::SubmitJobSetRequest {
             request_id: format!("load-{number}"),
             spec: Some(spec_to_wire(&spec)),
-            manifests: Some(v1::Manifests { train_digest: digest.to_string(), ..Default::default() }),
+            manifests: Some(v1::Manifests { train_digest: list.digest.to_string(), ..Default::default() }),
         };
-        JobSetServiceClient::new(channel.clone()).submit_job_set(request).await.unwrap();
+        connection.call(request, async |c, r| c.job_sets().submit_job_set(r).await).await.unwrap();
     }
 }
 
-async fn take_lease(workers: &mut WorkerServiceClient<Channel>, name: &str, wait: u64) -> v1::Lease {
+async fn take_lease(connection: &Connection, name: &str, wait: u64) -> v1::LeaseRef {
     let request = v1::AcquireLeaseRequest {
         worker_name: name.to_owned(),
         wait_seconds: 30,
         request_id: format!("{name}-{wait}"),
         protocol: fivefold_proto::PROTOCOL,
     };
-    workers.acquire_lease(request).await.unwrap().into_inner().lease.unwrap()
+    let lease = connection.workers().acquire_lease(request).await.unwrap().into_inner().lease.unwrap();
+    v1::LeaseRef { job_id: lease.job_id, attempt: lease.attempt }
 }
 
-async fn register(workers: &mut WorkerServiceClient<Channel>, name: &str) {
+async fn register(connection: &Connection, name: &str) {
     let request = v1::RegisterWorkerRequest {
         name: name.to_owned(),
         device: "none".into(),
         version: "load".into(),
         protocol: fivefold_proto::PROTOCOL,
     };
-    workers.register_worker(request).await.unwrap();
+    connection.workers().register_worker(request).await.unwrap();
+}
+
+/// Uploads a checkpoint over a connection of its own, and records it.
+async fn upload_checkpoint(url: String, lease: v1::LeaseRef, blocks: Vec<Bytes>, uploaded: Arc<AtomicU64>) {
+    let connection = connect(&url);
+    let transfers = connection.transfers().under_lease(lease);
+    let artifact = transfers.upload(ArtifactKind::Checkpoint, Source::Memory(blocks)).await.unwrap();
+    let checkpoint = v1::Checkpoint {
+        digest: artifact.digest.to_string(),
+        role: v1::CheckpointRole::Last.into(),
+        ..Default::default()
+    };
+    let request = v1::RecordCheckpointRequest { lease: Some(lease), checkpoint: Some(checkpoint) };
+    connection.workers().record_checkpoint(request).await.unwrap();
+    uploaded.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Reports once a second until `end`; returns how long each answer took.
@@ -163,27 +149,12 @@ async fn report(
     blocks: Option<Vec<Bytes>>,
     uploaded: Arc<AtomicU64>,
 ) -> Vec<Duration> {
-    let channel = connect(&url).await;
-    let mut workers = WorkerServiceClient::new(channel.clone());
+    let connection = connect(&url);
     let name = format!("worker-{number}");
-    register(&mut workers, &name).await;
-    let lease = take_lease(&mut workers, &name, 0).await;
-    let lease = v1::LeaseRef { job_id: lease.job_id, attempt: lease.attempt };
+    register(&connection, &name).await;
+    let lease = take_lease(&connection, &name, 0).await;
     if let Some(blocks) = blocks {
-        // A connection of its own, as a second stream of a real worker has the same one: the worse case for the store.
-        let url = url.clone();
-        tokio::spawn(async move {
-            let channel = connect(&url).await;
-            let digest = upload(channel.clone(), v1::ArtifactKind::Checkpoint, Some(lease), blocks).await;
-            let checkpoint = v1::Checkpoint {
-                digest: digest.to_string(),
-                role: v1::CheckpointRole::Last.into(),
-                ..Default::default()
-            };
-            let request = v1::RecordCheckpointRequest { lease: Some(lease), checkpoint: Some(checkpoint) };
-            WorkerServiceClient::new(channel).record_checkpoint(request).await.unwrap();
-            uploaded.fetch_add(1, Ordering::Relaxed);
-        });
+        tokio::spawn(upload_checkpoint(url, lease, blocks, uploaded));
     }
     let (sender, reports) = mpsc::channel(1);
     let mut answers = None;
@@ -203,7 +174,8 @@ async fn report(
             v1::ReportJobRequest { lease: Some(lease), sequence, progress: Some(progress), epochs: Vec::new() };
         sender.send(report).await.unwrap();
         if let Some(reports) = reports.take() {
-            answers = Some(workers.report_job(ReceiverStream::new(reports)).await.unwrap().into_inner());
+            let stream = connection.workers().report_job(ReceiverStream::new(reports)).await;
+            answers = Some(stream.unwrap().into_inner());
         }
         let answer = answers.as_mut().unwrap().message().await.unwrap().unwrap();
         assert_eq!(answer.acknowledged_sequence, sequence, "a report was lost or counted twice");
@@ -212,21 +184,20 @@ async fn report(
     taken
 }
 
-/// Takes a lease and gives it back, again and again; returns how long each took to come.
+/// Takes and releases leases until `end`; returns how long each lease took to come.
 async fn take_leases(url: String, number: u32, end: Instant) -> Vec<Duration> {
-    let mut workers = WorkerServiceClient::new(connect(&url).await);
+    let connection = connect(&url);
     let name = format!("leaser-{number}");
-    register(&mut workers, &name).await;
+    register(&connection, &name).await;
     let mut taken = Vec::new();
     for wait in 0.. {
         if Instant::now() >= end {
             break;
         }
         let began = Instant::now();
-        let lease = take_lease(&mut workers, &name, wait).await;
+        let lease = take_lease(&connection, &name, wait).await;
         taken.push(began.elapsed());
-        let lease = v1::LeaseRef { job_id: lease.job_id, attempt: lease.attempt };
-        workers.release_lease(v1::ReleaseLeaseRequest { lease: Some(lease) }).await.unwrap();
+        connection.workers().release_lease(v1::ReleaseLeaseRequest { lease: Some(lease) }).await.unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     taken
@@ -250,6 +221,13 @@ fn say(what: &str, mut taken: Vec<Duration>) {
     );
 }
 
+/// The bytes of an upload that nobody else has: all share one random block, and their first ones differ.
+fn blocks_of(number: u32, block: &Bytes, upload_mb: usize) -> Vec<Bytes> {
+    let mut blocks = vec![Bytes::from(format!("upload {number}"))];
+    blocks.resize(upload_mb * 1_000_000 / BLOCK_BYTES, block.clone());
+    blocks
+}
+
 #[tokio::main]
 async fn main() {
     let arguments = Arguments::parse();
@@ -257,20 +235,16 @@ async fn main() {
     let coordinator = start(&arguments, state.path());
     let pid = coordinator.child.id();
     submit(&coordinator.url, arguments.workers + 2 * LEASERS).await;
-    // One random block is shared; the first chunk makes each upload another artifact.
-    let block: Bytes = (0..CHUNK_BYTES).map(|at| (at * 31 % 251) as u8).collect::<Vec<u8>>().into();
+    let block: Bytes = (0..BLOCK_BYTES).map(|at| (at * 31 % 251) as u8).collect::<Vec<u8>>().into();
     let uploaded = Arc::new(AtomicU64::new(0));
     let began = Instant::now();
     let end = began + Duration::from_secs(arguments.seconds);
-    let mut reporters = Vec::new();
-    for number in 0..arguments.workers {
-        let blocks = (number < arguments.uploads).then(|| {
-            let mut blocks = vec![Bytes::from(format!("upload {number}"))];
-            blocks.resize(arguments.upload_mb * 1_000_000 / CHUNK_BYTES, block.clone());
-            blocks
-        });
-        reporters.push(tokio::spawn(report(coordinator.url.clone(), number, end, blocks, uploaded.clone())));
-    }
+    let reporters: Vec<_> = (0..arguments.workers)
+        .map(|number| {
+            let blocks = (number < arguments.uploads).then(|| blocks_of(number, &block, arguments.upload_mb));
+            tokio::spawn(report(coordinator.url.clone(), number, end, blocks, uploaded.clone()))
+        })
+        .collect();
     let leasers: Vec<_> =
         (0..LEASERS).map(|number| tokio::spawn(take_leases(coordinator.url.clone(), number, end))).collect();
     let mut memory_mb = Vec::new();
@@ -290,13 +264,13 @@ async fn main() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     println!(
-        "{} workers, {} uploads of {} MB, {} s; the last upload was in after {:.0} s; {} came too many, and again",
+        "{} workers, {} uploads of {} MB, {} s; the last upload arrived after {:.0} s; {} had to wait for their turn",
         arguments.workers,
         arguments.uploads,
         arguments.upload_mb,
         arguments.seconds,
         began.elapsed().as_secs_f64(),
-        REFUSED.load(Ordering::Relaxed)
+        WAITED.load(Ordering::Relaxed)
     );
     say("reports, all acknowledged", reports);
     say("leases", leases);

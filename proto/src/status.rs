@@ -13,57 +13,43 @@ use crate::convert::WireError;
 pub const ERROR_DOMAIN: &str = "fivefold";
 
 /// Why a call failed, as a word that programs may act on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Reason {
     /// The lease that a write names is no longer the current one: stop the job.
     StaleAttempt,
-    /// A field of the request cannot be what it is.
+    /// A field of the request has an invalid value.
     BadField,
-    /// A list, a table or a file that was uploaded cannot be used.
+    /// An uploaded list, table or file cannot be used.
     BadContent,
     /// There is no such job set, job, worker or artifact.
     NotFound,
-    /// The call needs a token, and shows none, or one that is not good.
+    /// The call has no valid token.
     TokenNeeded,
-    /// The token's role may not do this.
+    /// The token's role does not allow the call.
     RoleNotEnough,
     /// The request id was used for another request.
     RequestIdReused,
     /// The state does not allow the call.
     WrongState,
-    /// An upload goes on at another offset: ask again with GetUpload.
+    /// An upload continues at another offset: ask again with GetUpload.
     WrongOffset,
-    /// The bytes do not have the digest that they were announced with.
+    /// The bytes do not have the announced digest.
     DigestMismatch,
     /// The disk is full: try again when there is room.
     Exhausted,
-    /// As many such calls are under way as are served at a time: try again soon.
+    /// Too many such calls are in progress: try again soon.
     Busy,
     /// The coordinator is starting or stopping: try again.
     Unavailable,
-    /// A fault of the coordinator; its log says more.
+    /// A fault in the coordinator; its log says more.
     Internal,
 }
 
 impl Reason {
     /// The word on the wire.
     pub fn word(self) -> &'static str {
-        match self {
-            Reason::StaleAttempt => "STALE_ATTEMPT",
-            Reason::BadField => "BAD_FIELD",
-            Reason::BadContent => "BAD_CONTENT",
-            Reason::NotFound => "NOT_FOUND",
-            Reason::TokenNeeded => "TOKEN_NEEDED",
-            Reason::RoleNotEnough => "ROLE_NOT_ENOUGH",
-            Reason::RequestIdReused => "REQUEST_ID_REUSED",
-            Reason::WrongState => "WRONG_STATE",
-            Reason::WrongOffset => "WRONG_OFFSET",
-            Reason::DigestMismatch => "DIGEST_MISMATCH",
-            Reason::Exhausted => "EXHAUSTED",
-            Reason::Busy => "BUSY",
-            Reason::Unavailable => "UNAVAILABLE",
-            Reason::Internal => "INTERNAL",
-        }
+        self.into()
     }
 
     fn code(self) -> Code {
@@ -86,10 +72,14 @@ impl Reason {
 /// The status of an error with a reason. `Exhausted`, `Busy` and `Unavailable` also say when to try again.
 pub fn status(reason: Reason, message: impl Into<String>) -> Status {
     let mut details = ErrorDetails::with_error_info(reason.word(), ERROR_DOMAIN, HashMap::new());
-    match reason {
-        Reason::Exhausted | Reason::Unavailable => drop(details.set_retry_info(Some(Duration::from_secs(5)))),
-        Reason::Busy => drop(details.set_retry_info(Some(Duration::from_secs(2)))),
-        _ => {}
+    let retry_seconds = match reason {
+        Reason::Exhausted => Some(5),
+        Reason::Busy => Some(2),
+        Reason::Unavailable => Some(1),
+        _ => None,
+    };
+    if let Some(seconds) = retry_seconds {
+        details.set_retry_info(Some(Duration::from_secs(seconds)));
     }
     Status::with_error_details(reason.code(), message, details)
 }
@@ -99,17 +89,24 @@ pub fn reason_word(status: &Status) -> Option<String> {
     status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN).map(|info| info.reason)
 }
 
-/// Whether a status carries `reason`.
-pub fn has_reason(status: &Status, reason: Reason) -> bool {
-    reason_word(status).as_deref() == Some(reason.word())
+/// The reason that a status carries; `None` when the error is not from Fivefold, or from a version with other reasons.
+pub fn reason(status: &Status) -> Option<Reason> {
+    reason_word(status)?.parse().ok()
 }
 
-/// When a call that was refused for being one too many may come again; `None` for any other error.
-pub fn busy_delay(status: &Status) -> Option<Duration> {
-    if !has_reason(status, Reason::Busy) {
-        return None;
-    }
+/// Whether a status carries `reason`.
+pub fn has_reason(status: &Status, reason: Reason) -> bool {
+    self::reason(status) == Some(reason)
+}
+
+/// The shortest time to wait before the call is tried again, where the status gives one.
+pub fn retry_delay(status: &Status) -> Option<Duration> {
     status.get_details_retry_info().and_then(|info| info.retry_delay)
+}
+
+/// [`retry_delay`] of a call that was refused because of a limit; `None` for any other error.
+pub fn busy_delay(status: &Status) -> Option<Duration> {
+    if has_reason(status, Reason::Busy) { retry_delay(status) } else { None }
 }
 
 /// Whether a call may be tried again unchanged: the coordinator was not there, too busy, or the connection broke.

@@ -40,3 +40,11 @@ fn the_training_library_knows_no_network_and_no_command_line() {
         assert!(!train.iter().any(|name| name == library), "fivefold-train knows {library}");
     }
 }
+
+#[test]
+fn the_client_knows_no_tensors_no_database_and_no_command_line() {
+    let client = &direct_dependencies()["fivefold-client"];
+    for library in ["tch", "fivefold-train", "sqlx", "clap"] {
+        assert!(!client.iter().any(|name| name == library), "fivefold-client knows {library}");
+    }
+}

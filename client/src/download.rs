@@ -1,0 +1,265 @@
+//! Downloads.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use fivefold_common::durable_file::{self, DurableFile};
+use fivefold_common::ids::Digest;
+use fivefold_proto::v1;
+use tokio::sync::mpsc;
+use tonic::{Code, Status};
+
+use crate::retry::Retries;
+use crate::transfers::{MOST_MISMATCHES, TransferError, TransferProgress, Transfers, blocking};
+
+/// Chunks received ahead of the disk.
+const CHUNKS_AHEAD: usize = 4;
+
+impl Transfers {
+    /// Downloads an artifact to `path`. Afterwards the file is there with the right digest, synced, or is as it was before.
+    ///
+    /// # Errors
+    /// When the file cannot be written, the bytes never have their digest, or as [`Connection::call`](crate::Connection::call).
+    pub async fn download(&self, digest: Digest, path: &Path) -> Result<(), TransferError> {
+        let path = path.to_owned();
+        self.connection.until_cancelled(self.receive(digest, move || Incoming::temporary(&path))).await
+    }
+
+    /// Downloads an artifact into `folder`, where its name is its digest, unless it is there already, and returns its path.
+    /// The part of an interrupted download is kept and resumed, also by another process. Several processes may share the folder.
+    ///
+    /// # Errors
+    /// As [`Transfers::download`].
+    pub async fn fetch(&self, digest: Digest, folder: &Path) -> Result<PathBuf, TransferError> {
+        let path = folder.join(digest.to_string());
+        let target = path.clone();
+        let fetch = async {
+            if !blocking({
+                let path = path.clone();
+                move || Ok(has_digest(&path, digest))
+            })
+            .await?
+            {
+                self.receive(digest, move || Incoming::resumable(&target)).await?;
+            }
+            Ok(path)
+        };
+        self.connection.until_cancelled(fetch).await
+    }
+
+    async fn receive(
+        &self,
+        digest: Digest,
+        open: impl FnOnce() -> Result<Incoming, TransferError> + Send + 'static,
+    ) -> Result<(), TransferError> {
+        let mut incoming = blocking(open).await?;
+        let mut retries = self.connection.retries();
+        let mut mismatches = 0;
+        loop {
+            let offset_bytes = incoming.hasher.count();
+            let (received, outcome) = self.receive_rest(digest, incoming, &mut retries).await?;
+            incoming = received;
+            match outcome {
+                Ok(()) if incoming.digest() == digest => return blocking(move || incoming.commit()).await,
+                Ok(()) => mismatches += 1,
+                // An offset behind the end: the part is of another file.
+                Err(status) if offset_bytes > 0 && status.code() == Code::InvalidArgument => mismatches += 1,
+                Err(status) => {
+                    retries.wait(status).await?;
+                    continue;
+                }
+            }
+            incoming = blocking(move || incoming.restart()).await?;
+            if mismatches == MOST_MISMATCHES {
+                return Err(TransferError::Mismatch { digest, tries: mismatches });
+            }
+        }
+    }
+
+    /// Receives what is missing, as far as the connection holds. The outer error is this machine's, the inner one the
+    /// coordinator's.
+    async fn receive_rest(
+        &self,
+        digest: Digest,
+        mut incoming: Incoming,
+        retries: &mut Retries,
+    ) -> Result<(Incoming, Result<(), Status>), TransferError> {
+        let mut done_bytes = incoming.hasher.count();
+        let request =
+            v1::DownloadArtifactRequest { digest: digest.to_string(), offset_bytes: done_bytes, lease: self.lease };
+        let mut artifacts = self.connection.artifacts();
+        let mut messages = match retries.attempt(artifacts.download_artifact(request)).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) => return Ok((incoming, Err(status))),
+        };
+        let (chunks, mut queue) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
+        let writing = tokio::task::spawn_blocking(move || {
+            while let Some(chunk) = queue.blocking_recv() {
+                incoming.append(&chunk)?;
+            }
+            Ok::<_, TransferError>(incoming)
+        });
+        let report = self.progress();
+        let outcome = loop {
+            match retries.attempt(messages.message()).await {
+                Ok(Some(message)) => {
+                    retries.succeeded();
+                    done_bytes += message.chunk.len() as u64;
+                    // A closed queue means that writing has failed, and says why.
+                    if chunks.send(message.chunk).await.is_err() {
+                        break Ok(());
+                    }
+                    report(TransferProgress { done_bytes, total_bytes: message.size_bytes });
+                }
+                Ok(None) => break Ok(()),
+                Err(status) => break Err(status),
+            }
+        };
+        drop(chunks);
+        Ok((writing.await??, outcome))
+    }
+}
+
+/// A download in progress: its file, and the hash of what the file holds.
+#[derive(Debug)]
+struct Incoming {
+    file: Unfinished,
+    hasher: blake3::Hasher,
+    path: PathBuf,
+}
+
+#[derive(Debug)]
+enum Unfinished {
+    /// Deleted when it is not finished.
+    Temporary(DurableFile),
+    /// Kept when it is not finished. Locked against other processes.
+    Part { file: File, part: PathBuf },
+}
+
+impl Incoming {
+    fn temporary(path: &Path) -> Result<Self, TransferError> {
+        let file = Unfinished::Temporary(DurableFile::create(path)?);
+        Ok(Self { file, hasher: blake3::Hasher::new(), path: path.to_owned() })
+    }
+
+    /// The kept part of `path`, or a temporary file while another process downloads the same.
+    fn resumable(path: &Path) -> Result<Self, TransferError> {
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let mut hasher = blake3::Hasher::new();
+        let opened = lock_part(&part).and_then(|file| match file {
+            Some(file) => hasher.update_reader(&file).map(|_| Some(file)),
+            None => Ok(None),
+        });
+        match opened.map_err(|error| TransferError::File { path: part.clone(), error })? {
+            Some(file) => Ok(Self { file: Unfinished::Part { file, part }, hasher, path: path.to_owned() }),
+            None => Self::temporary(path),
+        }
+    }
+
+    fn append(&mut self, chunk: &[u8]) -> Result<(), TransferError> {
+        let written = match &mut self.file {
+            Unfinished::Temporary(file) => file.write_all(chunk),
+            Unfinished::Part { file, .. } => file.write_all(chunk),
+        };
+        written.map_err(|error| TransferError::File { path: self.path.clone(), error })?;
+        self.hasher.update(chunk);
+        Ok(())
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::from(self.hasher.finalize())
+    }
+
+    /// The same file, empty.
+    fn restart(self) -> Result<Self, TransferError> {
+        match self.file {
+            Unfinished::Temporary(_) => Self::temporary(&self.path),
+            Unfinished::Part { file, part } => {
+                file.set_len(0).map_err(|error| TransferError::File { path: part.clone(), error })?;
+                Ok(Self { file: Unfinished::Part { file, part }, hasher: blake3::Hasher::new(), path: self.path })
+            }
+        }
+    }
+
+    /// Syncs the file and gives it its name.
+    fn commit(self) -> Result<(), TransferError> {
+        let path = self.path;
+        match self.file {
+            Unfinished::Temporary(file) => Ok(file.commit()?),
+            Unfinished::Part { file, part } => {
+                file.sync_all().map_err(|error| TransferError::File { path: part.clone(), error })?;
+                Ok(durable_file::rename(&part, &path)?)
+            }
+        }
+    }
+}
+
+/// Opens and locks the part of a download; `None` while another process holds it, and where files cannot be locked.
+fn lock_part(part: &Path) -> io::Result<Option<File>> {
+    loop {
+        let file = OpenOptions::new().create(true).read(true).append(true).open(part)?;
+        if file.try_lock().is_err() {
+            return Ok(None);
+        }
+        // Between opening and locking, another process may have finished it and given it its name.
+        let held = file.metadata()?;
+        match std::fs::metadata(part) {
+            Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => return Ok(Some(file)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether a file is there with that digest. One that cannot be read is not.
+fn has_digest(path: &Path, digest: Digest) -> bool {
+    let mut hasher = blake3::Hasher::new();
+    let hashed = File::open(path).and_then(|file| hasher.update_reader(file).map(|_| ()));
+    hashed.is_ok() && Digest::from(hasher.finalize()) == digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_resumed_and_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("artifact");
+        let mut first = Incoming::resumable(&path).unwrap();
+        first.append(b"five").unwrap();
+        let mut second = Incoming::resumable(&path).unwrap();
+        assert!(matches!(second.file, Unfinished::Temporary(_)), "the part is in use");
+        second.append(b"fivefold").unwrap();
+        second.commit().unwrap();
+        drop(first);
+        let mut third = Incoming::resumable(&path).unwrap();
+        assert_eq!(third.hasher.count(), 4);
+        third.append(b"fold").unwrap();
+        assert_eq!(third.digest(), Digest::of(b"fivefold"));
+        third.commit().unwrap();
+        assert!(has_digest(&path, Digest::of(b"fivefold")));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_part_of_other_bytes_begins_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("artifact");
+        for open in [Incoming::resumable, Incoming::temporary] {
+            let mut incoming = open(&path).unwrap();
+            incoming.append(b"other").unwrap();
+            let mut incoming = incoming.restart().unwrap();
+            incoming.append(b"bytes").unwrap();
+            assert_eq!(incoming.digest(), Digest::of(b"bytes"));
+            incoming.commit().unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"bytes");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What a connection error means, and what to do about it.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use rustls::{AlertDescription, CertificateError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tonic::{Code, Status};
+
+/// Why the coordinator cannot be reached. The text names the remedy where there is one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionProblem {
+    /// The coordinator answered that it is starting or stopping.
+    #[error("{0}")]
+    NotReady(String),
+    /// No program listens at the address.
+    #[error("connection refused")]
+    ConnectionRefused,
+    /// The host has no address.
+    #[error("the host name is unknown: {0}")]
+    UnknownHost(String),
+    /// The host, or the coordinator, did not answer in time.
+    #[error("no answer in time")]
+    NoAnswer,
+    /// The coordinator's certificate is not signed by a trusted authority.
+    #[error("its certificate is not signed by an authority trusted here: name the authority's file with --ca-cert")]
+    UntrustedIssuer,
+    /// The coordinator's certificate is for other host names.
+    #[error("its certificate is for another host: {0}")]
+    WrongHost(String),
+    /// The coordinator's certificate cannot be accepted for another reason.
+    #[error("its certificate is not valid: {0}")]
+    BadCertificate(String),
+    /// The coordinator asks for a client certificate, or does not accept the given one.
+    #[error("it does not accept this client's certificate ({0}): see --client-cert and --client-key")]
+    ClientCertificate(String),
+    /// The address is https, the server's end is http.
+    #[error("the server does not use TLS: use http:// in the address")]
+    ServerWithoutTls,
+    /// The address is http, the server's end is https.
+    #[error("the server uses TLS: use https:// in the address")]
+    ServerWithTls,
+    /// Any other cause, such as a connection that broke.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl ConnectionProblem {
+    /// Whether waiting does not help: somebody has to change the address, a certificate or a file.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::UntrustedIssuer
+            | Self::WrongHost(_)
+            | Self::BadCertificate(_)
+            | Self::ClientCertificate(_)
+            | Self::ServerWithoutTls
+            | Self::ServerWithTls => true,
+            Self::NotReady(_) | Self::ConnectionRefused | Self::UnknownHost(_) | Self::NoAnswer | Self::Other(_) => {
+                false
+            }
+        }
+    }
+
+    /// The problem behind the status of a failed call.
+    pub(crate) fn of(status: &Status) -> Self {
+        for cause in causes(status) {
+            if let Some(error) = cause.downcast_ref::<rustls::Error>() {
+                return Self::of_tls(error);
+            }
+            if let Some(error) = cause.downcast_ref::<io::Error>() {
+                match error.kind() {
+                    io::ErrorKind::ConnectionRefused => return Self::ConnectionRefused,
+                    io::ErrorKind::TimedOut => return Self::NoAnswer,
+                    _ if error.to_string().contains("lookup address") => return Self::UnknownHost(error.to_string()),
+                    _ => {}
+                }
+            }
+            // After the handshake, the HTTP/2 library passes on the text of a TLS error alone.
+            if let Some(alert) = cause.to_string().strip_prefix("received fatal alert: ")
+                && CERTIFICATE_ALERTS.iter().any(|known| format!("{known:?}") == alert)
+            {
+                return Self::ClientCertificate(alert.to_owned());
+            }
+        }
+        match status.code() {
+            Code::DeadlineExceeded => Self::NoAnswer,
+            _ => Self::Other(words(status)),
+        }
+    }
+
+    fn of_tls(error: &rustls::Error) -> Self {
+        match error {
+            // The second one comes from an authority with the name of a trusted one and another key.
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+                Self::UntrustedIssuer
+            }
+            rustls::Error::InvalidCertificate(
+                reason @ (CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }),
+            ) => Self::WrongHost(reason.to_string()),
+            rustls::Error::InvalidCertificate(reason) => Self::BadCertificate(reason.to_string()),
+            rustls::Error::InvalidMessage(_) => Self::ServerWithoutTls,
+            rustls::Error::AlertReceived(alert) if CERTIFICATE_ALERTS.contains(alert) => {
+                Self::ClientCertificate(format!("{alert:?}"))
+            }
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// What a server answers to a client without a certificate, or with one that it does not accept.
+const CERTIFICATE_ALERTS: [AlertDescription; 5] = [
+    AlertDescription::CertificateRequired,
+    AlertDescription::BadCertificate,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+];
+
+/// How long a server may take to answer the question whether it uses TLS.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Whether the server at an address answers in TLS. A TLS server closes an unencrypted connection, often before its alert can
+/// be read; this asks it with a record that it reads to the end.
+pub(crate) async fn uses_tls(host: &str, port: u16) -> bool {
+    // A handshake record with an empty message: refused by an alert, whose first byte is 21.
+    const EMPTY_HANDSHAKE: [u8; 9] = [22, 3, 1, 0, 4, 1, 0, 0, 0];
+    const ALERT: u8 = 21;
+    let probe = async {
+        let mut stream = TcpStream::connect((host, port)).await?;
+        stream.write_all(&EMPTY_HANDSHAKE).await?;
+        stream.read_u8().await
+    };
+    matches!(tokio::time::timeout(PROBE_TIMEOUT, probe).await, Ok(Ok(ALERT)))
+}
+
+/// The chain of causes below a status. An `io::Error` hides the error it was made from; here it is included.
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(status.source(), |error| below(*error))
+}
+
+fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+/// The message of a status, with the innermost cause where the message leaves it out.
+pub(crate) fn words(status: &Status) -> String {
+    let message = status.message();
+    match causes(status).last().map(ToString::to_string) {
+        Some(cause) if message.is_empty() => cause,
+        Some(cause) if !message.contains(&cause) => format!("{message}: {cause}"),
+        _ => message.to_owned(),
+    }
+}
