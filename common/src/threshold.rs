@@ -7,49 +7,20 @@
 //! Scores are f32 and are compared as f64, thresholds are f64. A threshold must stay f64 on its way: between two
 //! neighbouring f32 there is room for it only there.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
 use crate::labels::{LABEL_COUNT, Labels};
 use crate::macro_f1::{ClassTally, MacroF1, labels_where};
 use crate::scores::is_probability;
+use crate::words::words;
 
-/// What becomes of a row that has no score above the threshold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EmptyRows {
-    /// It gets the label of its highest score, the lowest such label where several are equal.
-    #[default]
-    Argmax,
-    /// It stays without labels.
-    Leave,
-}
-
-impl fmt::Display for EmptyRows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            EmptyRows::Argmax => "argmax",
-            EmptyRows::Leave => "leave",
-        })
-    }
-}
-
-/// A word that is not an [`EmptyRows`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("empty_rows must be argmax or leave, but is {0:?}")]
-pub struct UnknownEmptyRows(pub String);
-
-impl FromStr for EmptyRows {
-    type Err = UnknownEmptyRows;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
-            "argmax" => Ok(EmptyRows::Argmax),
-            "leave" => Ok(EmptyRows::Leave),
-            _ => Err(UnknownEmptyRows(word.to_owned())),
-        }
+words! {
+    /// The prediction for a row without a score above the threshold.
+    #[derive(Default)]
+    pub enum EmptyRows, "empty_rows" {
+        /// The label of its highest score; the lowest such label if several are equal.
+        #[default]
+        Argmax,
+        /// No label.
+        Leave,
     }
 }
 

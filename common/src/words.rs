@@ -1,10 +1,12 @@
 //! Enums that are stored, logged and parsed as one word each.
 
+use std::str::FromStr;
+
 use strum::VariantArray;
 
-/// A text that is none of the words of its kind.
+/// Text that is none of the words of an enum.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a {what}: expected one of {}", expected.join(", "))]
+#[error("unknown {what} {text:?}: expected one of {}", expected.join(", "))]
 pub struct UnknownWord {
     what: &'static str,
     expected: Vec<&'static str>,
@@ -12,15 +14,22 @@ pub struct UnknownWord {
 }
 
 impl UnknownWord {
-    /// The error of `text`, of which at most 80 characters are kept, where a word of `T` was expected.
-    pub(crate) fn new<T: VariantArray + Copy + Into<&'static str>>(what: &'static str, text: &str) -> Self {
-        let expected = T::VARIANTS.iter().map(|&word| word.into()).collect();
-        Self { what, expected, text: text.chars().take(80).collect() }
+    /// Keeps at most 80 characters of `text`.
+    pub(crate) fn new<T: Word>(what: &'static str, text: &str) -> Self {
+        Self { what, expected: all_words::<T>(), text: text.chars().take(80).collect() }
     }
 }
 
+/// An enum declared by [`words!`].
+pub(crate) trait Word: VariantArray + Copy + Into<&'static str> + FromStr<Err = UnknownWord> {}
+
+/// Every word of an enum, in the order of declaration.
+pub(crate) fn all_words<T: Word>() -> Vec<&'static str> {
+    T::VARIANTS.iter().map(|&variant| variant.into()).collect()
+}
+
 /// Declares an enum whose variants are written as their names in snake case. `FromStr` parses a word, `Display` and `word`
-/// give it, and `ALL` lists every variant.
+/// give it, serde writes and reads it as a string, and `ALL` lists every variant.
 macro_rules! words {
     ($(#[$attribute:meta])* pub enum $name:ident, $what:literal { $($body:tt)* }) => {
         $(#[$attribute])*
@@ -42,6 +51,20 @@ macro_rules! words {
                 $crate::words::UnknownWord::new::<Self>($what, text)
             }
         }
+
+        impl $crate::words::Word for $name {}
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.word())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <String as serde::Deserialize>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
     };
 }
 pub(crate) use words;
@@ -56,9 +79,10 @@ mod tests {
     fn words_round_trip() {
         for &kind in ArtifactKind::ALL {
             assert_eq!(kind.word().parse(), Ok(kind));
+            assert_eq!(serde_json::from_value::<ArtifactKind>(serde_json::json!(kind)).unwrap(), kind);
         }
         assert_eq!((Role::ReadOnly.word(), Phase::Training.word()), ("read-only", "training"));
         let error = "writer".parse::<Role>().unwrap_err().to_string();
-        assert_eq!(error, "\"writer\" is not a role: expected one of user, worker, read-only");
+        assert_eq!(error, "unknown role \"writer\": expected one of user, worker, read-only");
     }
 }

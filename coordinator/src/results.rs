@@ -44,7 +44,7 @@ async fn advance(database: &Database, store: &Store, id: &JobSetId) -> Result<()
     if due.is_empty() || due.iter().any(|job| job.state != "succeeded") {
         return Ok(());
     }
-    let spec: JobSetSpec = serde_json::from_str(&row.spec_json).map_err(|error| Error::Stored(error.to_string()))?;
+    let spec = JobSetSpec::from_stored_json(&row.spec_json).map_err(|error| Error::Stored(format!("{id}: {error}")))?;
     match kind {
         "train" => fit(database, store, id, &row, &due, spec).await,
         _ => submit(database, store, id, &row, &due, spec).await,

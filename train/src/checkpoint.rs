@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fivefold_common::ids::Fold;
 use fivefold_common::progress::EpochMetrics;
-use fivefold_common::spec::JobSetSpec;
+use fivefold_common::spec::{JobSetSpec, KeyDifference};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::optimizer::Optimizer;
@@ -70,20 +70,6 @@ const FORMAT: u32 = 1;
 const METADATA_KEY: &str = "fivefold";
 const OPTIMIZER_PREFIX: &str = "optimizer.";
 
-/// Fields of the spec that do not shape training: a checkpoint serves whatever they are.
-const FREE_FIELDS: [&str; 10] = [
-    "name",
-    "fold",
-    "tta",
-    "checkpoint_every_batches",
-    "oof_checkpoint",
-    "empty_rows",
-    "max_attempts",
-    "non_finite_retries",
-    "keep_last",
-    "keep_best",
-];
-
 /// Why a checkpoint could not be written or used. Each message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -109,12 +95,12 @@ pub enum CheckpointError {
         expected: Fold,
     },
     /// A checkpoint of a job set that trains otherwise.
-    #[error("{}: it was trained with {field} = {found}, and the job has {field} = {expected}", path.display())]
+    #[error("{}: it was trained with {key} = {found}, and the job has {key} = {expected}", path.display())]
     OtherSpec {
         /// The file.
         path: PathBuf,
-        /// The first field that differs.
-        field: String,
+        /// The first key that differs.
+        key: &'static str,
         /// Its value in the checkpoint.
         found: String,
         /// Its value in the job.
@@ -173,8 +159,8 @@ fn open(path: &Path, spec: &JobSetSpec, fold: Fold) -> Result<(TensorFile, Heade
     if header.fold != fold {
         return Err(CheckpointError::OtherFold { path: path.to_owned(), found: header.fold, expected: fold });
     }
-    if let Some((field, found, expected)) = first_difference(&header.spec, spec) {
-        return Err(CheckpointError::OtherSpec { path: path.to_owned(), field, found, expected });
+    if let Some(KeyDifference { key, ours, theirs }) = spec.resume_conflict(&header.spec) {
+        return Err(CheckpointError::OtherSpec { path: path.to_owned(), key, found: theirs, expected: ours });
     }
     Ok((file, header))
 }
@@ -197,14 +183,4 @@ fn model_tensors(model: &ResNet50) -> Vec<NamedTensor> {
 fn optimizer_tensors(optimizer: &Optimizer) -> Vec<NamedTensor> {
     let prefixed = |NamedTensor { name, tensor }| NamedTensor { name: format!("{OPTIMIZER_PREFIX}{name}"), tensor };
     optimizer.state().into_iter().map(prefixed).collect()
-}
-
-/// The first field in which two specs train otherwise, with both values as JSON.
-fn first_difference(found: &JobSetSpec, expected: &JobSetSpec) -> Option<(String, String, String)> {
-    let (found, expected) = (serde_json::to_value(found).ok()?, serde_json::to_value(expected).ok()?);
-    expected.as_object()?.iter().find_map(|(field, expected)| {
-        let found = &found[field];
-        let differs = found != expected && !FREE_FIELDS.contains(&field.as_str());
-        differs.then(|| (field.clone(), found.to_string(), expected.to_string()))
-    })
 }

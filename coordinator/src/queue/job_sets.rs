@@ -102,7 +102,7 @@ pub async fn of_request(
 /// # Errors
 /// When the database fails.
 pub async fn insert(connection: &mut SqliteConnection, now: Timestamp, new: &NewJobSet) -> Result<(), Error> {
-    let spec_json = serde_json::to_string(&new.spec).map_err(|error| Error::Stored(error.to_string()))?;
+    let spec_json = new.spec.to_stored_json();
     let id = new.id.as_str();
     let (request_digest, train, folds) = (new.request_digest.to_string(), new.train.to_string(), new.folds.to_string());
     let [hpa, test, weights] = [new.hpa, new.test, new.weights].map(|digest| digest.map(|digest| digest.to_string()));
@@ -217,7 +217,7 @@ pub async fn spec(executor: impl SqliteExecutor<'_>, id: &JobSetId) -> Result<Jo
     let json =
         sqlx::query_scalar!("SELECT spec_json FROM job_sets WHERE id = ?", text).fetch_optional(executor).await?;
     let json = json.ok_or_else(|| Error::NotFound { what: "job set", name: id.to_string() })?;
-    serde_json::from_str(&json).map_err(|error| Error::Stored(format!("spec of {id}: {error}")))
+    JobSetSpec::from_stored_json(&json).map_err(|error| Error::Stored(format!("{id}: {error}")))
 }
 
 /// After a job ended: when no other one is queued or leased and not all succeeded, the job set has ended too.

@@ -18,7 +18,7 @@ use crate::results::stored;
 /// When the database fails.
 pub async fn job_set(readers: &SqlitePool, row: JobSetRow) -> Result<v1::JobSet, Error> {
     let id = row.id.parse().map_err(|error| Error::Stored(format!("{error}")))?;
-    let spec: JobSetSpec = serde_json::from_str(&row.spec_json).map_err(|error| Error::Stored(error.to_string()))?;
+    let spec = JobSetSpec::from_stored_json(&row.spec_json).map_err(|error| Error::Stored(format!("{id}: {error}")))?;
     let mut jobs = Vec::new();
     for row in job_sets::jobs(readers, &id).await? {
         jobs.push(job(readers, row).await?);

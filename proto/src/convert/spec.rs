@@ -76,7 +76,7 @@ pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
 /// The first field that is unspecified or out of its limits.
 pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
     let all_folds = wire.folds.iter().copied().eq(0..wire.fold_count);
-    let usual = JobSetSpec::default();
+    let absent = JobSetSpec::of_absent_keys();
     let spec = JobSetSpec {
         name: wire.name,
         folds: wire.fold_count,
@@ -119,8 +119,8 @@ pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
         empty_rows: empty_rows_from_wire(wire.empty_rows)?,
         max_attempts: wire.max_attempts,
         non_finite_retries: wire.non_finite_retries,
-        keep_last: wire.keep_last.unwrap_or(usual.keep_last),
-        keep_best: wire.keep_best.unwrap_or(usual.keep_best),
+        keep_last: wire.keep_last.unwrap_or(absent.keep_last),
+        keep_best: wire.keep_best.unwrap_or(absent.keep_best),
     };
     spec.check().map_err(|error| WireError::new(format!("spec.{}", error.key), error.problem))?;
     Ok(spec)

@@ -1,0 +1,93 @@
+//! The keys of a spec whose value is one of several words.
+
+use crate::words::words;
+
+words! {
+    /// The method of the split into folds.
+    pub enum SplitMethod, "split_method" {
+        /// MultilabelStratifiedKFold of iterative-stratification 0.1.9.
+        Mskf,
+    }
+}
+
+words! {
+    /// The network.
+    pub enum ModelName, "model_name" {
+        /// ResNet50 as in torchvision.
+        Resnet50,
+    }
+}
+
+words! {
+    /// The network's last layers.
+    pub enum Head, "head" {
+        /// Linear 2048 to 512, BatchNorm1d, Linear 512 to 28.
+        TwoLayer,
+        /// Linear 2048 to 28, torchvision's `fc`.
+        Linear,
+    }
+}
+
+words! {
+    /// Normalisation of the pixels.
+    pub enum Normalization, "normalization" {
+        /// None: pixels are x / 255.
+        None,
+        /// ImageNet's mean and standard deviation per channel.
+        Imagenet,
+    }
+}
+
+words! {
+    /// Random transformations of training images.
+    pub enum Augmentation, "augmentation" {
+        /// None.
+        None,
+        /// Crop, quarter turn, flips, shear, shift, scale and rotation.
+        Full,
+    }
+}
+
+words! {
+    /// The loss.
+    pub enum Loss, "loss" {
+        /// Mean binary cross-entropy with logits.
+        Bce,
+        /// One minus the soft macro F1 of the batch.
+        SoftF1,
+        /// Focal loss with gamma 2 (Lin et al. 2017).
+        Focal,
+    }
+}
+
+words! {
+    /// The optimiser.
+    pub enum Optimizer, "optimizer" {
+        /// Adam (Kingma and Ba 2015), betas 0.9 and 0.999, epsilon 1e-8.
+        Adam,
+        /// Stochastic gradient descent with momentum.
+        Sgd,
+    }
+}
+
+words! {
+    /// Number format of the forward pass.
+    pub enum Precision, "precision" {
+        /// 32-bit floats.
+        Fp32,
+        /// bfloat16 by autocast.
+        Bf16,
+        /// 16-bit floats by autocast, with dynamic loss scaling.
+        Fp16,
+    }
+}
+
+words! {
+    /// The checkpoint that scores the out-of-fold rows.
+    pub enum ScoredCheckpoint, "oof_checkpoint" {
+        /// The checkpoint at the end of the last epoch.
+        Last,
+        /// The checkpoint with the best validation macro F1.
+        Best,
+    }
+}

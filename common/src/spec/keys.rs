@@ -1,0 +1,116 @@
+//! The table of keys. To add a key, copy an entry; CONTRIBUTING.md, "Adding a spec key", lists the other places.
+
+use super::SpecError;
+use super::choices::{
+    Augmentation, Head, Loss, ModelName, Normalization, Optimizer, Precision, ScoredCheckpoint, SplitMethod,
+};
+use super::table::{Group, Key, KeyDifference, Resume, keys};
+use super::value::KeyValue;
+use crate::threshold::EmptyRows;
+
+// The order is that of stored specs: new keys go to the end. An entry has these fields:
+//
+// - the doc comment: the documentation of the field and, without its last full stop, the help of the flag;
+// - `default`: the default, which is the recipe of the Human Protein Atlas solution;
+// - `limits`: the range of a number, or of the length of a text in characters;
+// - `resume`: whether a checkpoint trained with another value can be resumed;
+// - `group`: the heading in the help; `value`: the placeholder of the value there;
+// - `help_default`, if the help should show something else than the default;
+// - `absent`, if the default changed after the key was released: the first default. Specs stored before the key
+//   existed have that value.
+keys! {
+    /// A name for people, at most 100 characters.
+    name: String { default: String::new(), limits: 0..=100, resume: MayDiffer, group: General, value: "TEXT", help_default: "none" }
+    /// Number of folds that the rows are split into, 2 to 100.
+    folds: u32 { default: 5, limits: 2..=100, resume: MustMatch, group: Folds, value: "N" }
+    /// The folds to train, counted from 0; as a flag once per fold or `--fold=0,2`.
+    fold: Vec<u32> { default: Vec::new(), resume: MayDiffer, group: Folds, value: "FOLD", help_default: "all" }
+    /// The method of the split.
+    split_method: SplitMethod { default: SplitMethod::Mskf, resume: MustMatch, group: Folds, value: "METHOD" }
+    /// Seed of the split, as numpy's RandomState takes it.
+    split_seed: u32 { default: 42, limits: 0..=u32::MAX, resume: MustMatch, group: Folds, value: "SEED" }
+    /// Shuffle the rows before the split.
+    split_shuffle: bool { default: false, resume: MustMatch, group: Folds, value: "BOOL" }
+    /// Seed of initial weights, samples and augmentations.
+    seed: u64 { default: 42, limits: 0..=u64::MAX, resume: MustMatch, group: Training, value: "SEED" }
+
+    /// Train on the HPA list too.
+    train_with_hpa: bool { default: true, resume: MustMatch, group: Rows, value: "BOOL", help_default: "true with --hpa-csv" }
+    /// Validate on the HPA list too, and score it out of fold.
+    valid_with_hpa: bool { default: true, resume: MustMatch, group: Rows, value: "BOOL", help_default: "true with --hpa-csv" }
+    /// Draw training rows with replacement, weighted by the rarity of their labels.
+    weighted_samples: bool { default: true, resume: MustMatch, group: Rows, value: "BOOL" }
+
+    /// The network.
+    model_name: ModelName { default: ModelName::Resnet50, resume: MustMatch, group: Model, value: "MODEL" }
+    /// The network's last layers.
+    head: Head { default: Head::TwoLayer, resume: MustMatch, group: Model, value: "HEAD" }
+    /// Channels of the network's first stage: 64 in the standard ResNet50, fewer for tests.
+    base_width: u32 { default: 64, limits: 4..=256, resume: MustMatch, group: Model, value: "N" }
+
+    /// Side of the square images, in pixels.
+    image_size: u32 { default: 512, limits: 16..=4096, resume: MustMatch, group: Model, value: "PIXELS" }
+    /// Normalisation of the pixels.
+    normalization: Normalization { default: Normalization::None, resume: MustMatch, group: Model, value: "KIND" }
+    /// Random transformations of training images.
+    augmentation: Augmentation { default: Augmentation::Full, resume: MustMatch, group: Model, value: "KIND" }
+    /// Passes of test-time augmentation per image; 1 for the plain image alone.
+    tta: u32 { default: 10, limits: 1..=100, resume: MayDiffer, group: Scoring, value: "N" }
+
+    /// Images per batch.
+    batch_size: u32 { default: 32, limits: 2..=4096, resume: MustMatch, group: Training, value: "N" }
+    /// Batches per epoch.
+    train_batch_per_epoch: u32 { default: 800, limits: 1..=1_000_000, resume: MustMatch, group: Training, value: "N" }
+    /// Validation batches per epoch; fewer if the fold has fewer rows.
+    valid_batch_per_epoch: u32 { default: 448, limits: 1..=1_000_000, resume: MustMatch, group: Training, value: "N" }
+    /// Maximum number of epochs.
+    epochs: u32 { default: 100, limits: 1..=10_000, resume: MustMatch, group: Training, value: "N" }
+
+    /// The loss.
+    loss: Loss { default: Loss::Bce, resume: MustMatch, group: Training, value: "LOSS" }
+    /// The optimiser.
+    optimizer: Optimizer { default: Optimizer::Adam, resume: MustMatch, group: Training, value: "OPTIMIZER" }
+    /// The initial learning rate.
+    learning_rate: f64 { default: 1e-3, limits: 1e-12..=100.0, resume: MustMatch, group: Schedule, value: "X" }
+    /// L2 penalty, added to the gradient.
+    weight_decay: f64 { default: 0.0, limits: 0.0..=1.0, resume: MustMatch, group: Training, value: "X" }
+    /// Momentum of SGD.
+    momentum: f64 { default: 0.9, limits: 0.0..=1.0, resume: MustMatch, group: Training, value: "X" }
+    /// Use Nesterov momentum with SGD.
+    nesterov: bool { default: false, resume: MustMatch, group: Training, value: "BOOL" }
+
+    /// Factor of the learning rate on a plateau.
+    lr_factor: f64 { default: 0.1, limits: 0.0..=0.999, resume: MustMatch, group: Schedule, value: "X" }
+    /// Epochs without improvement before the learning rate is reduced.
+    lr_patience: u32 { default: 4, limits: 0..=10_000, resume: MustMatch, group: Schedule, value: "EPOCHS" }
+    /// Epochs after a reduction that are not counted.
+    lr_cooldown: u32 { default: 1, limits: 0..=10_000, resume: MustMatch, group: Schedule, value: "EPOCHS" }
+    /// Lower bound of the learning rate.
+    min_learning_rate: f64 { default: 1e-6, limits: 0.0..=100.0, resume: MustMatch, group: Schedule, value: "X" }
+    /// Epochs without improvement before training ends.
+    early_stop_patience: u32 { default: 7, limits: 1..=10_000, resume: MustMatch, group: Schedule, value: "EPOCHS" }
+    /// Minimum rise of macro F1 that counts as an improvement.
+    early_stop_min_delta: f64 { default: 0.001, limits: 0.0..=1.0, resume: MustMatch, group: Schedule, value: "X" }
+
+    /// Number format of the forward pass; weights and optimiser state stay fp32.
+    precision: Precision { default: Precision::Fp32, resume: MustMatch, group: Machine, value: "FORMAT" }
+    /// Use deterministic algorithms only, on GPUs too.
+    deterministic: bool { default: false, resume: MustMatch, group: Machine, value: "BOOL" }
+    /// Threads inside one operation on the CPU; the last bits of the results depend on it.
+    intraop_threads: u32 { default: 4, limits: 1..=256, resume: MustMatch, group: Machine, value: "N" }
+    /// Batches between checkpoints inside an epoch; 0 for checkpoints at its end only.
+    checkpoint_every_batches: u32 { default: 0, limits: 0..=1_000_000, resume: MayDiffer, group: Machine, value: "N" }
+
+    /// The checkpoint that scores the out-of-fold rows.
+    oof_checkpoint: ScoredCheckpoint { default: ScoredCheckpoint::Last, resume: MayDiffer, group: Scoring, value: "WHICH" }
+    /// The prediction for rows without a score above the threshold.
+    empty_rows: EmptyRows { default: EmptyRows::Argmax, resume: MayDiffer, group: Scoring, value: "WHAT" }
+    /// Failures with the same cause after which a fold is not tried again.
+    max_attempts: u32 { default: 5, limits: 1..=100, resume: MayDiffer, group: Machine, value: "N" }
+    /// Retries of a fold whose loss was not finite, from its last checkpoint.
+    non_finite_retries: u32 { default: 0, limits: 0..=10, resume: MayDiffer, group: Machine, value: "N" }
+    /// Number of newest checkpoints kept per fold.
+    keep_last: u32 { default: 2, limits: 1..=1000, resume: MayDiffer, group: Machine, value: "N" }
+    /// Number of best checkpoints kept per fold.
+    keep_best: u32 { default: 1, limits: 1..=1000, resume: MayDiffer, group: Machine, value: "N" }
+}

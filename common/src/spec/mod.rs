@@ -1,0 +1,156 @@
+//! The settings of a job set: how its folds are trained and scored.
+//!
+//! Each key is one entry of the table in `keys.rs`, from which everything else follows: the fields and defaults of
+//! [`JobSetSpec`], the limits, whether a checkpoint of another value can be resumed, and [`KEYS`] for the command line.
+//!
+//! A spec has two written forms. What a user writes is read strictly, unknown keys are errors
+//! ([`SpecOverrides::from_toml`], [`SpecOverrides::from_json`]). What Fivefold stores is read leniently by other versions
+//! of Fivefold ([`JobSetSpec::from_stored_json`]). Both use the same names and words.
+
+mod choices;
+mod file;
+mod keys;
+mod stored;
+mod table;
+mod value;
+
+pub use choices::{
+    Augmentation, Head, Loss, ModelName, Normalization, Optimizer, Precision, ScoredCheckpoint, SplitMethod,
+};
+pub use file::SpecFileError;
+pub use keys::{JobSetSpec, KEYS, SpecOverrides};
+pub use stored::StoredSpecError;
+pub use table::{Group, Key, KeyDifference, Resume, Syntax};
+
+use crate::ids::Fold;
+
+/// A key whose value cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct SpecError {
+    /// The key, as in files and flags.
+    pub key: &'static str,
+    /// What is wrong with its value, and what is expected.
+    pub problem: String,
+}
+
+impl JobSetSpec {
+    /// The folds to train, ascending.
+    pub fn trained_folds(&self) -> Vec<Fold> {
+        let all: Vec<u32> = (0..self.folds).collect();
+        let chosen = if self.fold.is_empty() { &all } else { &self.fold };
+        chosen.iter().map(|&fold| Fold(fold as u8)).collect()
+    }
+
+    /// The rules that one entry of the table cannot hold.
+    fn check_across_keys(&self) -> Result<(), SpecError> {
+        let refuse = |key, problem: String| Err(SpecError { key, problem });
+        if let Some(fold) = self.fold.iter().find(|&&fold| fold >= self.folds) {
+            return refuse("fold", format!("there is no fold {fold}: folds = {}, counted from 0", self.folds));
+        }
+        if !self.fold.is_sorted_by(|before, after| before < after) {
+            return refuse("fold", "expected each fold once, in ascending order".to_owned());
+        }
+        if !self.base_width.is_power_of_two() {
+            return refuse("base_width", format!("{} is not a power of two", self.base_width));
+        }
+        if self.nesterov && (self.optimizer != Optimizer::Sgd || self.momentum <= 0.0) {
+            return refuse("nesterov", "it needs optimizer = \"sgd\" and a momentum above 0".to_owned());
+        }
+        if self.min_learning_rate > self.learning_rate {
+            let problem = format!("{} is above learning_rate = {}", self.min_learning_rate, self.learning_rate);
+            return refuse("min_learning_rate", problem);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_possible_and_round_trip() {
+        let spec = JobSetSpec::default();
+        assert_eq!(spec.check(), Ok(()));
+        let text = toml::to_string(&spec).unwrap();
+        assert_eq!(JobSetSpec::from_toml(&text).unwrap(), spec);
+        assert_eq!(spec.trained_folds().len(), 5);
+    }
+
+    #[test]
+    fn unknown_keys_and_impossible_values_are_named() {
+        for (text, key) in [
+            ("batchsize = 32", "batchsize"),
+            ("batch_size = 0", "batch_size"),
+            ("batch_size = \"many\"", "batch_size"),
+            ("folds = 1", "folds"),
+            ("fold = [5]", "fold"),
+            ("fold = [1, 1]", "fold"),
+            ("learning_rate = nan", "learning_rate"),
+            ("loss = \"hinge\"", "loss"),
+            ("base_width = 48", "base_width"),
+            ("nesterov = true", "nesterov"),
+            ("min_learning_rate = 0.1", "min_learning_rate"),
+            ("name = \"two\\nlines\"", "name"),
+        ] {
+            let message = JobSetSpec::from_toml(text).unwrap_err().to_string();
+            assert!(message.contains(key), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn errors_in_files_say_where_and_what() {
+        for (text, wanted) in [
+            ("tta = 1\nbatchsize = 32", "line 2 (batchsize = 32): unknown field `batchsize`"),
+            (
+                "epochs = 1\nloss = \"hinge\"",
+                "line 2 (loss = \"hinge\"): unknown loss \"hinge\": expected one of bce, soft_f1, focal",
+            ),
+            ("tta = 0", "tta: 0 is out of range: expected 1 to 100"),
+            ("weight_decay = 2", "weight_decay: 2 is out of range: expected 0 to 1"),
+        ] {
+            assert_eq!(JobSetSpec::from_toml(text).unwrap_err().to_string(), wanted);
+        }
+        let json = JobSetSpec::default().to_stored_json();
+        assert_eq!(
+            SpecOverrides::from_json(&json).unwrap(),
+            SpecOverrides::from_toml(&toml::to_string(&JobSetSpec::default()).unwrap()).unwrap()
+        );
+        let misspelt = json.replace("\"tta\"", "\"ttaa\"");
+        let message = SpecOverrides::from_json(&misspelt).unwrap_err().to_string();
+        assert!(message.ends_with("\"ttaa\"): unknown field `ttaa`") && message.starts_with("line 1 ("), "{message}");
+    }
+
+    #[test]
+    fn training_resumes_if_what_shapes_it_is_the_same() {
+        let ours = JobSetSpec::default();
+        let mut theirs = JobSetSpec { name: "other".into(), tta: 1, fold: vec![2], keep_best: 4, ..ours.clone() };
+        assert_eq!(ours.resume_conflict(&theirs), None);
+        theirs.loss = Loss::Focal;
+        let difference = KeyDifference { key: "loss", ours: "\"bce\"".into(), theirs: "\"focal\"".into() };
+        assert_eq!(ours.resume_conflict(&theirs), Some(difference));
+    }
+
+    #[test]
+    fn keys_are_set_from_text() {
+        let mut overrides = SpecOverrides::default();
+        let mut set = |name: &str, text: &str| {
+            let key = KEYS.iter().find(|key| key.name == name).unwrap();
+            key.set(&mut overrides, text)
+        };
+        for (name, text) in [("fold", "3,4"), ("fold", "1"), ("seed", "7"), ("nesterov", "True"), ("loss", "soft_f1")] {
+            assert_eq!(set(name, text), Ok(()), "{name}");
+        }
+        assert_eq!(set("tta", "many"), Err("expected a whole number below 2^32".into()));
+        assert_eq!(set("nesterov", "yes"), Err("expected True or False".into()));
+        let expected = SpecOverrides {
+            fold: Some(vec![3, 4, 1]),
+            seed: Some(7),
+            nesterov: Some(true),
+            loss: Some(Loss::SoftF1),
+            ..SpecOverrides::default()
+        };
+        assert_eq!(overrides, expected);
+    }
+}
