@@ -11,6 +11,7 @@ pub mod job_set;
 pub mod labels;
 pub mod macro_f1;
 pub mod manifest;
+pub mod one_line;
 pub mod progress;
 pub mod random_state;
 pub mod randomness;

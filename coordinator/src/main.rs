@@ -1,6 +1,5 @@
 //! The coordinator's program: arguments, logs, signals.
 
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,10 +12,10 @@ use fivefold_coordinator::{Config, Exposure, Tls, run};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::token_command::TokenCommand;
 
+mod log;
 mod token_command;
 
 /// Fivefold's coordinator: keeps the queue of fold jobs, hands them to workers, gathers their results.
@@ -92,13 +91,7 @@ async fn main() -> ExitCode {
 
 async fn start() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    log::start();
     match arguments.command {
         Some(Command::Backup { state, out }) => {
             let blobs = back_up(&state, &out).await?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use fivefold_common::one_line::is_one_line;
 use fivefold_common::role::Role;
 use fivefold_coordinator::access::{new_token, token_hash};
 use fivefold_coordinator::clock::Timestamp;
@@ -52,8 +53,8 @@ pub(crate) async fn run(command: TokenCommand) -> anyhow::Result<()> {
     match command {
         TokenCommand::Create { state, name, role } => {
             ensure!(
-                (1..=100).contains(&name.len()) && !name.chars().any(char::is_control),
-                "a token's name should have 1 to 100 printable characters"
+                (1..=100).contains(&name.len()) && is_one_line(&name),
+                "a token's name has 1 to 100 printable characters"
             );
             let database = Database::open(&state_folder::make(&state)?).await?;
             let token = new_token().context("the system has no randomness")?;

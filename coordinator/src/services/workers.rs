@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fivefold_common::ids::{Attempt, Fold, JobId, JobSetId};
 use fivefold_common::job::{JobKind, RetryDecision};
+use fivefold_common::one_line::{is_one_line, one_line};
 use fivefold_common::scores::ScoreTable;
 use fivefold_proto::convert::{
     WireError, digest_from_wire, failure_cause_from_wire, job_kind_to_wire, lease_from_wire, required, spec_to_wire,
@@ -32,7 +33,7 @@ const MAX_WAIT_SECONDS: u32 = 60;
 const POLL: Duration = Duration::from_secs(1);
 
 fn checked_name(field: &str, name: &str) -> Result<(), WireError> {
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !is_one_line(name) {
         return Err(WireError::new(field, format!("it should have 1 to {MAX_NAME_BYTES} printable characters")));
     }
     Ok(())
@@ -189,13 +190,14 @@ impl WorkerService for Coordinator {
         let request = request.into_inner();
         let (job, attempt) = lease_from_wire(request.lease)?;
         let cause = failure_cause_from_wire(request.cause)?;
-        let message: String = request.message.chars().take(10_000).collect();
-        tracing::warn!("attempt {attempt} of job {job} failed ({cause}): {message}");
+        let message: String = one_line(&request.message).chars().take(10_000).collect();
         let now = Timestamp::now();
+        let stored = message.clone();
         let decision = self
             .database
-            .write(move |c| Box::pin(async move { ending::fail(c, now, (job, attempt), cause, &message).await }))
+            .write(move |c| Box::pin(async move { ending::fail(c, now, (job, attempt), cause, &stored).await }))
             .await?;
+        tracing::warn!("attempt {attempt} of job {job} failed ({cause}): {message}");
         let will_retry = matches!(decision, RetryDecision::RetryAfter { .. });
         Ok(Response::new(v1::FailJobResponse { will_retry }))
     }
