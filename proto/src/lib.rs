@@ -1,5 +1,5 @@
-//! Fivefold's wire format: the generated gRPC code (`v1`), and the one place where wire types become domain types
-//! (`convert`) and domain errors become gRPC statuses (`status`).
+//! Fivefold's wire format: the code generated from the .proto files ([`v1`]), the conversions between messages and the
+//! types of `fivefold-common` ([`convert`]), and the reasons that gRPC errors carry ([`status`]).
 
 pub mod client;
 pub mod convert;
@@ -13,8 +13,9 @@ pub mod v1 {
     tonic::include_proto!("fivefold.v1");
 }
 
-/// What coordinator and workers speak. It grows with every change that an older worker would misunderstand.
+/// The version of the protocol between coordinator and workers. It rises with every change that an older worker would
+/// misunderstand.
 pub const PROTOCOL: u32 = 1;
 
-/// The encoded `FileDescriptorSet` of every `.proto` file, for server reflection.
+/// The encoded `FileDescriptorSet` of all .proto files, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

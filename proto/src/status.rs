@@ -1,5 +1,5 @@
-//! The reasons that Fivefold's errors carry over gRPC, and how to read them again. Every error has an `ErrorInfo`
-//! (AIP-193) with domain `fivefold` and one of these reasons.
+//! The reasons of errors over gRPC. Every error of Fivefold has an `ErrorInfo` (AIP-193) with the domain `fivefold` and
+//! the word of a [`Reason`].
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -84,22 +84,22 @@ pub fn status(reason: Reason, message: impl Into<String>) -> Status {
     Status::with_error_details(reason.code(), message, details)
 }
 
-/// The reason that a status carries, as its word; `None` when the error is not from Fivefold.
+/// The word of a status's reason; `None` if the error is not from Fivefold.
 pub fn reason_word(status: &Status) -> Option<String> {
     status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN).map(|info| info.reason)
 }
 
-/// The reason that a status carries; `None` when the error is not from Fivefold, or from a version with other reasons.
+/// The reason of a status; `None` if the error is not from Fivefold, or if this version does not know the reason.
 pub fn reason(status: &Status) -> Option<Reason> {
     reason_word(status)?.parse().ok()
 }
 
-/// Whether a status carries `reason`.
+/// Whether `reason` is the reason of a status.
 pub fn has_reason(status: &Status, reason: Reason) -> bool {
     self::reason(status) == Some(reason)
 }
 
-/// The shortest time to wait before the call is tried again, where the status gives one.
+/// The shortest time to wait before the call is tried again, if the status has one.
 pub fn retry_delay(status: &Status) -> Option<Duration> {
     status.get_details_retry_info().and_then(|info| info.retry_delay)
 }
@@ -109,7 +109,7 @@ pub fn busy_delay(status: &Status) -> Option<Duration> {
     if has_reason(status, Reason::Busy) { retry_delay(status) } else { None }
 }
 
-/// Whether a call may be tried again unchanged: the coordinator was not there, too busy, or the connection broke.
+/// Whether the same call may be tried again: the coordinator was unavailable or busy, or the connection broke.
 pub fn is_worth_retrying(status: &Status) -> bool {
     let transient = matches!(
         status.code(),

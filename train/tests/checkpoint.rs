@@ -132,6 +132,18 @@ fn a_checkpoint_of_another_spec_or_fold_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_checkpoint_of_another_version_with_other_keys_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint_in(folder.path());
+    let bytes = std::fs::read(&path).unwrap();
+    // Of the same length: a key that this version does not know, in place of one that is then missing.
+    let (known, unknown) = (b"keep_best", b"keep_some");
+    let place = bytes.windows(known.len()).position(|window| window == known).unwrap();
+    std::fs::write(&path, [&bytes[..place], unknown, &bytes[place + known.len()..]].concat()).unwrap();
+    assert_eq!(Run::resume(spec(), &path).state.step, 1);
+}
+
+#[test]
 fn files_that_are_no_checkpoints_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.safetensors");

@@ -6,13 +6,14 @@ use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
 use super::{WireError, digest_from_wire, same_enum};
 use crate::v1;
 
-same_enum!(artifact_kind_to_wire, artifact_kind_from_wire, ArtifactKind, v1::ArtifactKind, "artifact.kind", {
-    Manifest = Manifest, Folds = Folds, Weights = Weights, Checkpoint = Checkpoint, Oof = Oof, Predictions = Predictions,
-    Report = Report, Submission = Submission,
-});
-same_enum!(checkpoint_role_to_wire, checkpoint_role_from_wire, CheckpointRole, v1::CheckpointRole, "checkpoint.role", {
-    Last = Last, Best = Best,
-});
+same_enum! {
+    artifact_kind_to_wire, artifact_kind_from_wire, ArtifactKind, v1::ArtifactKind, "artifact.kind",
+    [Manifest, Folds, Weights, Checkpoint, Oof, Predictions, Report, Submission]
+}
+same_enum! {
+    checkpoint_role_to_wire, checkpoint_role_from_wire, CheckpointRole, v1::CheckpointRole, "checkpoint.role",
+    [Last, Best]
+}
 
 /// The wire form of a checkpoint.
 pub fn checkpoint_to_wire(checkpoint: &Checkpoint) -> v1::Checkpoint {
@@ -29,7 +30,7 @@ pub fn checkpoint_to_wire(checkpoint: &Checkpoint) -> v1::Checkpoint {
 /// The domain form of a checkpoint.
 ///
 /// # Errors
-/// When its digest or role is unset or unknown.
+/// If the digest or the role is not set or not known.
 pub fn checkpoint_from_wire(wire: &v1::Checkpoint) -> Result<Checkpoint, WireError> {
     Ok(Checkpoint {
         digest: digest_from_wire("checkpoint.digest", &wire.digest)?,

@@ -11,28 +11,35 @@ use crate::v1;
 /// The job set id in `text`.
 ///
 /// # Errors
-/// When it is not one.
+/// If `text` is not an id.
 pub fn job_set_id_from_wire(text: &str) -> Result<JobSetId, WireError> {
     text.parse().map_err(|error| WireError::new("job_set_id", error))
 }
 
-/// The fold of that number.
+/// The fold with this number.
 ///
 /// # Errors
-/// When it is above 99.
+/// If the number is above 99.
 pub fn fold_from_wire(number: u32) -> Result<Fold, WireError> {
     let fold = u8::try_from(number).ok().filter(|&fold| fold < 100);
-    fold.map(Fold).ok_or_else(|| WireError::new("fold", format!("{number} is not a fold: it should be below 100")))
+    fold.map(Fold).ok_or_else(|| WireError::new("fold", format!("{number} is not a fold: expected a number below 100")))
 }
 
-same_enum!(job_kind_to_wire, job_kind_from_wire, JobKind, v1::JobKind, "kind", { Train = Train, Predict = Predict });
-same_enum!(job_state_to_wire, job_state_from_wire, JobState, v1::job::State, "state", { Queued = Queued, Leased = Leased, Succeeded = Succeeded, Failed = Failed, Cancelled = Cancelled });
-same_enum!(job_set_state_to_wire, job_set_state_from_wire, JobSetState, v1::job_set::State, "state", {
-    Training = Training, Predicting = Predicting, Succeeded = Succeeded, Failed = Failed, Cancelled = Cancelled,
-});
-same_enum!(phase_to_wire, phase_from_wire, Phase, v1::Phase, "progress.phase", {
-    Preparing = Preparing, Training = Training, Validation = Validation, Scoring = Scoring, Uploading = Uploading,
-});
+same_enum! {
+    job_kind_to_wire, job_kind_from_wire, JobKind, v1::JobKind, "kind", [Train, Predict]
+}
+same_enum! {
+    job_state_to_wire, job_state_from_wire, JobState, v1::job::State, "state",
+    [Queued, Leased, Succeeded, Failed, Cancelled]
+}
+same_enum! {
+    job_set_state_to_wire, job_set_state_from_wire, JobSetState, v1::job_set::State, "state",
+    [Training, Predicting, Succeeded, Failed, Cancelled]
+}
+same_enum! {
+    phase_to_wire, phase_from_wire, Phase, v1::Phase, "progress.phase",
+    [Preparing, Training, Validation, Scoring, Uploading]
+}
 
 /// The wire form of a job's progress.
 pub fn progress_to_wire(progress: &Progress) -> v1::Progress {
@@ -50,7 +57,7 @@ pub fn progress_to_wire(progress: &Progress) -> v1::Progress {
 /// The domain form of a job's progress.
 ///
 /// # Errors
-/// When its phase is unspecified.
+/// If the phase is not set.
 pub fn progress_from_wire(wire: v1::Progress) -> Result<Progress, WireError> {
     Ok(Progress {
         phase: phase_from_wire(wire.phase)?,

@@ -1,4 +1,4 @@
-//! Leases and how they end.
+//! Leases and failures.
 
 use fivefold_common::ids::{Attempt, JobId};
 use fivefold_common::job::FailureCause;
@@ -6,10 +6,10 @@ use fivefold_common::job::FailureCause;
 use super::{WireError, required, same_enum};
 use crate::v1;
 
-/// Job and attempt of a lease.
+/// The job and the attempt of a lease.
 ///
 /// # Errors
-/// When it is not set, or the attempt is 0.
+/// If the lease is not set, or its attempt is 0.
 pub fn lease_from_wire(lease: Option<v1::LeaseRef>) -> Result<(JobId, Attempt), WireError> {
     let lease = required("lease", lease)?;
     if lease.attempt == 0 {
@@ -18,15 +18,15 @@ pub fn lease_from_wire(lease: Option<v1::LeaseRef>) -> Result<(JobId, Attempt), 
     Ok((JobId(lease.job_id), Attempt(lease.attempt)))
 }
 
-/// The wire form of a lease's job and attempt.
+/// The wire form of a lease.
 pub fn lease_to_wire(job: JobId, attempt: Attempt) -> v1::LeaseRef {
     v1::LeaseRef { job_id: job.0, attempt: attempt.0 }
 }
 
-same_enum!(failure_cause_to_wire, failure_cause_from_wire, FailureCause, v1::FailureCause, "cause", {
-    WorkerLost = WorkerLost, Drained = Drained, OutOfMemory = OutOfMemory, NonFiniteLoss = NonFiniteLoss, BadData = BadData, Error = Error,
-    Stalled = Stalled,
-});
+same_enum! {
+    failure_cause_to_wire, failure_cause_from_wire, FailureCause, v1::FailureCause, "cause",
+    [WorkerLost, Drained, OutOfMemory, NonFiniteLoss, BadData, Error, Stalled]
+}
 
 #[cfg(test)]
 mod tests {

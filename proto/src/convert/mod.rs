@@ -1,5 +1,7 @@
-//! The conversion between wire types and the vocabulary. Everything from outside is checked: an unset enum, a missing message
-//! or a number out of its limits is a [`WireError`] that names the field.
+//! Conversions between the messages and the types of `fivefold-common`.
+//!
+//! Input from outside is checked: an enum that is not set, a message that is missing and a number out of its limits are
+//! each a [`WireError`] with the field's name.
 
 mod artifacts;
 mod jobs;
@@ -13,13 +15,13 @@ pub use spec::*;
 
 use fivefold_common::ids::Digest;
 
-/// A message whose field cannot be what the call needs.
+/// A field of a message whose value cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct WireError {
-    /// The field, as a path from the request.
+    /// The field, as a path from the request, such as `spec.tta`.
     pub field: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong with the value, and what is expected.
     pub problem: String,
 }
 
@@ -30,10 +32,10 @@ impl WireError {
     }
 }
 
-/// A message that has to be set.
+/// A message that must be set.
 ///
 /// # Errors
-/// When it is not.
+/// If it is not set.
 pub fn required<T>(field: &str, message: Option<T>) -> Result<T, WireError> {
     message.ok_or_else(|| WireError::new(field, "it is not set"))
 }
@@ -41,35 +43,37 @@ pub fn required<T>(field: &str, message: Option<T>) -> Result<T, WireError> {
 /// The digest in `text`.
 ///
 /// # Errors
-/// When it is not one.
+/// If `text` is not a digest.
 pub fn digest_from_wire(field: &str, text: &str) -> Result<Digest, WireError> {
     text.parse().map_err(|error| WireError::new(field, error))
 }
 
-/// The digest in `text`; an empty text is none.
+/// The digest in `text`; `None` if `text` is empty.
 ///
 /// # Errors
-/// When it is neither.
+/// If `text` is neither empty nor a digest.
 pub fn optional_digest_from_wire(field: &str, text: &str) -> Result<Option<Digest>, WireError> {
     if text.is_empty() { Ok(None) } else { digest_from_wire(field, text).map(Some) }
 }
 
-/// Two enums with the same meaning, and the functions between them.
+/// Two functions between an enum of `fivefold-common` and the enum of the same variants on the wire. A variant that one of
+/// them lacks, or that is missing in the list, does not compile.
 macro_rules! same_enum {
-    ($to_wire:ident, $from_wire:ident, $domain:ty, $wire:ty, $field:literal, { $($variant:ident = $wire_variant:ident),+ $(,)? }) => {
-        /// The wire form.
+    ($to_wire:ident, $from_wire:ident, $domain:ty, $wire:ty, $field:literal, [$($variant:ident),+ $(,)?]) => {
+        #[doc = concat!("The wire form of `", $field, "`.")]
         pub fn $to_wire(value: $domain) -> $wire {
-            match value { $(<$domain>::$variant => <$wire>::$wire_variant,)+ }
+            match value { $(<$domain>::$variant => <$wire>::$variant,)+ }
         }
 
-        /// The domain form.
+        #[doc = concat!("The domain form of `", $field, "`.")]
         ///
         /// # Errors
-        /// When it is unspecified, or not known to this version.
+        /// If `number` is 0, which is unset, or a variant that this version does not know.
         pub fn $from_wire(number: i32) -> Result<$domain, WireError> {
             match <$wire>::try_from(number) {
-                $(Ok(<$wire>::$wire_variant) => Ok(<$domain>::$variant),)+
-                _ => Err(WireError::new($field, format!("{number} is not a choice that this version knows"))),
+                $(Ok(<$wire>::$variant) => Ok(<$domain>::$variant),)+
+                Ok(<$wire>::Unspecified) => Err(WireError::new($field, "it is not set")),
+                Err(_) => Err(WireError::new($field, format!("this version does not know the value {number}"))),
             }
         }
     };

@@ -1,4 +1,4 @@
-//! Specs.
+//! Specs. CONTRIBUTING.md, "Adding a spec key", says what a new key needs here.
 
 use fivefold_common::spec::{self, JobSetSpec};
 use fivefold_common::threshold::EmptyRows;
@@ -6,20 +6,36 @@ use fivefold_common::threshold::EmptyRows;
 use super::{WireError, same_enum};
 use crate::v1;
 
-same_enum!(split_method_to_wire, split_method_from_wire, spec::SplitMethod, v1::SplitMethod, "spec.split_method", {
-    Mskf = Mskf
-});
-same_enum!(model_name_to_wire, model_name_from_wire, spec::ModelName, v1::ModelName, "spec.model_name", {
-    Resnet50 = Resnet50
-});
-same_enum!(head_to_wire, head_from_wire, spec::Head, v1::Head, "spec.head", { TwoLayer = TwoLayer, Linear = Linear });
-same_enum!(normalization_to_wire, normalization_from_wire, spec::Normalization, v1::Normalization, "spec.normalization", { None = None, Imagenet = Imagenet });
-same_enum!(augmentation_to_wire, augmentation_from_wire, spec::Augmentation, v1::Augmentation, "spec.augmentation", { None = None, Full = Full });
-same_enum!(loss_to_wire, loss_from_wire, spec::Loss, v1::Loss, "spec.loss", { Bce = Bce, SoftF1 = SoftF1, Focal = Focal });
-same_enum!(optimizer_to_wire, optimizer_from_wire, spec::Optimizer, v1::Optimizer, "spec.optimizer", { Adam = Adam, Sgd = Sgd });
-same_enum!(precision_to_wire, precision_from_wire, spec::Precision, v1::Precision, "spec.precision", { Fp32 = Fp32, Bf16 = Bf16, Fp16 = Fp16 });
-same_enum!(scored_checkpoint_to_wire, scored_checkpoint_from_wire, spec::ScoredCheckpoint, v1::ScoredCheckpoint, "spec.oof_checkpoint", { Last = Last, Best = Best });
-same_enum!(empty_rows_to_wire, empty_rows_from_wire, EmptyRows, v1::EmptyRows, "spec.empty_rows", { Argmax = Argmax, Leave = Leave });
+same_enum! {
+    split_method_to_wire, split_method_from_wire, spec::SplitMethod, v1::SplitMethod, "spec.split_method", [Mskf]
+}
+same_enum! {
+    model_name_to_wire, model_name_from_wire, spec::ModelName, v1::ModelName, "spec.model_name", [Resnet50]
+}
+same_enum! {
+    head_to_wire, head_from_wire, spec::Head, v1::Head, "spec.head", [TwoLayer, Linear]
+}
+same_enum! {
+    normalization_to_wire, normalization_from_wire, spec::Normalization, v1::Normalization, "spec.normalization", [None, Imagenet]
+}
+same_enum! {
+    augmentation_to_wire, augmentation_from_wire, spec::Augmentation, v1::Augmentation, "spec.augmentation", [None, Full]
+}
+same_enum! {
+    loss_to_wire, loss_from_wire, spec::Loss, v1::Loss, "spec.loss", [Bce, SoftF1, Focal]
+}
+same_enum! {
+    optimizer_to_wire, optimizer_from_wire, spec::Optimizer, v1::Optimizer, "spec.optimizer", [Adam, Sgd]
+}
+same_enum! {
+    precision_to_wire, precision_from_wire, spec::Precision, v1::Precision, "spec.precision", [Fp32, Bf16, Fp16]
+}
+same_enum! {
+    scored_checkpoint_to_wire, scored_checkpoint_from_wire, spec::ScoredCheckpoint, v1::ScoredCheckpoint, "spec.oof_checkpoint", [Last, Best]
+}
+same_enum! {
+    empty_rows_to_wire, empty_rows_from_wire, EmptyRows, v1::EmptyRows, "spec.empty_rows", [Argmax, Leave]
+}
 
 /// The wire form of a spec.
 pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
@@ -70,10 +86,11 @@ pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
     }
 }
 
-/// The checked domain form of a spec.
+/// The domain form of a spec, checked. Optional fields that are not set, because the client is older than they are, have
+/// the key's first default.
 ///
 /// # Errors
-/// The first field that is unspecified or out of its limits.
+/// The first field that is not set or out of its limits.
 pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
     let all_folds = wire.folds.iter().copied().eq(0..wire.fold_count);
     let absent = JobSetSpec::of_absent_keys();
@@ -128,6 +145,8 @@ pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
 
 #[cfg(test)]
 mod tests {
+    use fivefold_common::spec::{KEYS, SpecOverrides, Syntax};
+
     use super::*;
 
     #[test]
@@ -139,10 +158,33 @@ mod tests {
     }
 
     #[test]
+    fn each_key_survives_the_wire() {
+        // With SGD, so that `nesterov` may be true.
+        let base = JobSetSpec { optimizer: spec::Optimizer::Sgd, ..JobSetSpec::default() };
+        for key in KEYS {
+            let words = if let Syntax::Word(words) = key.syntax { words() } else { Vec::new() };
+            let texts = ["1", "2", "8", "128", "0.5", "0", "true", "false"].into_iter().chain(words);
+            let mut other_values = texts.filter_map(|text| {
+                let (mut overrides, mut spec) = (SpecOverrides::default(), base.clone());
+                key.set(&mut overrides, text).ok()?;
+                overrides.apply_to(&mut spec);
+                (spec != base && spec.check().is_ok()).then_some(spec)
+            });
+            match other_values.next() {
+                Some(spec) => assert_eq!(spec_from_wire(spec_to_wire(&spec)), Ok(spec), "{}", key.name),
+                None => assert!(matches!(key.syntax, Syntax::Word(words) if words().len() == 1), "{}", key.name),
+            }
+        }
+    }
+
+    #[test]
     fn bad_fields_are_named() {
         let good = spec_to_wire(&JobSetSpec::default());
         let unset = v1::JobSetSpec { loss: 0, ..good.clone() };
-        assert_eq!(spec_from_wire(unset).unwrap_err().field, "spec.loss");
+        assert_eq!(spec_from_wire(unset).unwrap_err().to_string(), "spec.loss: it is not set");
+        let newer = v1::JobSetSpec { loss: 99, ..good.clone() };
+        let message = spec_from_wire(newer).unwrap_err().to_string();
+        assert_eq!(message, "spec.loss: this version does not know the value 99");
         let zero = v1::JobSetSpec { batch_size: 0, ..good };
         assert_eq!(spec_from_wire(zero).unwrap_err().field, "spec.batch_size");
     }
