@@ -1,8 +1,18 @@
-//! The parts of the worker: the daemon that leases folds, trains them with `fivefold-train` and delivers the results.
+//! The worker's daemon. It leases jobs from a coordinator, trains or predicts with `fivefold-train`, and delivers the results.
+//!
+//! [`daemon::run`] registers the worker and takes one lease after the other. Each lease is one attempt at a job: prepare, run,
+//! deliver, while reports keep the lease. [`supervise`] runs one such process for each CUDA device of a machine.
 
-pub mod checkpoint_upload;
-pub mod coordinator_client;
+mod attempt;
+mod checkpoint_uploads;
 pub mod daemon;
-pub mod lease;
-pub mod report_stream;
-pub mod transfer;
+mod deliver;
+mod failure;
+pub mod host;
+mod job;
+mod lease;
+mod prepare;
+mod register;
+mod report;
+mod run;
+pub mod supervise;

@@ -1,5 +1,5 @@
-//! The daemon against a coordinator that exists in memory alone: a fold is trained, delivered, given back, resumed, refused;
-//! and the coordinator goes away in the middle.
+//! The daemon against a coordinator in memory: a fold is trained, delivered, released, resumed and refused; and the coordinator
+//! goes away in the middle.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
@@ -11,17 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fake_coordinator::{Board, Fake};
+use fivefold_client::{Connection, Credentials, RetryPolicy};
 use fivefold_common::ids::{Digest, Fold};
 use fivefold_common::manifest::{FoldTable, Manifest, ManifestKind};
 use fivefold_common::scores::{ScoreTable, Source};
 use fivefold_common::spec::JobSetSpec;
-use fivefold_proto::client::Credentials;
 use fivefold_proto::convert::spec_to_wire;
 use fivefold_proto::v1;
 use fivefold_train::{Device, ImageFolder};
-use fivefold_worker::coordinator_client::CoordinatorClient;
 use fivefold_worker::daemon;
-use fivefold_worker::lease::Workplace;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -130,15 +128,17 @@ impl Worker {
     fn start(url: &str, data: &Path) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let leaving = CancellationToken::new();
-        let workplace = Workplace {
-            folder: Arc::new(ImageFolder::open(data).unwrap()),
+        let worker = daemon::Worker {
+            name: "worker".into(),
+            images: Arc::new(ImageFolder::open(data).unwrap()),
             scratch: scratch.path().to_owned(),
             device: Device::Cpu,
             decode_threads: 2,
         };
-        let client = CoordinatorClient::new(url, &Credentials::default()).unwrap();
+        let (address, credentials) = (url.parse().unwrap(), Credentials::default());
+        let connection = Connection::new(&address, &credentials, RetryPolicy::unattended(), "test").unwrap();
         let token = leaving.clone();
-        let task = tokio::spawn(async move { daemon::run(client, workplace, "worker", token).await });
+        let task = tokio::spawn(async move { daemon::run(&connection, &worker, &token).await });
         Self { leaving, task, _scratch: scratch }
     }
 

@@ -1,0 +1,134 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use fivefold_client::Credentials;
+use fivefold_common::spec::Precision;
+use fivefold_train::DeviceChoice;
+
+/// Leases jobs from a Fivefold coordinator and trains them on this machine
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) daemon: Option<DaemonArguments>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArguments {
+    /// Address of the coordinator
+    #[arg(long, env = "FIVEFOLD_COORDINATOR", value_name = "URL")]
+    pub(crate) coordinator: String,
+    /// Folder of the images, with train/, hpa/ and test/
+    #[arg(long, env = "FIVEFOLD_DATA", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// auto, cpu or cuda:N; auto uses every CUDA device, or the CPU if there is none
+    #[arg(long, env = "FIVEFOLD_DEVICE", value_name = "DEVICE", default_value = "auto")]
+    pub(crate) device: DeviceChoice,
+    /// Name of this worker, unique among the coordinator's workers [default: host and device]
+    #[arg(long, env = "FIVEFOLD_NAME", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Folder for downloads and checkpoints [default: fivefold/ in the system's temporary folder]
+    #[arg(long, env = "FIVEFOLD_SCRATCH", value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
+    /// File with the token; FIVEFOLD_TOKEN may hold the token itself (other users of this machine can read flags)
+    #[arg(long, env = "FIVEFOLD_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// PEM file of the authority that signed the coordinator's certificate [default: the system's authorities]
+    #[arg(long, env = "FIVEFOLD_CA_CERT", value_name = "FILE")]
+    pub(crate) ca_cert: Option<PathBuf>,
+    /// PEM file of this worker's certificate, if the coordinator asks for one
+    #[arg(long, env = "FIVEFOLD_CLIENT_CERT", value_name = "FILE")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key
+    #[arg(long, env = "FIVEFOLD_CLIENT_KEY", value_name = "FILE")]
+    pub(crate) client_key: Option<PathBuf>,
+    /// Threads that decode images [default: one per core]
+    #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N")]
+    pub(crate) decode_threads: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the devices that libtorch sees
+    Devices,
+    /// Train a tiny fold on a device and on the CPU, and compare the losses
+    CheckDevice {
+        /// cpu or cuda:N
+        #[arg(long, value_name = "DEVICE")]
+        device: DeviceChoice,
+    },
+    /// Measure the training speed of the full ResNet50
+    BenchStep {
+        /// cpu or cuda:N
+        #[arg(long, value_name = "DEVICE")]
+        device: DeviceChoice,
+        /// Side of an image in pixels
+        #[arg(long, default_value_t = 512)]
+        size: u32,
+        /// Images per batch
+        #[arg(long, default_value_t = 32)]
+        batch: u32,
+        /// Steps per measurement
+        #[arg(long, default_value_t = 30)]
+        steps: u32,
+        /// fp32, bf16 or fp16
+        #[arg(long, default_value = "fp32")]
+        precision: Precision,
+    },
+}
+
+impl DaemonArguments {
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials {
+            token_file: self.token_file.clone(),
+            token: std::env::var("FIVEFOLD_TOKEN").ok(),
+            ca_cert: self.ca_cert.clone(),
+            client_cert: self.client_cert.clone(),
+            client_key: self.client_key.clone(),
+        }
+    }
+
+    /// The arguments of the process for one of several CUDA devices. It inherits FIVEFOLD_TOKEN with the environment.
+    pub(crate) fn for_cuda_device(&self, index: usize, host: &str, decode_threads: usize) -> Vec<OsString> {
+        let name = self.name.as_deref().unwrap_or(host);
+        let mut arguments: Vec<OsString> = vec!["--coordinator".into(), self.coordinator.clone().into()];
+        for (flag, path) in [
+            ("--data", Some(&self.data)),
+            ("--scratch", self.scratch.as_ref()),
+            ("--token-file", self.token_file.as_ref()),
+            ("--ca-cert", self.ca_cert.as_ref()),
+            ("--client-cert", self.client_cert.as_ref()),
+            ("--client-key", self.client_key.as_ref()),
+        ] {
+            if let Some(path) = path {
+                arguments.extend([flag.into(), path.into()]);
+            }
+        }
+        arguments.extend(["--decode-threads".into(), decode_threads.to_string().into()]);
+        arguments.extend(["--device".into(), format!("cuda:{index}").into()]);
+        arguments.extend(["--name".into(), format!("{name}-cuda{index}").into()]);
+        arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_of_a_device_has_its_own_name_and_all_the_rest() {
+        let line = "fivefold-worker --coordinator http://hub:7700 --data /data --token-file /token --name gpu1";
+        let arguments = Arguments::parse_from(line.split(' ')).daemon.unwrap();
+        let child = arguments.for_cuda_device(1, "host", 8);
+        let child = Arguments::parse_from([OsString::from("fivefold-worker")].into_iter().chain(child)).daemon.unwrap();
+        assert_eq!((child.name.as_deref(), child.device), (Some("gpu1-cuda1"), DeviceChoice::Cuda(1)));
+        assert_eq!((child.decode_threads, child.scratch), (Some(8), None));
+        let inherited = (child.coordinator, child.data, child.token_file);
+        assert_eq!(inherited, (arguments.coordinator, arguments.data, arguments.token_file));
+    }
+}

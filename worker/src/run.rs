@@ -1,0 +1,130 @@
+//! Training and prediction on a thread of their own.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fivefold_common::artifact::ArtifactKind;
+use fivefold_common::checkpoint::Checkpoint;
+use fivefold_common::progress::EpochReport;
+use fivefold_common::scores::ScoreTable;
+use fivefold_train::{Event, EventSink, Predictor, SavedCheckpoint, Scored, TrainError, TrainOutcome, Trainer};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::Attempt;
+use crate::checkpoint_uploads::{CheckpointUploads, uploaded_checkpoint};
+use crate::failure::AttemptError;
+use crate::prepare::Prepared;
+
+/// How long the thread may go on after it was asked to stop at once. It looks at the flag with every batch.
+const STOP_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The thread does not stop. It occupies its device until the process ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the training did not stop within {} s after its lease was gone", STOP_TIMEOUT.as_secs())]
+pub(crate) struct ThreadStuck;
+
+/// The result of a job.
+pub(crate) struct JobResult {
+    /// Out-of-fold scores of a train job, scores of the test list of a predict job.
+    pub(crate) scores: ScoreTable,
+    /// The kind of `scores`.
+    pub(crate) kind: ArtifactKind,
+    /// The checkpoint that a train job scored with; it is uploaded.
+    pub(crate) checkpoint: Option<Checkpoint>,
+}
+
+/// Runs a prepared job; `None` when it was stopped.
+///
+/// # Errors
+/// When training, scoring, or the upload of a checkpoint fails.
+pub(crate) async fn run(attempt: &Attempt<'_>, prepared: Prepared) -> Result<Option<JobResult>, AttemptError> {
+    match prepared {
+        Prepared::Train(trainer) => train(attempt, trainer).await,
+        Prepared::Predict(predictor) => predict(attempt, predictor).await,
+    }
+}
+
+async fn train(attempt: &Attempt<'_>, trainer: Trainer) -> Result<Option<JobResult>, AttemptError> {
+    let stop = attempt.stop.clone();
+    let mut thread = TrainingThread::start(move |sink| trainer.run(sink, &stop));
+    let uploads = CheckpointUploads::start(attempt);
+    let mut epoch_began = Instant::now();
+    while let Some(event) = thread.next_event(&attempt.gone).await? {
+        match event {
+            Event::Progress(progress) => attempt.reporter.progress(progress),
+            Event::EpochEnded(metrics) => {
+                let duration_seconds = epoch_began.elapsed().as_secs_f64();
+                epoch_began = Instant::now();
+                attempt.reporter.epoch(EpochReport { metrics, duration_seconds });
+            }
+            Event::CheckpointSaved(checkpoint) => uploads.add(checkpoint),
+        }
+    }
+    let outcome = thread.outcome().await?;
+    let uploaded = uploads.flush().await?;
+    let TrainOutcome::Finished { checkpoint, out_of_fold } = outcome else { return Ok(None) };
+    let checkpoint = match uploaded.get(&checkpoint.path) {
+        Some(uploaded) => *uploaded,
+        // Training had been finished by an earlier attempt, and only the scores were missing.
+        None => upload_again(attempt, checkpoint).await?,
+    };
+    Ok(Some(JobResult { scores: out_of_fold, kind: ArtifactKind::Oof, checkpoint: Some(checkpoint) }))
+}
+
+async fn upload_again(attempt: &Attempt<'_>, checkpoint: SavedCheckpoint) -> Result<Checkpoint, AttemptError> {
+    let artifact = attempt.transfers().upload(ArtifactKind::Checkpoint, checkpoint.path.as_path().into()).await?;
+    Ok(uploaded_checkpoint(&checkpoint, &artifact))
+}
+
+async fn predict(attempt: &Attempt<'_>, predictor: Predictor) -> Result<Option<JobResult>, AttemptError> {
+    let stop = attempt.stop.clone();
+    let mut thread = TrainingThread::start(move |sink| predictor.run(sink, &stop));
+    while let Some(event) = thread.next_event(&attempt.gone).await? {
+        match event {
+            Event::Progress(progress) => attempt.reporter.progress(progress),
+            Event::EpochEnded(_) | Event::CheckpointSaved(_) => {}
+        }
+    }
+    match thread.outcome().await? {
+        Scored::Finished(scores) => Ok(Some(JobResult { scores, kind: ArtifactKind::Predictions, checkpoint: None })),
+        Scored::Stopped => Ok(None),
+    }
+}
+
+/// A thread that works with libtorch, and its events.
+struct TrainingThread<T> {
+    events: mpsc::UnboundedReceiver<Event>,
+    outcome: oneshot::Receiver<Result<T, TrainError>>,
+}
+
+impl<T: Send + 'static> TrainingThread<T> {
+    fn start(work: impl FnOnce(&mut dyn EventSink) -> Result<T, TrainError> + Send + 'static) -> Self {
+        let (event_sender, events) = mpsc::unbounded_channel();
+        let (outcome_sender, outcome) = oneshot::channel();
+        std::thread::spawn(move || {
+            // The receivers are gone when the lease is lost.
+            let outcome = work(&mut |event: Event| drop(event_sender.send(event)));
+            let _ = outcome_sender.send(outcome);
+        });
+        Self { events, outcome }
+    }
+
+    /// The next event; `None` when the thread has ended.
+    async fn next_event(&mut self, gone: &CancellationToken) -> Result<Option<Event>, ThreadStuck> {
+        let is_stuck = async {
+            gone.cancelled().await;
+            tokio::time::sleep(STOP_TIMEOUT).await;
+        };
+        tokio::select! {
+            event = self.events.recv() => Ok(event),
+            () = is_stuck => Err(ThreadStuck),
+        }
+    }
+
+    /// What the thread returned, once there are no more events.
+    async fn outcome(self) -> Result<T, AttemptError> {
+        Ok(self.outcome.await.context("the training thread ended early")??)
+    }
+}
