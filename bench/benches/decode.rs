@@ -1,4 +1,4 @@
-//! Reading one image, three greyscale PNGs of 512 px, from the page cache: what one decode thread can do.
+//! Decoding of one image, three greyscale PNGs of 512 px in the page cache, on one thread.
 #![expect(clippy::unwrap_used, reason = "a benchmark")]
 
 use divan::Bencher;

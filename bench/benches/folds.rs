@@ -1,4 +1,4 @@
-//! MultilabelStratifiedKFold on lists of the real sizes, with labels drawn at the real lists' frequencies.
+//! MultilabelStratifiedKFold on lists with the sizes and label frequencies of the real ones.
 
 use divan::Bencher;
 use fivefold_bench::synthetic_labels;

@@ -1,5 +1,5 @@
-//! The loader with its threads: 64 images of 512 px, three greyscale PNGs each, in batches of 32 ready for the device.
-//! `IMAGES=DIR`, a folder with `train/`, takes its images from there: see RESULTS.md for how to hold it against another program's.
+//! The loader with its threads: 64 images of 512 px, three greyscale PNGs each, in batches of 32 for the device. With
+//! `IMAGES=DIR` it reads the images in `DIR/train/` instead.
 #![expect(clippy::unwrap_used, reason = "a benchmark")]
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The exact threshold fit over 28 labels; 100,000 rows should take less than a second.
+//! The exact threshold fit for 28 labels; 100,000 rows should take less than a second.
 
 use divan::Bencher;
 use fivefold_bench::{synthetic_labels, synthetic_scores};

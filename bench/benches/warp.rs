@@ -1,4 +1,4 @@
-//! The warp of one batch on the CPU: 16 images of 256 px, each through a matrix of its own.
+//! The warp of one batch on the CPU: 16 images of 256 px, each with its own matrix.
 #![expect(clippy::unwrap_used, reason = "a benchmark")]
 
 use divan::Bencher;

@@ -1,15 +1,15 @@
-//! Fivefold's benchmarks: folds, threshold, decode, loader, warp and one training step. Here is the data that they share.
+//! Shared data of the benchmarks: folds, threshold, decode, loader, warp and one training step.
 
 use fivefold_common::labels::{LABEL_COUNT, Labels};
 use fivefold_common::randomness::{Purpose, Stream};
 
-/// How often each label occurs in the 31,072 rows of the Human Protein Atlas training list.
+/// Occurrences of each label in the 31,072 rows of the Human Protein Atlas training list.
 const LABEL_ROWS: [u32; LABEL_COUNT] = [
     12885, 1254, 3621, 1561, 1858, 2513, 1008, 2822, 53, 45, 28, 1093, 688, 537, 1066, 21, 530, 210, 902, 1482, 172,
     3777, 802, 2965, 322, 8228, 328, 11,
 ];
 
-/// Labels of `rows` rows, each label independent and as frequent as in the real list.
+/// Labels of `rows` rows: each label independent, with the frequency of the real list.
 pub fn synthetic_labels(rows: usize) -> Vec<Labels> {
     let row = |index| {
         let mut stream = Stream::new(1, 0, 0, Purpose::Synthetic, index as u64);
@@ -33,7 +33,7 @@ pub fn synthetic_scores(labels: &[Labels]) -> Vec<f32> {
         .collect()
 }
 
-/// A grey picture of `size` x `size` pixels, row by row, about as hard to compress as a real one: smooth shapes under noise.
+/// A grey image of `size` x `size` pixels, row by row, about as compressible as a real one: smooth shapes under noise.
 pub fn noisy_plane(seed: u64, size: u32) -> Vec<u8> {
     let mut stream = Stream::new(seed, 0, 0, Purpose::Synthetic, 1);
     let mut pixels = Vec::with_capacity((size * size) as usize);

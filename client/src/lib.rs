@@ -31,6 +31,7 @@
 //!
 //! Dropping a future of this crate cancels it. [`Connection::with_cancellation`] does the same for every call of a connection
 //! with one token.
+#![warn(missing_docs)]
 
 mod address;
 mod connection;

@@ -1,5 +1,6 @@
 //! Fivefold's domain, pure and without I/O frameworks: what a job set is, how rows become folds, how out-of-fold scores
 //! become one threshold and a submission. The modules follow the data's one way.
+#![warn(missing_docs)]
 
 pub mod artifact;
 pub mod checkpoint;

@@ -1,4 +1,4 @@
-//! Fold tables: what is read and written again is the same table.
+//! Fold tables: reading back a written table gives the same table.
 #![no_main]
 
 use fivefold_common::manifest::FoldTable;

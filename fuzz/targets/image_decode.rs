@@ -1,4 +1,4 @@
-//! Image files: whatever the bytes, a plane of the wanted size or an error, within the memory that the limits allow.
+//! Image files: any bytes give a plane of the requested size or an error, within the memory limit.
 #![no_main]
 
 use fivefold_train::data::image_file::{Colour, OtherSize, decode_plane};

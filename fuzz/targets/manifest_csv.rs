@@ -1,4 +1,4 @@
-//! Lists of images: whatever the bytes, a checked list or an error.
+//! Lists of images: any bytes give a checked list or an error.
 #![no_main]
 
 use fivefold_common::manifest::{Manifest, ManifestKind};

@@ -1,4 +1,4 @@
-//! Score tables: a report or an error, and never a score outside [0, 1].
+//! Score tables: any bytes give a report or an error, and no score is outside [0, 1].
 #![no_main]
 
 use fivefold_common::report::build_report;

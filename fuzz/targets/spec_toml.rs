@@ -1,4 +1,4 @@
-//! Specs: what is accepted is within its limits, and survives TOML and the wire.
+//! Specs: an accepted spec is within its limits, and unchanged after a round trip through TOML and the wire format.
 #![no_main]
 
 use fivefold_common::spec::JobSetSpec;

@@ -1,4 +1,4 @@
-//! Weights and checkpoints: whatever the bytes, a checked safetensors file or an error, and never a read past its end.
+//! Weights and checkpoints: any bytes give a checked safetensors file or an error, without a read past the end.
 #![no_main]
 
 use fivefold_train::torch::tensors::NamedTensor;

@@ -1,4 +1,4 @@
-//! Uploads that begin anywhere, break off, come twice or lie about their bytes: a blob is there whole or not at all.
+//! Uploads that start anywhere, break off, are repeated or have a wrong digest: a blob is stored completely or not at all.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -26,7 +26,7 @@ fuzz_target!(|tries: Vec<Try>| {
         for attempt in tries {
             let bytes = BLOBS[usize::from(attempt.blob)];
             let digest = Digest::of(bytes);
-            // Opened anew, as after a crash.
+            // Opened again, as after a crash.
             let store = Store::open(folder.path()).await.expect("it opens");
             let size_bytes = if attempt.lies { u64::from(attempt.announced_bytes) } else { bytes.len() as u64 };
             let claim = store.claim(digest).expect("nobody else has it");

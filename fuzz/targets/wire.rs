@@ -1,4 +1,4 @@
-//! Messages from strangers: a checked spec, lease or digest, or an error.
+//! Messages: any bytes give a checked spec, lease or digest, or an error.
 #![no_main]
 
 use fivefold_proto::{convert, v1};

@@ -1,5 +1,6 @@
 //! Fivefold's wire format: the code generated from the .proto files ([`v1`]), the conversions between messages and the
 //! types of `fivefold-common` ([`convert`]), and the reasons that gRPC errors carry ([`status`]).
+#![warn(missing_docs)]
 
 pub mod client;
 pub mod convert;

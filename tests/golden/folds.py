@@ -1,9 +1,9 @@
-"""Make common/tests/fixtures/folds.json: folds as iterative-stratification makes them, and the draws below them.
+"""Makes common/tests/fixtures/folds.json: the folds of iterative-stratification, and the random draws behind them.
 
     python tests/golden/folds.py --data DIR [--out FILE]
 
-Needs requirements.txt beside this file. DIR holds the real lists, train.csv and HPAv18RBGY_wodpl.csv (Id,Target). Of the
-folds the fixture keeps the SHA-256 of one byte per row, and the first 20 as digits. Takes some minutes.
+Requires requirements.txt beside this file. DIR has the real lists, train.csv and HPAv18RBGY_wodpl.csv (Id,Target). For each
+split, the fixture has the SHA-256 of one byte per row, and the first 20 folds as digits. Takes some minutes.
 """
 
 import argparse
@@ -23,7 +23,7 @@ FIXTURE = Path(__file__).parents[2] / "common/tests/fixtures/folds.json"
 
 
 def synthetic_lists():
-    """Name -> rows of labels below 28. Small; each holds a case that real lists lack."""
+    """Name -> rows of labels below 28. Small lists, each with a case that the real lists lack."""
     generator = random.Random(7)
 
     def sample(row_count, chances):
@@ -58,7 +58,7 @@ def read_list(path):
 
 def folds_of(labels, fold_count, seed, shuffle):
     if not shuffle:
-        # scikit-learn refuses a seed without shuffling, so this is what the class would call.
+        # scikit-learn refuses a seed without shuffling, so this calls what the class would call.
         shares = np.asarray([1 / fold_count] * fold_count)
         return IterativeStratification(labels=labels, r=shares, random_state=np.random.RandomState(seed))
     folds = np.full(len(labels), -1)
@@ -89,7 +89,7 @@ def cases_of(rows):
 
 
 def draws_of(seed):
-    """What folds draw: choices among few, and permutations."""
+    """The random draws of a split: choices among few, and permutations."""
     choices = np.random.RandomState(seed)
     return {
         "seed": seed,
@@ -100,7 +100,7 @@ def draws_of(seed):
 
 
 def dump(fixture):
-    """JSON with one case a line, so that a change shows as what it is."""
+    """JSON with one case a line, for readable diffs."""
     lists = []
     for of_list in fixture["lists"]:
         head = json.dumps({key: value for key, value in of_list.items() if key != "cases"})

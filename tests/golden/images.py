@@ -1,9 +1,9 @@
-"""Make train/tests/fixtures/images.json and the image files in images/ beside it: what OpenCV reads from PNG and JPEG files.
+"""Makes train/tests/fixtures/images.json and the image files in images/ beside it: PNG and JPEG files as OpenCV decodes them.
 
     python tests/golden/images.py [--out FOLDER]
 
-Needs requirements.txt beside this file. PNG files that OpenCV does not write (palette, few bits, transparency) are Pillow's; OpenCV
-reads them all. Of pixels that must be equal the fixture keeps a digest; where a tolerance is stated, the pixels in hex.
+Requires requirements.txt beside this file. Pillow writes the PNG files that OpenCV cannot write (palette, few bits, transparency);
+OpenCV decodes all files. For pixels that must be equal the fixture has a digest, otherwise a tolerance and the pixels in hex.
 """
 
 import argparse
@@ -17,10 +17,10 @@ from PIL import Image
 FIXTURES = Path(__file__).parents[2] / "train/tests/fixtures"
 COLOURS = ["red", "green", "blue"]
 JPEG_TOLERANCE = 2
-# Decoders interpolate thinned-out colour each in its own way, most of all at the edges of a picture that ends in
-# mid-block: there a few pixels (here one in 50) may differ by this much.
-THINNED_COLOUR_TOLERANCE = 8
-# Averages of areas are sums of floats, in another order here and there.
+# Decoders differ in the interpolation of subsampled chroma, most of all at the edges of an image that ends inside a block: a few
+# pixels (here one in 50) may differ by this much.
+SUBSAMPLED_TOLERANCE = 8
+# Area averages are sums of floats, and the order of the sums differs.
 AREA_TOLERANCE = 1
 
 
@@ -32,7 +32,7 @@ def fnv1a(data):
 
 
 def cells(generator, height, width):
-    """Blobs on a dark ground with a little noise, 0 to 1, as a micrograph has them: [height, width, 3], each plane its own."""
+    """A synthetic micrograph, [height, width, 3], 0 to 1: in each plane different blobs on a dark ground with a little noise."""
     y, x = np.mgrid[0:height, 0:width]
     planes = []
     for _ in COLOURS:
@@ -59,7 +59,7 @@ def bgr(image):
 
 
 def write_files(folder):
-    """Name -> wanted side and whether a tolerance is needed."""
+    """Writes the image files."""
     generator = np.random.default_rng(11)
 
     def image(height=24, width=24):
@@ -92,7 +92,7 @@ def write_files(folder):
     opencv("rgb_420.jpg", bgr(eight_bits(image(32, 32))), *sampling(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420))
     opencv("partial_420.jpg", bgr(eight_bits(image())), *sampling(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420))
     opencv("odd_420.jpg", bgr(eight_bits(image(29, 29))), *sampling(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420))
-    # As the HPA serves them: one colour, the other planes dark.
+    # As in the HPA's images: one colour, the other planes dark.
     green = image(64, 64) * [0, 1, 0]
     opencv("hpa_420.jpg", bgr(eight_bits(green)), *sampling(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420))
     opencv("wide_444.jpg", bgr(eight_bits(image(50, 77))), *sampling(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444))
@@ -100,13 +100,13 @@ def write_files(folder):
     opencv("large_rgb.png", bgr(eight_bits(image(61, 83))))
 
 
-# What is read at another size than its own.
+# Files that are read at another size than their own, and that size.
 SHRUNK = {"hpa_420.jpg": 16, "wide_444.jpg": 24, "large_grey.png": 24, "large_rgb.png": 24}
-THINNED_COLOUR = ["rgb_422.jpg", "rgb_420.jpg", "partial_420.jpg", "odd_420.jpg"]
+SUBSAMPLED = ["rgb_422.jpg", "rgb_420.jpg", "partial_420.jpg", "odd_420.jpg"]
 
 
 def planes_of(path):
-    """The three planes as OpenCV reads the file, [side, side] each."""
+    """The three planes of the file as OpenCV decodes it, [side, side] each."""
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_BGR)
     size = SHRUNK.get(path.name)
     for colour, channel in zip(COLOURS, (2, 1, 0)):
@@ -128,8 +128,8 @@ def main():
         tolerance = JPEG_TOLERANCE if path.suffix == ".jpg" else AREA_TOLERANCE if path.name in SHRUNK else 0
         for colour, plane in planes_of(path):
             case = {"file": path.name, "colour": colour, "size": len(plane), "tolerance": tolerance}
-            if path.name in THINNED_COLOUR:
-                case["outliers"] = THINNED_COLOUR_TOLERANCE
+            if path.name in SUBSAMPLED:
+                case["outliers"] = SUBSAMPLED_TOLERANCE
             pixels = plane.tobytes()
             case |= {"pixels": pixels.hex()} if tolerance else {"fnv1a": fnv1a(pixels)}
             cases.append(case)

@@ -1,10 +1,10 @@
-"""Make train/tests/fixtures/model.json: what PyTorch 2.11 and torchvision 0.26 say about ResNet50, losses, optimisers, the
-plateau schedule and 50 steps of training, on the CPU in fp32.
+"""Makes train/tests/fixtures/model.json: reference values of PyTorch 2.11 and torchvision 0.26 for ResNet50, losses,
+optimisers, the plateau schedule and 50 steps of training, on the CPU in fp32.
 
     python tests/golden/model.py [--out FILE]
 
-Needs requirements.txt beside this file. Weights, images and targets are not stored: both sides compute them from a
-hash of a name and an index (`units`), so that the fixture stays small. Takes some minutes.
+Requires requirements.txt beside this file. To keep the fixture small, weights, images and targets are not stored: both sides
+compute them from a hash of a name and an index (`units`). Takes some minutes.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def filled(name, shape, middle, spread):
 
 
 def resnet50(width, head):
-    """torchvision's ResNet50, with `width` channels in its first stage instead of 64, made by its own methods."""
+    """torchvision's ResNet50 with `width` channels in its first stage instead of 64, built with torchvision's own methods."""
     model = torchvision.models.resnet50(num_classes=LABELS)
     if width != 64:
         model.conv1 = torch.nn.Conv2d(3, width, 7, 2, 3, bias=False)
@@ -69,7 +69,7 @@ def our_name(name, head):
 
 
 def fill(model, head):
-    """Gives every tensor the values that its name says."""
+    """Fills every tensor with the values derived from its name."""
     with torch.no_grad():
         for raw_name, tensor in model.state_dict().items():
             name, shape = our_name(raw_name, head), tuple(tensor.shape)
@@ -84,7 +84,7 @@ def fill(model, head):
             elif len(shape) == 2:
                 middle, spread = 0.0, 1.0 / math.sqrt(shape[1])
             elif name.endswith("bn3.weight"):
-                # Each block adds a little, as in a trained network: then fp32 itself is good for 1e-5 in train mode.
+                # Small, as in a trained network; otherwise fp32 itself could not reach 1e-5 in train mode.
                 middle, spread = 0.25, 0.05
             elif name.endswith("weight"):
                 middle, spread = 1.0, 0.2
@@ -95,7 +95,7 @@ def fill(model, head):
 
 
 def images_of(name, count, size):
-    """Noise, each plane of another brightness, so that the images of a batch differ."""
+    """Noise. Each plane has its own brightness, so that the images of a batch differ."""
     noise = (0.5 + 0.5 * units(name, count * 3 * size * size)).reshape(count * 3, size * size)
     brightness = 0.5 + 0.5 * units(f"{name} brightness", count * 3)
     return torch.from_numpy((noise * brightness[:, None]).astype(np.float32)).reshape(count, 3, size, size)
@@ -106,7 +106,7 @@ def targets_of(name, count):
 
 
 def numbers(tensor):
-    """Floats with the nine digits that tell fp32 numbers apart."""
+    """Floats with nine digits, enough to distinguish all fp32 numbers."""
     return [float(f"{x:.9g}") for x in tensor.detach().reshape(-1).tolist()]
 
 
@@ -207,7 +207,7 @@ OPTIMIZERS = [
 
 
 def optimizer_for(settings, parameters):
-    # The plain loop over parameters: neither foreach nor fused.
+    # A plain loop over parameters, neither foreach nor fused.
     common = {"lr": settings["learning_rate"], "weight_decay": settings["weight_decay"], "foreach": False, "fused": False}
     if settings["optimizer"] == "adam":
         return torch.optim.Adam(parameters, **common)
@@ -231,8 +231,8 @@ def optimizer_steps():
 
 
 def schedules():
-    """500 random sequences of scores. A row is the settings, in the order below, the size of the scores' moves, the epochs at
-    which the learning rate falls, the last rate, and the epoch that stops training."""
+    """500 random sequences of scores. A row has the settings in the order below, the step size of the scores, the epochs in
+    which the learning rate is reduced, the last rate, and the epoch that ends training."""
     cases = []
     for index in range(500):
         draws = units(f"schedule {index}", 8)
@@ -254,7 +254,7 @@ def schedules():
         )
         score, best, bad, stop, falls, rate = 0.3, -math.inf, 0, None, [], 1e-3
         for epoch, draw in enumerate(units(f"scores {index}", 80).tolist()):
-            # Often the very same score again, else a small move.
+            # Often the same score again, otherwise a small step.
             if draw > -0.5:
                 score = score + step * (draw - 0.2)
             plateau.step(score)
@@ -272,8 +272,8 @@ def schedules():
 
 
 def training():
-    """50 steps over five batches. The learning rates are low: at the recipe's 1e-3 PyTorch itself is 2e-3 apart after ten
-    steps between NCHW and channels-last, since Adam's first steps are the signs of gradients, however small."""
+    """50 steps over five batches. The learning rates are low: at the recipe's 1e-3 PyTorch itself differs by 2e-3 after ten
+    steps between NCHW and channels-last, because Adam's first steps are the signs of gradients, however small."""
     cases = []
     for head, loss, count, size, settings in [
         ("linear", "bce", 8, 64, {"optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 0.0}),
@@ -303,7 +303,7 @@ def training():
 
 
 def dump(fixture):
-    """JSON with one case a line, so that a change shows as what it is."""
+    """JSON with one case a line, for readable diffs."""
     parts = []
     for key, value in fixture.items():
         if isinstance(value, list):

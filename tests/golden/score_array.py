@@ -1,4 +1,7 @@
-"""common/tests/fixtures/scores.npy: a score table of three rows as numpy saves it."""
+"""Makes common/tests/fixtures/scores.npy: a score table of three rows, saved by numpy.
+
+    python tests/golden/score_array.py
+"""
 
 import pathlib
 

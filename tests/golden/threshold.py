@@ -1,10 +1,10 @@
-"""Make common/tests/fixtures/threshold.json: macro F1 as scikit-learn computes it, at every threshold that matters.
+"""Makes common/tests/fixtures/threshold.json: scikit-learn's macro F1 at every distinct threshold.
 
     python tests/golden/threshold.py [--out FILE]
 
-Needs requirements.txt beside this file. A case's scores are whole numbers, to be divided by its grid as f32. Its
-thresholds are 0, 1 and every distinct score, ascending: any other predicts what one of these does. For both ways with
-empty rows the fixture has macro F1 at each threshold, and the parts of it, label by label, at the best of them.
+Requires requirements.txt beside this file. The scores of a case are integers, to be divided by its grid as f32. Its thresholds are
+0, 1 and every distinct score, ascending: any other threshold predicts the same as one of these. For both treatments of empty
+rows, the fixture has macro F1 at each threshold, and F1 per label at the best one.
 """
 
 import argparse
@@ -19,7 +19,7 @@ FIXTURE = Path(__file__).parents[2] / "common/tests/fixtures/threshold.json"
 
 
 def drawn(seed, row_count, grid, density, signal, nobody=()):
-    """Targets and scores of rows whose true labels score `signal` higher, on a grid: coarse ones give many ties."""
+    """Targets and scores of rows whose true labels score `signal` higher. Scores are on a grid; a coarse one gives many ties."""
     rng = np.random.default_rng(seed)
     targets = rng.random((row_count, LABEL_COUNT)) < density
     targets[:, list(nobody)] = False

@@ -1,9 +1,9 @@
-"""Make train/tests/fixtures/tta.json: PyTorch's probabilities under ten passes of test-time augmentation.
+"""Makes train/tests/fixtures/tta.json: PyTorch's probabilities under ten passes of test-time augmentation.
 
     python tests/golden/tta.py [--out FILE]
 
-Needs requirements.txt beside this file. The matrices are Fivefold's own (tta_matrices.json beside the fixture); weights and
-images are computed from their names, as in model.py. The warp is affine_grid and grid_sample.
+Requires requirements.txt beside this file. The matrices are Fivefold's (tta_matrices.json beside the fixture); weights and images
+are computed from their names, as in model.py. The warp is affine_grid and grid_sample.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def image_of(number):
 
 
 def normalised(matrix):
-    """From output to input in pixels, to the same in coordinates from -1 to 1 (the centres of the outermost pixels)."""
+    """A matrix from output to input, converted from pixels to coordinates from -1 to 1 (centres of the outermost pixels)."""
     pixels = np.array([*matrix, 0, 0, 1]).reshape(3, 3)
     half = (SIZE - 1) / 2
     from_units = np.array([[half, 0, half], [0, half, half], [0, 0, 1]])

@@ -1,9 +1,9 @@
-"""Make train/tests/fixtures/warp.json: what OpenCV's warpAffine makes of an image, for random transformations.
+"""Makes train/tests/fixtures/warp.json: images warped by OpenCV's warpAffine with random transformations.
 
     python tests/golden/warp.py [--out FILE]
 
-Needs requirements.txt beside this file. Each transformation is composed here from OpenCV's and numpy's own parts, from the input to
-the output. The images are not stored: both sides compute them from a hash (`noise`); of the warped ones some pixels are kept.
+Requires requirements.txt beside this file. Each transformation is composed here of OpenCV's and numpy's own parts, from input to
+output. The images are not stored: both sides compute them from a hash (`noise`). The fixture has some pixels of each warped image.
 """
 
 import argparse
@@ -17,10 +17,10 @@ import numpy as np
 
 FIXTURE = Path(__file__).parents[2] / "train/tests/fixtures/warp.json"
 MASK = (1 << 64) - 1
-# How many transformations at which size; odd sizes have a pixel in their centre.
+# Size in pixels -> number of transformations; odd sizes have a pixel in the centre.
 SIZES = {32: 150, 33: 20, 512: 30}
 PIXELS = 14
-# Values are stored as whole numbers of this.
+# Values are stored as multiples of this.
 UNIT = 1e-7
 
 
@@ -71,10 +71,10 @@ def affine(*entries):
 
 
 def composed(case, size):
-    """The whole transformation, from pixels of the input to pixels of the output, 2x3."""
+    """The complete transformation from input to output in pixels, 2x3."""
     last, centre = size - 1, (size - 1) / 2
     blown_up = size / case["side"]
-    # cv2.resize: the outer edges of the outermost pixels are aligned.
+    # cv2.resize aligns the outer edges of the outermost pixels.
     crop = affine(
         blown_up, 0, (0.5 - case["left"]) * blown_up - 0.5,
         0, blown_up, (0.5 - case["top"]) * blown_up - 0.5,
@@ -117,7 +117,7 @@ def main():
             inverse = cv2.invertAffineTransform(matrix).reshape(-1).tolist()
             values = [round(float(warped.reshape(-1)[place]) / UNIT) for place in places]
             lines.append(json.dumps({"size": size, **case, "matrix": inverse, "places": places, "values": values}))
-            # The same turns and flips alone move pixels and change none.
+            # Turns and flips alone move pixels without changing values.
             plain = {**case, "side": size, "left": 0, "top": 0, "shear_degrees": 0.0, "scale": 1.0, "degrees": 0.0}
             assert np.array_equal(
                 turned_and_flipped(image, case),

@@ -1,6 +1,5 @@
-//! End-to-end tests: the three real programs as processes, and the rules that hold across crates.
-//!
-//! Here is what the tests share: building the programs, starting and killing them, and asking a coordinator over gRPC.
+//! End-to-end tests of the three programs, and the rules that span crates. This library builds, starts and kills the programs,
+//! and queries a coordinator.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -15,13 +14,13 @@ use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
 
 pub mod proxy;
 
-/// How long a condition may take before a test gives up.
+/// How long a test waits for a condition.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The folder of the built programs; builds them first, once per test process.
+/// The folder of the programs. The first call in a process builds them.
 ///
 /// # Errors
-/// When they do not build.
+/// If the build fails.
 pub fn programs() -> anyhow::Result<&'static Path> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = FOLDER.get_or_init(|| build_programs().map_err(|error| format!("{error:#}")));
@@ -29,7 +28,7 @@ pub fn programs() -> anyhow::Result<&'static Path> {
 }
 
 fn build_programs() -> anyhow::Result<PathBuf> {
-    // This test is target/PROFILE/deps/NAME.
+    // The path of this test is target/PROFILE/deps/NAME.
     let test = std::env::current_exe()?;
     let folder = test.parent().and_then(Path::parent).context("the test is not in a target folder")?;
     let mut build = Command::new(env!("CARGO"));
@@ -42,18 +41,18 @@ fn build_programs() -> anyhow::Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// Runs `fivefold` and returns what it printed.
+/// Runs `fivefold` and returns its stdout.
 ///
 /// # Errors
-/// When it did not end well; the message has what it said.
+/// If it fails; the error has its output.
 pub fn fivefold_ok(arguments: &[&str]) -> anyhow::Result<String> {
     said_well("fivefold", arguments)
 }
 
-/// Runs a subcommand of `fivefold-coordinator` and returns what it printed.
+/// Runs a subcommand of `fivefold-coordinator` and returns its stdout.
 ///
 /// # Errors
-/// When it did not end well; the message has what it said.
+/// If it fails; the error has its output.
 pub fn coordinator_ok(arguments: &[&str]) -> anyhow::Result<String> {
     said_well("fivefold-coordinator", arguments)
 }
@@ -71,30 +70,23 @@ fn said_well(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// A process that is killed when it is dropped.
+/// A process, killed on drop.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
 }
 
-/// A signal for a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// Dies at once.
     Kill,
-    /// Is asked to stop.
     Terminate,
-    /// Is paused.
     Stop,
-    /// Goes on.
     Continue,
 }
 
 impl Program {
-    /// Sends a signal.
-    ///
     /// # Errors
-    /// When the process is not there.
+    /// If the process does not exist.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let name = match signal {
             Signal::Kill => "-KILL",
@@ -107,10 +99,10 @@ impl Program {
         Ok(())
     }
 
-    /// Waits until it has ended, and returns its exit code; `None` when a signal ended it.
+    /// Waits for the exit code; `None` if a signal ended the process.
     ///
     /// # Errors
-    /// When it does not end.
+    /// If the process does not end in time.
     pub fn wait(&mut self) -> anyhow::Result<Option<i32>> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
@@ -122,10 +114,10 @@ impl Program {
         bail!("the process did not end")
     }
 
-    /// Kills it and waits until it is gone.
+    /// Kills the process and waits for its end.
     ///
     /// # Errors
-    /// When it cannot be killed.
+    /// If it cannot be killed.
     pub fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
@@ -135,22 +127,22 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A coordinator's folder and address, the same over restarts, and the data that its workers read.
+/// A coordinator's folder and address, which survive restarts, and the data of its workers.
 #[derive(Debug)]
 pub struct Site {
-    /// State, logs and scratch folders.
+    /// Has state, logs and scratch folders.
     pub folder: PathBuf,
-    /// The images and lists.
+    /// Has images and lists.
     pub data: PathBuf,
     /// `http://127.0.0.1:PORT`.
     pub url: String,
-    /// Where the workers look for it: the same, or a proxy's.
+    /// The address given to workers: `url`, or that of a proxy.
     pub worker_url: String,
     lease_seconds: u32,
 }
@@ -159,7 +151,7 @@ impl Site {
     /// Starts a coordinator on a free port, with its state in `folder`.
     ///
     /// # Errors
-    /// When it does not start.
+    /// If it does not start.
     pub fn start(folder: &Path, data: &Path, lease_seconds: u32) -> anyhow::Result<(Site, Program)> {
         std::fs::create_dir_all(folder)?;
         let mut site = Site {
@@ -175,10 +167,10 @@ impl Site {
         Ok((site, program))
     }
 
-    /// Starts the coordinator again, at the same address.
+    /// Starts the coordinator again at the same address.
     ///
     /// # Errors
-    /// When it does not start.
+    /// If it does not start.
     pub fn restart_coordinator(&self) -> anyhow::Result<Program> {
         let address = self.url.trim_start_matches("http://");
         Ok(self.spawn_coordinator(address)?.0)
@@ -189,7 +181,7 @@ impl Site {
         let mut command = Command::new(programs()?.join("fivefold-coordinator"));
         command.args(["--listen", listen, "--state"]).arg(self.folder.join("state"));
         command.args(["--lease-seconds", &self.lease_seconds.to_string()]);
-        // A file, not a pipe: a coordinator whose reader is gone must not block or die.
+        // A file, because a pipe without a reader would block or end the coordinator.
         let first_byte = std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
         let output = File::options().create(true).append(true).open(&log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
@@ -213,7 +205,7 @@ impl Site {
     /// Starts a CPU worker of that name.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn start_worker(&self, name: &str) -> anyhow::Result<Program> {
         let output = File::options().create(true).append(true).open(self.folder.join(format!("{name}.log")))?;
         let mut command = Command::new(programs()?.join("fivefold-worker"));
@@ -223,10 +215,10 @@ impl Site {
         Ok(Program { child: command.spawn()? })
     }
 
-    /// Submits `spec` (TOML) over the folder's lists, and returns the job set's id.
+    /// Submits the folder's lists with the settings `spec` (TOML); returns the id of the job set.
     ///
     /// # Errors
-    /// When the submission is refused.
+    /// If the submission is refused.
     pub fn submit(&self, spec: &str) -> anyhow::Result<String> {
         let file = self.folder.join("spec.toml");
         std::fs::write(&file, spec)?;
@@ -247,17 +239,17 @@ impl Site {
         Ok(printed.trim().to_owned())
     }
 
-    /// The job set as the coordinator has it now; `None` while the coordinator is not there.
+    /// The job set; `None` while the coordinator is unavailable.
     pub async fn job_set(&self, id: &str) -> Option<v1::JobSet> {
         let mut client = JobSetServiceClient::connect(self.url.clone()).await.ok()?;
         let request = v1::GetJobSetRequest { job_set_id: id.to_owned() };
         client.get_job_set(request).await.ok()?.into_inner().job_set
     }
 
-    /// The metrics of a fold's epochs, without how long they took.
+    /// The metrics of a fold's epochs, without durations.
     ///
     /// # Errors
-    /// When the coordinator does not say.
+    /// If the call fails.
     pub async fn metrics(&self, id: &str, fold: u32) -> anyhow::Result<Vec<v1::EpochMetrics>> {
         let mut client = JobSetServiceClient::connect(self.url.clone()).await?;
         let request = v1::ListEpochMetricsRequest { job_set_id: id.to_owned(), fold };
@@ -265,10 +257,10 @@ impl Site {
         Ok(epochs.into_iter().map(|epoch| v1::EpochMetrics { duration_seconds: 0.0, ..epoch }).collect())
     }
 
-    /// Waits until `holds` is true of the job set.
+    /// Waits until `holds` is true for the job set.
     ///
     /// # Errors
-    /// When that takes longer than [`PATIENCE`], or the job set fails.
+    /// After [`PATIENCE`], or if the job set fails.
     pub async fn wait_until(
         &self,
         id: &str,
@@ -292,7 +284,7 @@ impl Site {
         bail!("it did not come to it that {what}: {last:#?}\n{}", self.log_tails())
     }
 
-    /// The last lines of every log, for a failure's message.
+    /// The last lines of every log, for error messages.
     fn log_tails(&self) -> String {
         let mut tails = String::new();
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
@@ -311,7 +303,7 @@ impl Site {
     /// Fetches the results, with arrays and models, into `folder`.
     ///
     /// # Errors
-    /// When there are none.
+    /// If there are none.
     pub fn results(&self, id: &str, folder: &Path) -> anyhow::Result<()> {
         let folder = folder.display().to_string();
         fivefold_ok(&["--coordinator", &self.url, "results", id, "--npy", "--checkpoints", "--out", &folder])?;
@@ -319,10 +311,10 @@ impl Site {
     }
 }
 
-/// Makes a tiny synthetic data set in `folder`.
+/// Draws a tiny synthetic data set in `folder`.
 ///
 /// # Errors
-/// When it cannot be made.
+/// If `fivefold synth` fails.
 pub fn tiny_data(folder: &Path) -> anyhow::Result<()> {
     let folder = folder.display().to_string();
     fivefold_ok(&[
@@ -331,10 +323,10 @@ pub fn tiny_data(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The report in `folder` without what may differ between two runs: the job set's name and what made it.
+/// The report in `folder` without the parts that differ between runs: name, versions and devices.
 ///
 /// # Errors
-/// When there is none, or it does not have these.
+/// If the report or one of these parts is missing.
 pub fn report_numbers(folder: &Path) -> anyhow::Result<serde_json::Value> {
     let mut report: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("report.json"))?)?;
     let fields = report.as_object_mut().context("the report is no object")?;

@@ -1,4 +1,4 @@
-//! A TCP proxy between workers and their coordinator, which can cut every connection, and hold everything back for a while.
+//! A TCP proxy between workers and coordinator, which can cut or stall all connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What goes through.
+/// The state of the traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
     Open,
     Stalled,
 }
 
-/// A proxy. It ends with the runtime that it was made in.
+/// A proxy. It ends with the runtime that started it.
 #[derive(Debug)]
 pub struct Proxy {
     /// `http://127.0.0.1:PORT`.
@@ -26,10 +26,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy of the server at `http://ADDRESS`.
+    /// Starts a proxy of the server at `http://ADDRESS`.
     ///
     /// # Errors
-    /// When it cannot listen.
+    /// If it cannot listen.
     pub async fn start(server_url: &str) -> anyhow::Result<Proxy> {
         let server: SocketAddr = server_url.trim_start_matches("http://").parse().context("the server's address")?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -39,7 +39,7 @@ impl Proxy {
         let cutting = cuts.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                // A server that is down refuses; the client's connection is closed then.
+                // If the server is down, the client's connection is closed.
                 let Ok(server) = TcpStream::connect(server).await else { continue };
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
@@ -57,17 +57,17 @@ impl Proxy {
         Ok(Proxy { url, flow, cuts })
     }
 
-    /// Closes every connection, wherever it is in its sentence.
+    /// Closes every connection, even in the middle of a message.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Holds everything back until [`Proxy::go_on`]. Connections stay open.
+    /// Stalls all traffic until [`Proxy::go_on`]. Connections stay open.
     pub fn stall(&self) {
         self.flow.send_replace(Flow::Stalled);
     }
 
-    /// Lets everything through again.
+    /// Resumes all traffic.
     pub fn go_on(&self) {
         self.flow.send_replace(Flow::Open);
     }

@@ -1,7 +1,7 @@
-//! The real programs under faults: signals at random moments, a network that cuts and stalls, a coordinator that dies. After each
-//! round the results are those of an undisturbed run, bit for bit, and the state folder is whole.
+//! Faults in the real programs: signals at random moments, cut and stalled connections, crashes of the coordinator. After each
+//! round, results must equal those of an undisturbed run bit for bit, and the state folder must be complete.
 //!
-//! `ROUNDS=n SEED=s` from the environment (`make chaos ROUNDS=20 SEED=7`); each round prints its seed and its faults.
+//! Reads `ROUNDS` and `SEED` from the environment (`make chaos ROUNDS=20 SEED=7`). Each round prints its seed and its faults.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;
@@ -81,7 +81,7 @@ async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) -> Vec<v1::E
     let mut workers: Vec<Program> = WORKERS.iter().map(|name| site.start_worker(name).unwrap()).collect();
     let id = site.submit(SPEC).unwrap();
     for _ in 0..FAULTS {
-        // Faults come at random moments: this is no waiting for something to happen.
+        // Only spreads the faults over time; the test waits for nothing here.
         tokio::time::sleep(Duration::from_millis(200 + random.below(1800))).await;
         if site.job_set(&id).await.is_some_and(|job_set| succeeded(&job_set)) {
             break;
@@ -108,7 +108,7 @@ async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) -> Vec<v1::E
                 assert_eq!(workers[worker].wait().unwrap(), Some(0), "a worker that is asked to leave ends well");
                 workers[worker] = site.start_worker(WORKERS[worker]).unwrap();
             }
-            // Longer than its lease, or shorter.
+            // Shorter or longer than the lease.
             Fault::PauseWorker(worker) => {
                 workers[worker].signal(Signal::Stop).unwrap();
                 tokio::time::sleep(length).await;
@@ -130,7 +130,7 @@ async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) -> Vec<v1::E
     site.results(&id, folder).unwrap();
     let metrics = metrics(&site, &id).await;
     drop(workers);
-    // A start tidies up, so that nothing is left that no row names; then all of it is read.
+    // The start deletes unreferenced files; then every stored byte is read.
     coordinator.take().unwrap().kill().unwrap();
     site.restart_coordinator().unwrap().kill().unwrap();
     let checked = coordinator_ok(&["check", "--state", &site.folder.join("state").display().to_string()]).unwrap();

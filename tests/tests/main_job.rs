@@ -1,4 +1,4 @@
-//! The main job, undisturbed and disturbed: the same bits.
+//! A whole job set, undisturbed and with crashes: the results are the same bits.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;
@@ -24,7 +24,7 @@ fn succeeded(job_set: &v1::JobSet) -> bool {
     job_set.state() == v1::job_set::State::Succeeded
 }
 
-/// A train job that a worker of that name is in the middle of.
+/// A train job that the worker of that name is training.
 fn in_mid_training(job_set: &v1::JobSet, worker: &str) -> bool {
     job_set.jobs.iter().any(|job| {
         let progress = job.progress.unwrap_or_default();
@@ -45,7 +45,7 @@ async fn crashes_of_a_worker_and_of_the_coordinator_do_not_change_a_bit() {
     let data = folder.path().join("data");
     tiny_data(&data).unwrap();
 
-    // Nobody disturbs the first one.
+    // The first job set is undisturbed.
     let calm = folder.path().join("calm");
     let (site, _coordinator) = Site::start(&calm.join("site"), &data, 30).unwrap();
     let workers = [site.start_worker("a").unwrap(), site.start_worker("b").unwrap()];
@@ -53,7 +53,7 @@ async fn crashes_of_a_worker_and_of_the_coordinator_do_not_change_a_bit() {
     site.wait_until(&id, "the undisturbed job set succeeds", succeeded).await.unwrap();
     site.results(&id, &calm).unwrap();
     drop(workers);
-    // 90 rows, of which each is out-of-fold once; 10 test rows, predicted by five folds.
+    // 90 rows, each out-of-fold once; 10 test rows, each predicted by five folds.
     for (name, rows) in [("oof.npy", 90), ("predictions.npy", 50)] {
         let array = read(&calm, name);
         assert!(array.starts_with(b"\x93NUMPY"), "{name}");
@@ -61,7 +61,7 @@ async fn crashes_of_a_worker_and_of_the_coordinator_do_not_change_a_bit() {
         assert!(header.contains(&format!("'shape': ({rows},)")), "{name}: {header}");
     }
 
-    // The second one loses a worker in mid-training, then the coordinator.
+    // The second job set loses a worker during training, then the coordinator.
     let stormy = folder.path().join("stormy");
     let (site, coordinator) = Site::start(&stormy.join("site"), &data, 3).unwrap();
     let doomed = site.start_worker("doomed").unwrap();

@@ -3,6 +3,7 @@
 //! The data flows through the modules in this order: [`data`] reads and batches images, [`transform`] augments them,
 //! [`models`] has the networks, [`engine`] trains and scores, [`checkpoint`] writes what training needs to resume.
 //! [`torch`] is the binding to libtorch. [`Trainer`] and [`Predictor`] are the way in.
+#![warn(missing_docs)]
 
 pub mod checkpoint;
 pub mod data;
