@@ -41,6 +41,9 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 // If the server is down, the client's connection is closed.
                 let Ok(server) = TcpStream::connect(server).await else { continue };
+                if client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).is_err() {
+                    continue;
+                }
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
                 for (from, to) in [(from_client, to_server), (from_server, to_client)] {

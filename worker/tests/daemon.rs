@@ -1,7 +1,7 @@
 //! The daemon against a coordinator in memory: a fold is trained, delivered, released, resumed and refused; and the coordinator
 //! goes away in the middle.
 
-#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod fake_coordinator;
 
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fake_coordinator::{Board, Fake};
+use fake_coordinator::{Coordinator, Server};
 use fivefold_client::{Connection, Credentials, RetryPolicy};
 use fivefold_common::ids::{Digest, Fold};
 use fivefold_common::manifest::{FoldTable, Manifest, ManifestKind};
@@ -43,7 +43,7 @@ fn spec() -> JobSetSpec {
     }
 }
 
-/// Lists, folds and images of 24 + 8 + 4 pictures.
+/// Lists, folds and images of 24 + 8 + 4 rows.
 struct Data {
     folder: TempDir,
     train: Vec<u8>,
@@ -76,17 +76,17 @@ impl Data {
         Self { folder, train, hpa, test, folds }
     }
 
-    /// Puts a lease of fold 1 into a coordinator's queue.
-    fn queue_up(&self, board: &Board, attempt: u32) {
-        let lease = self.lease(board, attempt);
-        board.state().queue.push_back(lease);
+    /// Puts a lease of fold 1 into the coordinator's queue.
+    fn queue_lease(&self, coordinator: &Coordinator, attempt: u32) {
+        let lease = self.lease(coordinator, attempt);
+        coordinator.state().queue.push_back(lease);
     }
 
-    /// Puts the lists into a coordinator's store, and returns a lease of fold 1.
-    fn lease(&self, board: &Board, attempt: u32) -> v1::Lease {
+    /// Stores the lists with the coordinator, and returns a lease of fold 1.
+    fn lease(&self, coordinator: &Coordinator, attempt: u32) -> v1::Lease {
         let store = |bytes: &[u8]| {
             let digest = Digest::of(bytes).to_string();
-            board.state().artifacts.insert(digest.clone(), bytes.to_vec());
+            coordinator.state().artifacts.insert(digest.clone(), bytes.to_vec());
             digest
         };
         v1::Lease {
@@ -148,28 +148,28 @@ impl Worker {
     }
 }
 
-async fn until(board: &Board, what: &str, holds: impl Fn(&fake_coordinator::State) -> bool) {
+async fn until(coordinator: &Coordinator, what: &str, holds: impl Fn(&fake_coordinator::State) -> bool) {
     let start = Instant::now();
-    while !holds(&board.state()) {
-        assert!(start.elapsed() < PATIENCE, "it did not come to it that {what}: {}", board.state().summary());
+    while !holds(&coordinator.state()) {
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}: {}", coordinator.state().summary());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Trains the fold with nobody disturbing it, and returns the board.
-async fn undisturbed(data: &Data) -> Board {
-    let board = Board::default();
-    data.queue_up(&board, 1);
-    let fake = Fake::start(&board, 0).await;
-    let worker = Worker::start(&fake.url, data.folder.path());
-    until(&board, "the fold is complete", |state| state.completed.is_some()).await;
+/// Trains the fold undisturbed, and returns the coordinator's state.
+async fn undisturbed(data: &Data) -> Coordinator {
+    let coordinator = Coordinator::default();
+    data.queue_lease(&coordinator, 1);
+    let server = Server::start(&coordinator, 0).await;
+    let worker = Worker::start(&server.url, data.folder.path());
+    until(&coordinator, "the fold is complete", |state| state.completed.is_some()).await;
     worker.leave().await;
-    fake.stop();
-    board
+    server.stop();
+    coordinator
 }
 
-fn oof(board: &Board) -> Vec<u8> {
-    let state = board.state();
+fn oof(coordinator: &Coordinator) -> Vec<u8> {
+    let state = coordinator.state();
     let digest = state.completed.as_ref().unwrap().result.as_ref().unwrap().digest.clone();
     state.artifacts[&digest].clone()
 }
@@ -177,8 +177,8 @@ fn oof(board: &Board) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fold_is_trained_and_delivered() {
     let data = Data::new();
-    let board = undisturbed(&data).await;
-    let table = ScoreTable::read_csv("oof.csv", oof(&board).as_slice()).unwrap();
+    let coordinator = undisturbed(&data).await;
+    let table = ScoreTable::read_csv("oof.csv", oof(&coordinator).as_slice()).unwrap();
     let train = Manifest::read_csv("train.csv", ManifestKind::Labelled, data.train.as_slice()).unwrap();
     let hpa = Manifest::read_csv("hpa.csv", ManifestKind::Labelled, data.hpa.as_slice()).unwrap();
     let folds = FoldTable::split(&spec(), &train, Some(&hpa)).unwrap();
@@ -186,7 +186,7 @@ async fn a_fold_is_trained_and_delivered() {
     assert!(table.rows.iter().map(|row| (row.id.as_str(), row.source)).eq(expected));
     assert!(table.rows.iter().any(|row| row.source == Source::Hpa));
 
-    let state = board.state();
+    let state = coordinator.state();
     assert_eq!(state.epochs.keys().copied().collect::<Vec<_>>(), [0, 1]);
     let completed = state.completed.as_ref().unwrap();
     let checkpoint = completed.checkpoint.as_ref().unwrap();
@@ -203,118 +203,117 @@ async fn a_fold_is_trained_and_delivered() {
 async fn the_coordinator_goes_away_and_comes_back() {
     let data = Data::new();
     let calm = undisturbed(&data).await;
-    let board = Board::default();
-    data.queue_up(&board, 1);
-    let fake = Fake::start(&board, 0).await;
-    let (url, port) = (fake.url.clone(), fake.port);
+    let coordinator = Coordinator::default();
+    data.queue_lease(&coordinator, 1);
+    let server = Server::start(&coordinator, 0).await;
+    let (url, port) = (server.url.clone(), server.port);
     let worker = Worker::start(&url, data.folder.path());
-    until(&board, "training has begun", |state| state.reports > 1).await;
-    fake.stop();
-    // It may well end its training meanwhile.
+    until(&coordinator, "training has begun", |state| state.reports > 1).await;
+    server.stop();
+    // Training may end meanwhile.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(board.state().completed.is_none());
-    let fake = Fake::start(&board, port).await;
-    until(&board, "the fold is complete", |state| state.completed.is_some()).await;
+    assert!(coordinator.state().completed.is_none());
+    let server = Server::start(&coordinator, port).await;
+    until(&coordinator, "the fold is complete", |state| state.completed.is_some()).await;
     worker.leave().await;
-    fake.stop();
-    assert_eq!(oof(&calm), oof(&board));
-    assert_eq!(calm.state().epochs.keys().collect::<Vec<_>>(), board.state().epochs.keys().collect::<Vec<_>>());
+    server.stop();
+    assert_eq!(oof(&calm), oof(&coordinator));
+    assert_eq!(calm.state().epochs.keys().collect::<Vec<_>>(), coordinator.state().epochs.keys().collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_leaves_gives_its_fold_back_and_another_one_goes_on() {
+async fn a_worker_that_leaves_releases_its_fold_and_another_one_resumes_it() {
     let data = Data::new();
     let calm = undisturbed(&data).await;
-    let board = Board::default();
-    data.queue_up(&board, 1);
-    let fake = Fake::start(&board, 0).await;
-    let worker = Worker::start(&fake.url, data.folder.path());
-    until(&board, "a checkpoint is recorded", |state| !state.recorded.is_empty()).await;
+    let coordinator = Coordinator::default();
+    data.queue_lease(&coordinator, 1);
+    let server = Server::start(&coordinator, 0).await;
+    let worker = Worker::start(&server.url, data.folder.path());
+    until(&coordinator, "a checkpoint is recorded", |state| !state.recorded.is_empty()).await;
     worker.leave().await;
-    let given_back = board.state().released;
-    if board.state().completed.is_none() {
-        assert_eq!(given_back, 1);
-        let mut lease = data.lease(&board, 2);
-        let checkpoints = board.state().newest_checkpoints();
+    if coordinator.state().completed.is_none() {
+        assert_eq!(coordinator.state().released, 1);
+        let mut lease = data.lease(&coordinator, 2);
+        let checkpoints = coordinator.state().newest_checkpoints();
         lease.checkpoints = checkpoints;
-        // The newest cannot be used: the one before it serves.
+        // The newest one cannot be used: the one before it is.
         let broken = b"not a checkpoint".to_vec();
         let digest = Digest::of(&broken).to_string();
         let first =
             v1::Checkpoint { digest: digest.clone(), size_bytes: broken.len() as u64, ..lease.checkpoints[0].clone() };
-        board.state().artifacts.insert(digest, broken);
+        coordinator.state().artifacts.insert(digest, broken);
         lease.checkpoints.insert(0, first);
-        board.state().queue.push_back(lease);
-        let worker = Worker::start(&fake.url, data.folder.path());
-        until(&board, "the fold is complete", |state| state.completed.is_some()).await;
+        coordinator.state().queue.push_back(lease);
+        let worker = Worker::start(&server.url, data.folder.path());
+        until(&coordinator, "the fold is complete", |state| state.completed.is_some()).await;
         worker.leave().await;
     }
-    fake.stop();
-    assert!(board.state().failed.is_none());
-    assert_eq!(oof(&calm), oof(&board));
-    assert_eq!(board.state().epochs.len(), 2);
+    server.stop();
+    assert!(coordinator.state().failed.is_none());
+    assert_eq!(oof(&calm), oof(&coordinator));
+    assert_eq!(coordinator.state().epochs.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_lease_ends_the_work_without_a_trace() {
+async fn a_lost_lease_ends_the_attempt_silently() {
     let data = Data::new();
-    let board = Board::default();
-    data.queue_up(&board, 1);
-    let fake = Fake::start(&board, 0).await;
-    let worker = Worker::start(&fake.url, data.folder.path());
-    until(&board, "a checkpoint is recorded", |state| !state.recorded.is_empty()).await;
-    board.state().current_attempt = Some(2);
-    until(&board, "the worker asks for other work", |state| state.waits > 1).await;
+    let coordinator = Coordinator::default();
+    data.queue_lease(&coordinator, 1);
+    let server = Server::start(&coordinator, 0).await;
+    let worker = Worker::start(&server.url, data.folder.path());
+    until(&coordinator, "a checkpoint is recorded", |state| !state.recorded.is_empty()).await;
+    coordinator.state().current_attempt = Some(2);
+    until(&coordinator, "the worker asks for other work", |state| state.waits > 1).await;
     worker.leave().await;
-    fake.stop();
-    let state = board.state();
+    server.stop();
+    let state = coordinator.state();
     assert!(state.completed.is_none() && state.failed.is_none() && state.released == 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_that_cannot_be_worked_on_fail_with_their_cause() {
+async fn jobs_that_cannot_run_fail_with_their_cause() {
     let data = Data::new();
-    let board = Board::default();
-    let fake = Fake::start(&board, 0).await;
-    let worker = Worker::start(&fake.url, data.folder.path());
+    let coordinator = Coordinator::default();
+    let server = Server::start(&coordinator, 0).await;
+    let worker = Worker::start(&server.url, data.folder.path());
 
-    let mut broken = data.lease(&board, 1);
+    let mut broken = data.lease(&coordinator, 1);
     let digest = Digest::of(b"nothing of use").to_string();
-    board.state().artifacts.insert(digest.clone(), b"nothing of use".to_vec());
+    coordinator.state().artifacts.insert(digest.clone(), b"nothing of use".to_vec());
     let role = v1::CheckpointRole::Last.into();
     broken.checkpoints = vec![v1::Checkpoint { digest, size_bytes: 14, role, epoch: 1, step: 0, macro_f1: None }];
-    board.state().queue.push_back(broken);
-    until(&board, "the job has failed", |state| state.failed.is_some()).await;
-    let failed = board.state().failed.take().unwrap();
+    coordinator.state().queue.push_back(broken);
+    until(&coordinator, "the job has failed", |state| state.failed.is_some()).await;
+    let failed = coordinator.state().failed.take().unwrap();
     assert_eq!(failed.cause(), v1::FailureCause::Error, "{}", failed.message);
     assert!(failed.message.contains("checkpoint"), "{}", failed.message);
 
     std::fs::remove_file(data.folder.path().join("hpa/hpa-3_green.png")).unwrap();
-    data.queue_up(&board, 2);
-    until(&board, "the job has failed", |state| state.failed.is_some()).await;
-    let failed = board.state().failed.take().unwrap();
+    data.queue_lease(&coordinator, 2);
+    until(&coordinator, "the job has failed", |state| state.failed.is_some()).await;
+    let failed = coordinator.state().failed.take().unwrap();
     assert_eq!(failed.cause(), v1::FailureCause::BadData);
     assert!(failed.message.contains("hpa-3_green.png"), "{}", failed.message);
     worker.leave().await;
-    fake.stop();
+    server.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_test_list_is_scored_with_a_folds_checkpoint() {
     let data = Data::new();
     let trained = undisturbed(&data).await;
-    let board = Board::default();
-    board.state().artifacts.clone_from(&trained.state().artifacts);
-    let mut lease = data.lease(&board, 1);
+    let coordinator = Coordinator::default();
+    coordinator.state().artifacts.clone_from(&trained.state().artifacts);
+    let mut lease = data.lease(&coordinator, 1);
     lease.kind = v1::JobKind::Predict.into();
     lease.checkpoints = vec![trained.state().completed.as_ref().unwrap().checkpoint.clone().unwrap()];
-    board.state().queue.push_back(lease);
-    let fake = Fake::start(&board, 0).await;
-    let worker = Worker::start(&fake.url, data.folder.path());
-    until(&board, "the job is complete", |state| state.completed.is_some()).await;
+    coordinator.state().queue.push_back(lease);
+    let server = Server::start(&coordinator, 0).await;
+    let worker = Worker::start(&server.url, data.folder.path());
+    until(&coordinator, "the job is complete", |state| state.completed.is_some()).await;
     worker.leave().await;
-    fake.stop();
-    let table = ScoreTable::read_csv("predictions.csv", oof(&board).as_slice()).unwrap();
+    server.stop();
+    let table = ScoreTable::read_csv("predictions.csv", oof(&coordinator).as_slice()).unwrap();
     let ids: Vec<_> = table.rows.iter().map(|row| row.id.as_str()).collect();
     assert_eq!(ids, ["test-0", "test-1", "test-2", "test-3"]);
     assert!(table.rows.iter().all(|row| row.source == Source::Test && row.fold == 1 && row.target.is_empty()));

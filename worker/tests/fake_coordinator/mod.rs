@@ -1,4 +1,4 @@
-//! A coordinator in memory: what workers said to it, and what it holds.
+//! A coordinator in memory: its state, and what workers sent it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,18 +17,18 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
-/// What the coordinator holds; it outlives the server.
+/// The coordinator's state. It outlives the server.
 #[derive(Clone, Default)]
-pub(crate) struct Board(Arc<Mutex<State>>);
+pub(crate) struct Coordinator(Arc<Mutex<State>>);
 
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) queue: VecDeque<v1::Lease>,
     pub(crate) artifacts: HashMap<String, Vec<u8>>,
     pub(crate) parts: HashMap<String, Vec<u8>>,
-    /// When set, every other attempt is stale.
+    /// When set, all other attempts are stale.
     pub(crate) current_attempt: Option<u32>,
-    /// How often a worker asked for work.
+    /// Requests for a lease.
     pub(crate) waits: u32,
     pub(crate) reports: u32,
     pub(crate) sequences: HashMap<u32, u64>,
@@ -40,13 +40,13 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// `last` ones before the best, newest first, as a lease has them.
+    /// The `last` ones before the `best` ones, newest first: the order in a lease.
     pub(crate) fn newest_checkpoints(&self) -> Vec<v1::Checkpoint> {
         let of_role = |role| self.recorded.iter().rev().filter(move |checkpoint| checkpoint.role() == role).cloned();
         of_role(v1::CheckpointRole::Last).chain(of_role(v1::CheckpointRole::Best)).collect()
     }
 
-    /// For a failed test's message.
+    /// For the message of a failed test.
     pub(crate) fn summary(&self) -> String {
         format!(
             "{} waits, {} reports, epochs {:?}, recorded {:?}, failed {:?}, released {}",
@@ -62,28 +62,28 @@ impl State {
     fn check(&self, lease: Option<v1::LeaseRef>) -> Result<(), Status> {
         let attempt = lease.map(|lease| lease.attempt);
         if self.current_attempt.is_some() && attempt != self.current_attempt {
-            return Err(status(Reason::StaleAttempt, "the lease is another one's"));
+            return Err(status(Reason::StaleAttempt, "the lease belongs to another attempt"));
         }
         Ok(())
     }
 }
 
-impl Board {
+impl Coordinator {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 }
 
-/// The server, on a runtime of its own: with it end the connections too.
-pub(crate) struct Fake {
+/// The server. It has its own runtime, so that its connections end with it.
+pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) port: u16,
     runtime: Runtime,
 }
 
-impl Fake {
-    /// Serves on a port, 0 being any.
-    pub(crate) async fn start(board: &Board, port: u16) -> Self {
+impl Server {
+    /// Serves on a port; 0 is any free port.
+    pub(crate) async fn start(coordinator: &Coordinator, port: u16) -> Self {
         let start = Instant::now();
         let listener = loop {
             match std::net::TcpListener::bind(("127.0.0.1", port)) {
@@ -95,8 +95,8 @@ impl Fake {
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = tonic::transport::Server::builder()
-            .add_service(WorkerServiceServer::new(board.clone()))
-            .add_service(ArtifactServiceServer::new(board.clone()));
+            .add_service(WorkerServiceServer::new(coordinator.clone()))
+            .add_service(ArtifactServiceServer::new(coordinator.clone()));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
@@ -105,14 +105,14 @@ impl Fake {
         Self { url: format!("http://127.0.0.1:{port}"), port, runtime }
     }
 
-    /// Stops at once: connections break.
+    /// Stops at once and breaks all connections.
     pub(crate) fn stop(self) {
         self.runtime.shutdown_background();
     }
 }
 
 #[tonic::async_trait]
-impl WorkerService for Board {
+impl WorkerService for Coordinator {
     async fn register_worker(
         &self,
         _request: Request<v1::RegisterWorkerRequest>,
@@ -141,19 +141,19 @@ impl WorkerService for Board {
         request: Request<Streaming<v1::ReportJobRequest>>,
     ) -> Result<Response<Self::ReportJobStream>, Status> {
         let mut reports = request.into_inner();
-        let board = self.clone();
+        let coordinator = self.clone();
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             while let Ok(Some(report)) = reports.message().await {
                 let answer = {
-                    let mut state = board.state();
+                    let mut state = coordinator.state();
                     let attempt = report.lease.map_or(0, |lease| lease.attempt);
                     match state.check(report.lease) {
                         Err(status) => Err(status),
                         Ok(()) => {
                             state.reports += 1;
                             let stored = state.sequences.entry(attempt).or_default();
-                            // One is sent after the other: none is left out.
+                            // Reports come one after the other, without gaps.
                             assert!(report.sequence <= *stored + 1, "{} after {stored}", report.sequence);
                             *stored = report.sequence.max(*stored);
                             let acknowledged_sequence = *stored;
@@ -178,7 +178,7 @@ impl WorkerService for Board {
         let checkpoint = request.checkpoint.unwrap();
         let mut state = self.state();
         state.check(request.lease)?;
-        // It is announced after its upload.
+        // A checkpoint is uploaded before it is recorded.
         assert!(state.artifacts.contains_key(&checkpoint.digest));
         state.recorded.push(checkpoint);
         Ok(Response::new(v1::RecordCheckpointResponse {}))
@@ -225,19 +225,19 @@ impl WorkerService for Board {
         &self,
         _request: Request<v1::DrainWorkerRequest>,
     ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
-        Err(Status::unimplemented("not what a worker asks"))
+        Err(Status::unimplemented("not called by workers"))
     }
 
     async fn undrain_worker(
         &self,
         _request: Request<v1::UndrainWorkerRequest>,
     ) -> Result<Response<v1::UndrainWorkerResponse>, Status> {
-        Err(Status::unimplemented("not what a worker asks"))
+        Err(Status::unimplemented("not called by workers"))
     }
 }
 
 #[tonic::async_trait]
-impl ArtifactService for Board {
+impl ArtifactService for Coordinator {
     async fn get_upload(
         &self,
         request: Request<v1::GetUploadRequest>,
@@ -270,7 +270,7 @@ impl ArtifactService for Board {
             let mut state = self.state();
             let part = state.parts.entry(artifact.digest.clone()).or_default();
             part.extend_from_slice(&chunk);
-            // The first stream of each large upload breaks after its first chunk; the next one goes on there.
+            // The first stream of a large upload breaks after its first chunk; the next one resumes there.
             if received == chunk.len() && header.offset_bytes == 0 && (part.len() as u64) < artifact.size_bytes {
                 return Err(Status::unavailable("broken off"));
             }
@@ -298,7 +298,7 @@ impl ArtifactService for Board {
         tokio::spawn(async move {
             let rest = &whole[request.offset_bytes as usize..];
             for (place, chunk) in rest.chunks(300_000).enumerate() {
-                // A download that is begun at its start breaks in the middle.
+                // A download from the start breaks in the middle.
                 if place == 1 && request.offset_bytes == 0 {
                     let _ = sender.send(Err(Status::unavailable("broken off"))).await;
                     return;
