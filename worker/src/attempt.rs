@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fivefold_client::{CallError, Connection, Transfers};
+use fivefold_client::{CallError, Connection, TransferError, Transfers};
 use fivefold_common::progress::{Phase, Progress};
 use fivefold_proto::convert::failure_cause_to_wire;
 use fivefold_proto::v1;
@@ -140,6 +140,10 @@ impl Attempt<'_> {
         match worked {
             Ok(Outcome::Delivered) => tracing::info!("{name} is complete"),
             Ok(Outcome::Stopped) => self.release(name).await,
+            Err(
+                AttemptError::Call(CallError::LeaseLost(reason))
+                | AttemptError::Transfer(TransferError::Call(CallError::LeaseLost(reason))),
+            ) => tracing::warn!("{name} is abandoned: the lease is lost: {reason}"),
             Err(error) => self.fail(name, &error).await,
         }
     }
