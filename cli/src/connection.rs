@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use fivefold_common::one_line::one_line;
 use fivefold_proto::client::{self, Credentials, Line};
 use fivefold_proto::status::{busy_delay, is_worth_retrying, reason_word};
 use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;
@@ -13,7 +14,7 @@ use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
 use tonic::transport::Endpoint;
 use tonic::{Code, Response, Status};
 
-use crate::failure::{Refused, Unreachable, one_line, problem_of};
+use crate::error::{Refused, Unreachable, problem_of};
 
 /// How long one try of a call may take. A coordinator that splits large lists on submission needs some of it.
 const CALL_SECONDS: u64 = 120;
@@ -160,7 +161,7 @@ impl Outage<'_> {
         if !is_outage(&status) {
             return Err(Refused(status).into());
         }
-        let problem = one_line(&problem_of(&status));
+        let problem = one_line(&problem_of(&status)).into_owned();
         let url = &self.coordinator.url;
         let waited = self.since.get_or_insert_with(Instant::now).elapsed();
         let mut pause = self.pause;

@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use fivefold_common::spec::{JobSetSpec, KEYS, Key, SpecFileError, SpecOverrides, Syntax};
 use fivefold_common::threshold::EmptyRows;
 
-use crate::failure::Usage;
+use crate::error::UsageError;
 
 /// The values that flags give to keys of the spec.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -107,11 +107,11 @@ impl SpecFlags {
         spec.fold.sort_unstable();
         if hpa_list == HpaList::Absent {
             if let Some((key, _)) = asked_for_hpa.iter().find(|(_, is_asked)| *is_asked) {
-                return Err(Usage(format!("{key}: there is no HPA list; name it with --hpa-csv FILE")).into());
+                return Err(UsageError(format!("{key}: there is no HPA list; name it with --hpa-csv FILE")).into());
             }
             (spec.train_with_hpa, spec.valid_with_hpa) = (false, false);
         }
-        spec.check().map_err(|error| Usage(error.to_string()))?;
+        spec.check().map_err(|error| UsageError(error.to_string()))?;
         Ok(spec)
     }
 }
@@ -129,7 +129,7 @@ fn read_file(path: &Path) -> anyhow::Result<SpecOverrides> {
         }
         Err(error) => format!("{name}, {error}"),
     };
-    Err(Usage(problem).into())
+    Err(UsageError(problem).into())
 }
 
 #[cfg(test)]

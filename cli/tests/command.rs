@@ -132,7 +132,7 @@ fn bad_input_is_refused_before_the_coordinator_is_asked() {
         ("status 12", 2, "\"12\" is not a job set id"),
         ("watch js-abc", 2, "not a job set id"),
         ("--coordinator ftp://hub:7700 workers", 2, "--coordinator"),
-        ("folds --csv train.csv --folds 1 --out folds.csv", 2, "folds: 1"),
+        ("folds --csv train.csv --folds 1 --out folds.csv", 2, "'--folds <N>': 1 is not in 2..=100"),
         ("folds --csv train.csv --folds 41 --out folds.csv", 1, "41 folds need at least as many rows"),
         ("folds --csv label.csv --out folds.csv", 1, "label.csv, line 2"),
         ("folds --csv train.csv --out nowhere/folds.csv", 1, "nowhere"),
@@ -167,7 +167,7 @@ fn ctrl_c_detaches_a_watch() {
     assert!(lines.next().unwrap().unwrap().contains("waiting for it"));
     assert!(Command::new("kill").args(["-INT", &watch.id().to_string()]).status().unwrap().success());
     let words = lines.next().unwrap().unwrap();
-    assert!(words.contains("detached; js-abcdefgh goes on"), "{words}");
+    assert!(words.contains("detached; js-abcdefgh continues"), "{words}");
     assert_eq!(watch.wait().unwrap().code(), Some(130));
 }
 

@@ -1,6 +1,6 @@
-//! A grey picture that soft shapes are added to.
+//! A grey image made of soft shapes.
 
-/// Brightness per pixel, 0 dark, 1 white; more is cut off at the end.
+/// A square image. Brightness 0 is black and 1 white; shapes add up, and the sum is clamped at the end.
 #[derive(Debug, Clone)]
 pub(crate) struct Canvas {
     size: usize,
@@ -13,12 +13,12 @@ impl Canvas {
         Self { size, pixels: vec![0.0; size * size] }
     }
 
-    /// The picture as bytes, row by row.
+    /// One byte per pixel, row by row.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         self.pixels.iter().map(|&value| (value.clamp(0.0, 1.0) * 255.0).round() as u8).collect()
     }
 
-    /// Adds `brightness(x, y)` to every pixel within `radius` of a point.
+    /// Adds `brightness(x, y)` to the pixels of the square with half side `radius` around a point.
     fn add(&mut self, (x, y): (f64, f64), radius: f64, brightness: impl Fn(f64, f64) -> f64) {
         let range = |center: f64| {
             let last = self.size as f64 - 1.0;
@@ -32,7 +32,7 @@ impl Canvas {
         }
     }
 
-    /// A round spot with soft edges, brightest in its middle.
+    /// A round spot, brightest in the middle.
     pub(crate) fn spot(&mut self, center: (f64, f64), radius: f64, brightness: f64) {
         let radius = radius.max(0.6);
         self.add(center, radius * 2.5, |x, y| {
@@ -41,7 +41,7 @@ impl Canvas {
         });
     }
 
-    /// A stroke with soft edges.
+    /// A stroke.
     pub(crate) fn line(&mut self, from: (f64, f64), to: (f64, f64), width: f64, brightness: f64) {
         let width = width.max(0.5);
         let middle = ((from.0 + to.0) / 2.0, (from.1 + to.1) / 2.0);
@@ -54,7 +54,7 @@ impl Canvas {
         });
     }
 
-    /// An area given by its signed distance from the edge in pixels, negative inside: full inside, soft at the edge.
+    /// An area, given by the signed distance to its edge in pixels, negative inside.
     pub(crate) fn area(
         &mut self,
         center: (f64, f64),
@@ -65,7 +65,7 @@ impl Canvas {
         self.add(center, radius, |x, y| brightness / (1.0 + (2.0 * distance(x, y)).exp()));
     }
 
-    /// The edge of such an area, `width` wide.
+    /// The edge of such an area.
     pub(crate) fn edge(
         &mut self,
         center: (f64, f64),

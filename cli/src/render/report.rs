@@ -1,24 +1,25 @@
-//! A report in a few lines that a person enjoys reading.
+//! Reports.
 
 use fivefold_common::report::Report;
 
-use crate::table::table;
+use super::table::table;
 
-/// The report's main figures: threshold, macro F1, cross-fitted, best constant, per fold, and the labels at both ends.
-pub(crate) fn summary(report: &Report) -> String {
+/// The main figures of a report: macro F1, threshold, the scores per fold, and the easiest and hardest labels.
+pub(crate) fn report_summary(report: &Report) -> String {
     let mut text = format!("Macro F1            {:.4}  on {} out-of-fold rows\n", report.macro_f1, report.rows);
     if let Some(cross_fitted) = &report.cross_fitted {
-        text += &format!("  cross-fitted      {:.4}  each fold at the others' threshold\n", cross_fitted.macro_f1);
+        text +=
+            &format!("  cross-fitted      {:.4}  each fold at the threshold of the others\n", cross_fitted.macro_f1);
     }
     let constant = report.best_constant.macro_f1;
     let times = if constant > 0.0 {
-        format!("; the models reach {:.1} times it", report.macro_f1 / constant)
+        format!("; the models score {:.1} times as much", report.macro_f1 / constant)
     } else {
         String::new()
     };
-    text += &format!("  best constant     {constant:.4}  without looking at the images{times}\n");
+    text += &format!("  best constant     {constant:.4}  the same labels for every image{times}\n");
     let [lower, upper] = report.threshold_interval;
-    text += &format!("Threshold           {:.4}  equally good from {lower:.4} to {upper:.4}\n", report.threshold);
+    text += &format!("Threshold           {:.4}  optimal from {lower:.4} to {upper:.4}\n", report.threshold);
     let folds: Vec<[String; 5]> = report
         .per_fold
         .iter()
@@ -36,7 +37,7 @@ pub(crate) fn summary(report: &Report) -> String {
     text
 }
 
-/// Three labels that have rows, the first in `order` of their F1.
+/// The first three labels in `order` of their F1. Labels without rows do not count.
 fn labels(title: &str, report: &Report, order: impl Fn(f64, f64) -> std::cmp::Ordering) -> String {
     let mut classes: Vec<_> = report.per_class.iter().filter(|class| class.scores.support > 0).collect();
     classes.sort_by(|a, b| order(a.scores.f1, b.scores.f1));

@@ -1,17 +1,16 @@
-//! The rows of a synthetic list: ids like the real ones, labels as frequent as in the real list.
+//! The rows of a list: ids of the real form, and labels as frequent as in the real list.
 
 use fivefold_common::labels::{LABEL_COUNT, Labels};
 use fivefold_common::randomness::{Purpose, Stream};
 
-/// How many of the 31,072 rows of the competition's train.csv have each label.
+/// Rows per label among the 31,072 of the competition's train.csv.
 const LABEL_ROWS: [u32; LABEL_COUNT] = [
     12885, 1254, 3621, 1561, 1858, 2513, 1008, 2822, 53, 45, 28, 1093, 688, 537, 1066, 21, 530, 210, 902, 1482, 172,
     3777, 802, 2965, 322, 8228, 328, 11,
 ];
-/// How many of those rows have one, two, … five labels.
+/// Rows with one to five labels.
 const ROWS_BY_LABEL_COUNT: [u32; 5] = [15126, 12485, 3160, 299, 2];
 
-/// Which list a row is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum List {
     Train,
@@ -20,6 +19,7 @@ pub(crate) enum List {
 }
 
 impl List {
+    /// The folder of its images.
     pub(crate) fn folder(self) -> &'static str {
         match self {
             List::Train => "train",
@@ -29,14 +29,14 @@ impl List {
     }
 }
 
-/// One picture to draw.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
     pub(crate) id: String,
     pub(crate) labels: Labels,
 }
 
-/// The rows of a list. Frequencies hold for short lists too: labels are dealt from a deck that has them in proportion.
+/// The rows of a list. Labels are dealt from a deck that has them in proportion, so short lists have the right
+/// frequencies too.
 pub(crate) fn rows(seed: u64, list: List, count: usize) -> Vec<Row> {
     let mut stream = stream(seed, list, u64::MAX);
     let mut counts: Vec<usize> =
@@ -49,7 +49,7 @@ pub(crate) fn rows(seed: u64, list: List, count: usize) -> Vec<Row> {
     for (index, label_count) in counts.into_iter().enumerate() {
         let mut labels: Vec<u8> = Vec::new();
         while labels.len() < label_count && next < deck.len() {
-            // The next card that the row does not have yet; where there is none, the row has fewer labels.
+            // The next card that the row lacks. Without one, the row gets fewer labels.
             let fitting = (next..deck.len().min(next + 200)).find(|&place| !labels.contains(&(deck[place] as u8)));
             let Some(place) = fitting else { break };
             deck.swap(next, place);
@@ -64,7 +64,7 @@ pub(crate) fn rows(seed: u64, list: List, count: usize) -> Vec<Row> {
     rows
 }
 
-/// `count` places of `weights`, each as often as its weight says (by systematic sampling), in ascending order.
+/// `count` indices into `weights`, in proportion to the weights (systematic sampling) and ascending.
 fn in_proportion(weights: &[u32], count: usize) -> Vec<usize> {
     let total: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
     let mut places = Vec::with_capacity(count);
@@ -86,7 +86,7 @@ fn shuffle<T>(items: &mut [T], stream: &mut Stream) {
     }
 }
 
-/// The stream of a row's random numbers.
+/// The random numbers of a row's image; those of the list itself have the index `u64::MAX`.
 pub(crate) fn stream(seed: u64, list: List, index: u64) -> Stream {
     Stream::new(seed, list as u64, 0, Purpose::Synthetic, index)
 }
@@ -99,7 +99,7 @@ fn id(seed: u64, list: List, index: u64) -> String {
             let (first, second) = ((bits >> 32) as u32, bits as u16);
             format!("{first:08x}-bbac-11e8-b2ba-{second:04x}{:08x}", index as u32)
         }
-        // Antibody, plate, well, and the picture's number.
+        // Antibody, plate, well, number of the image.
         List::Hpa => {
             let plate = 1000 + index / 12;
             let well = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'H'][stream.below(8) as usize];

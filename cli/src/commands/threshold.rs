@@ -1,4 +1,4 @@
-//! `fivefold threshold`: fits the threshold on an out-of-fold table on this machine, as the coordinator does.
+//! `fivefold threshold`: the coordinator's fit, computed locally.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -11,25 +11,23 @@ use fivefold_common::report::build_report;
 use fivefold_common::scores::ScoreTable;
 use fivefold_common::threshold::EmptyRows;
 
-use crate::output::{OutputFormat, print, print_json};
+use crate::render::report::report_summary;
 use crate::spec_flags::empty_rows_parser;
-use crate::summary::summary;
+use crate::stdout::{OutputFormat, print, print_json};
 
-/// Arguments of `fivefold threshold`.
 #[derive(Debug, Args)]
 pub(crate) struct ThresholdArgs {
-    /// The out-of-fold table (`Id,Source,Fold,Target,p0..p27`)
+    /// Out-of-fold table (`Id,Source,Fold,Target,p0..p27`)
     #[arg(long, value_name = "FILE")]
     oof: PathBuf,
-    /// What a row without a score above the threshold is given
-    #[arg(long, alias = "empty_rows", value_name = "WHAT", default_value_t = EmptyRows::Argmax, value_parser = empty_rows_parser())]
+    /// Labels of a row without a score above the threshold
+    #[arg(long, alias = "empty_rows", value_name = "LABELS", default_value_t = EmptyRows::Argmax, value_parser = empty_rows_parser())]
     empty_rows: EmptyRows,
-    /// Where the report goes (JSON)
+    /// Output file for the report, as JSON
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
-/// Fits the threshold and writes the report.
 pub(crate) fn run(args: &ThresholdArgs, format: OutputFormat) -> anyhow::Result<()> {
     let name = args.oof.display().to_string();
     let input = File::open(&args.oof).with_context(|| format!("cannot read {name}"))?;
@@ -38,6 +36,6 @@ pub(crate) fn run(args: &ThresholdArgs, format: OutputFormat) -> anyhow::Result<
     durable_file::write(&args.out, |output| report.write_json(output))?;
     match format {
         OutputFormat::Json => print_json(&serde_json::to_value(&report)?),
-        OutputFormat::Text => print(&format!("{}\nReport: {}\n", summary(&report), args.out.display())),
+        OutputFormat::Text => print(&format!("{}\nReport: {}\n", report_summary(&report), args.out.display())),
     }
 }

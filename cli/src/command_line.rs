@@ -2,17 +2,20 @@
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
-use clap_complete::Shell;
 
+use crate::commands::JobSetArgs;
+use crate::commands::completions::CompletionsArgs;
+use crate::commands::control::{RetrainArgs, RetryArgs};
+use crate::commands::doctor::DoctorArgs;
+use crate::commands::folds::FoldsArgs;
+use crate::commands::predict::PredictArgs;
+use crate::commands::results::ResultsArgs;
+use crate::commands::status::StatusArgs;
+use crate::commands::submit::SubmitArgs;
+use crate::commands::synth::SynthArgs;
+use crate::commands::threshold::ThresholdArgs;
+use crate::commands::workers::DrainArgs;
 use crate::connection::ConnectionArgs;
-use crate::doctor::DoctorArgs;
-use crate::folds::FoldsArgs;
-use crate::job_sets::{JobSetArgs, RetrainArgs, RetryArgs, StatusArgs};
-use crate::results::ResultsArgs;
-use crate::submit::{PredictArgs, SubmitArgs};
-use crate::synth::SynthArgs;
-use crate::threshold::ThresholdArgs;
-use crate::workers::DrainArgs;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -145,10 +148,7 @@ Example:
     #[command(
         after_help = "Example:\n  fivefold completions bash > ~/.local/share/bash-completion/completions/fivefold"
     )]
-    Completions {
-        /// The shell
-        shell: Shell,
-    },
+    Completions(CompletionsArgs),
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Plain tables for a terminal.
+//! Tables.
 
-/// `rows` under `header`, in columns two spaces apart, without trailing spaces; a last column is as long as it likes.
+/// `rows` under `header`, with two spaces between the columns and no trailing spaces.
 pub(crate) fn table<const COLUMNS: usize>(header: [&str; COLUMNS], rows: &[[String; COLUMNS]]) -> String {
     let header = header.map(str::to_owned);
     let mut widths = [0; COLUMNS];
@@ -21,10 +21,10 @@ pub(crate) fn table<const COLUMNS: usize>(header: [&str; COLUMNS], rows: &[[Stri
     text
 }
 
-/// A cell for something that is not there.
+/// The cell of an unset value.
 pub(crate) const NOTHING: &str = "-";
 
-/// A number with so many decimals, or [`NOTHING`].
+/// `value` with a fixed number of decimals, or [`NOTHING`].
 pub(crate) fn number(value: Option<f64>, decimals: usize) -> String {
     value.map_or(NOTHING.to_owned(), |value| format!("{value:.decimals$}"))
 }

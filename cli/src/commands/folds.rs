@@ -1,4 +1,4 @@
-//! `fivefold folds`: splits a list on this machine, as the coordinator does.
+//! `fivefold folds`: the coordinator's split, computed locally.
 
 use std::path::PathBuf;
 
@@ -9,36 +9,30 @@ use fivefold_common::folds::{RowOrder, multilabel_stratified_folds};
 use fivefold_common::labels::{LABEL_COUNT, Labels};
 use serde_json::json;
 
-use crate::failure::Usage;
-use crate::lists::List;
-use crate::output::{OutputFormat, print, print_json};
+use crate::image_list::ImageList;
+use crate::stdout::{OutputFormat, print, print_json};
 
-/// Arguments of `fivefold folds`.
 #[derive(Debug, Args)]
 pub(crate) struct FoldsArgs {
-    /// The list (`Id,Target`)
+    /// Training list (`Id,Target`)
     #[arg(long, value_name = "FILE")]
     csv: PathBuf,
-    /// How many folds, 2 to 100
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    /// Number of folds, 2 to 100
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=100))]
     folds: u32,
-    /// Seed of the split, as numpy's RandomState takes it
+    /// Seed of the split, as for numpy's RandomState
     #[arg(long, default_value_t = 42)]
     seed: u32,
-    /// Shuffle the rows before they are split
+    /// Shuffle the rows before the split
     #[arg(long)]
     shuffle: bool,
-    /// Where the folds go (`Id,Fold`, in the list's order)
+    /// Output file (`Id,Fold`, in the order of the list)
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
-/// Splits the list and writes its folds.
 pub(crate) fn run(args: &FoldsArgs, format: OutputFormat) -> anyhow::Result<()> {
-    if !(2..=100).contains(&args.folds) {
-        return Err(Usage(format!("folds: {} is out of its limits, 2 to 100", args.folds)).into());
-    }
-    let list = List::labelled(&args.csv)?;
+    let list = ImageList::read_labelled(&args.csv)?;
     let labels: Vec<Labels> = list.manifest.rows.iter().map(|row| row.labels).collect();
     let order = if args.shuffle { RowOrder::Shuffled } else { RowOrder::AsGiven };
     let folds = multilabel_stratified_folds(&labels, LABEL_COUNT, args.folds as usize, args.seed, order)

@@ -1,0 +1,72 @@
+//! `fivefold cancel`, `pause`, `resume`, `retry` and `retrain`: commands that change a job set and print it.
+
+use clap::Args;
+use fivefold_common::ids::JobSetId;
+use fivefold_proto::convert::required;
+use fivefold_proto::v1::{
+    CancelJobSetRequest, JobSet, PauseJobSetRequest, ResumeJobSetRequest, RetrainFoldRequest, RetryJobSetRequest,
+};
+
+use crate::commands::JobSetArgs;
+use crate::connection::Coordinator;
+use crate::render::job_set::headline;
+use crate::render::json;
+use crate::stdout::{OutputFormat, print, print_json};
+
+#[derive(Debug, Args)]
+pub(crate) struct RetryArgs {
+    /// Job set
+    #[arg(value_name = "ID")]
+    id: JobSetId,
+    /// Only this fold, counted from 0
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
+    fold: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RetrainArgs {
+    /// Job set
+    #[arg(value_name = "ID")]
+    id: JobSetId,
+    /// Fold, counted from 0
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
+    fold: u32,
+}
+
+pub(crate) async fn cancel(args: &JobSetArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+    let request = CancelJobSetRequest { job_set_id: args.id.to_string() };
+    let answer = coordinator.call(async || coordinator.job_sets().cancel_job_set(request.clone()).await).await?;
+    print_changed(answer.job_set, format)
+}
+
+pub(crate) async fn pause(args: &JobSetArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+    let request = PauseJobSetRequest { job_set_id: args.id.to_string() };
+    let answer = coordinator.call(async || coordinator.job_sets().pause_job_set(request.clone()).await).await?;
+    print_changed(answer.job_set, format)
+}
+
+pub(crate) async fn resume(args: &JobSetArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+    let request = ResumeJobSetRequest { job_set_id: args.id.to_string() };
+    let answer = coordinator.call(async || coordinator.job_sets().resume_job_set(request.clone()).await).await?;
+    print_changed(answer.job_set, format)
+}
+
+pub(crate) async fn retry(args: &RetryArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+    let request = RetryJobSetRequest { job_set_id: args.id.to_string(), fold: args.fold };
+    let answer = coordinator.call(async || coordinator.job_sets().retry_job_set(request.clone()).await).await?;
+    print_changed(answer.job_set, format)
+}
+
+pub(crate) async fn retrain(args: &RetrainArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+    let request = RetrainFoldRequest { job_set_id: args.id.to_string(), fold: args.fold };
+    let answer = coordinator.call(async || coordinator.job_sets().retrain_fold(request.clone()).await).await?;
+    print_changed(answer.job_set, format)
+}
+
+fn print_changed(job_set: Option<JobSet>, format: OutputFormat) -> anyhow::Result<()> {
+    let job_set = required("job_set", job_set)?;
+    match format {
+        OutputFormat::Json => print_json(&json::job_set(&job_set)),
+        OutputFormat::Text => print(&format!("{}\n", headline(&job_set))),
+    }
+}

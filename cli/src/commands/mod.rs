@@ -1,0 +1,66 @@
+//! The subcommands, one file each; related ones share a file.
+
+pub(crate) mod completions;
+pub(crate) mod control;
+pub(crate) mod doctor;
+pub(crate) mod folds;
+pub(crate) mod predict;
+pub(crate) mod results;
+pub(crate) mod status;
+pub(crate) mod submit;
+pub(crate) mod synth;
+pub(crate) mod threshold;
+pub(crate) mod watch;
+pub(crate) mod workers;
+
+use clap::Args;
+use fivefold_common::ids::JobSetId;
+use fivefold_proto::convert::required;
+use fivefold_proto::v1::{GetJobSetRequest, JobSet};
+
+use crate::command_line::Command;
+use crate::connection::Coordinator;
+use crate::exit_status::ExitStatus;
+use crate::stdout::OutputFormat;
+
+/// The arguments of a command on one job set.
+#[derive(Debug, Args)]
+pub(crate) struct JobSetArgs {
+    /// Job set
+    #[arg(value_name = "ID")]
+    pub(crate) id: JobSetId,
+}
+
+pub(crate) async fn run(
+    command: Command,
+    coordinator: &Coordinator,
+    format: OutputFormat,
+) -> anyhow::Result<ExitStatus> {
+    match command {
+        Command::Submit(args) => submit::run(*args, coordinator, format).await?,
+        Command::Predict(args) => predict::run(args, coordinator, format).await?,
+        Command::Status(args) => status::run(&args, coordinator, format).await?,
+        Command::Watch(args) => return watch::run(&args, coordinator, format).await,
+        Command::Cancel(args) => control::cancel(&args, coordinator, format).await?,
+        Command::Pause(args) => control::pause(&args, coordinator, format).await?,
+        Command::Resume(args) => control::resume(&args, coordinator, format).await?,
+        Command::Retry(args) => control::retry(&args, coordinator, format).await?,
+        Command::Retrain(args) => control::retrain(&args, coordinator, format).await?,
+        Command::Results(args) => results::run(&args, coordinator, format).await?,
+        Command::Workers => workers::list(coordinator, format).await?,
+        Command::Drain(args) => workers::drain(&args, coordinator).await?,
+        Command::Doctor(args) => return doctor::run(&args, coordinator, format).await,
+        Command::Folds(args) => folds::run(&args, format)?,
+        Command::Threshold(args) => threshold::run(&args, format)?,
+        Command::Synth(args) => synth::run(&args)?,
+        Command::Completions(args) => completions::run(&args)?,
+    }
+    Ok(ExitStatus::Succeeded)
+}
+
+/// Fetches a job set.
+async fn get_job_set(coordinator: &Coordinator, id: &JobSetId) -> anyhow::Result<JobSet> {
+    let request = GetJobSetRequest { job_set_id: id.to_string() };
+    let answer = coordinator.call(async || coordinator.job_sets().get_job_set(request.clone()).await).await?;
+    Ok(required("job_set", answer.job_set)?)
+}

@@ -1,0 +1,66 @@
+//! `fivefold status`.
+
+use clap::Args;
+use fivefold_common::ids::JobSetId;
+use fivefold_proto::v1::{JobSet, ListJobSetsRequest};
+use serde_json::json;
+
+use crate::commands::get_job_set;
+use crate::connection::Coordinator;
+use crate::render::job::job_table;
+use crate::render::job_set::{headline, job_set_table};
+use crate::render::json;
+use crate::stdout::{OutputFormat, print, print_json};
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Job set [default: list the newest ones]
+    #[arg(value_name = "ID")]
+    id: Option<JobSetId>,
+    /// Number of job sets in the list
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "id")]
+    limit: usize,
+}
+
+/// Job sets per page, the coordinator's limit.
+const PAGE_SIZE: usize = 100;
+
+pub(crate) async fn run(args: &StatusArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+    match &args.id {
+        Some(id) => {
+            let job_set = get_job_set(coordinator, id).await?;
+            match format {
+                OutputFormat::Json => print_json(&json::job_set(&job_set)),
+                OutputFormat::Text => print(&format!("{}\n{}", headline(&job_set), job_table(&job_set.jobs))),
+            }
+        }
+        None => {
+            let job_sets = newest_job_sets(coordinator, args.limit).await?;
+            match format {
+                OutputFormat::Json => {
+                    print_json(&json!({ "job_sets": job_sets.iter().map(json::job_set).collect::<Vec<_>>() }))
+                }
+                OutputFormat::Text if job_sets.is_empty() => {
+                    print("There are no job sets yet. See `fivefold submit --help`.\n")
+                }
+                OutputFormat::Text => print(&job_set_table(&job_sets)),
+            }
+        }
+    }
+}
+
+async fn newest_job_sets(coordinator: &Coordinator, limit: usize) -> anyhow::Result<Vec<JobSet>> {
+    let mut job_sets = Vec::new();
+    let mut page_token = String::new();
+    while job_sets.len() < limit {
+        let page_size = (limit - job_sets.len()).min(PAGE_SIZE) as u32;
+        let request = ListJobSetsRequest { page_size, page_token };
+        let page = coordinator.call(async || coordinator.job_sets().list_job_sets(request.clone()).await).await?;
+        job_sets.extend(page.job_sets);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    Ok(job_sets)
+}

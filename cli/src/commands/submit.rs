@@ -1,0 +1,140 @@
+//! `fivefold submit`. Lists are checked before they are uploaded.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use fivefold_client::random_id;
+use fivefold_common::spec::JobSetSpec;
+use fivefold_proto::convert::{required, spec_to_wire};
+use fivefold_proto::v1::{ArtifactKind, JobSet, Manifests, SubmitJobSetRequest};
+
+use crate::artifacts::{Content, check_safetensors, upload};
+use crate::connection::Coordinator;
+use crate::image_list::{ImageList, check_lists};
+use crate::render::json;
+use crate::spec_flags::{HpaList, SpecFlags};
+use crate::stdout::{OutputFormat, print, print_json};
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    /// Training list (`Id,Target`)
+    #[arg(long, alias = "train_csv", value_name = "FILE", help_heading = "Lists and files")]
+    train_csv: PathBuf,
+    /// HPA list (`Id,Target`)
+    #[arg(long, alias = "hpa_csv", value_name = "FILE", help_heading = "Lists and files")]
+    hpa_csv: Option<PathBuf>,
+    /// Test list (`Id` or `Id,Predicted`), for a submission
+    #[arg(long, alias = "test_csv", value_name = "FILE", help_heading = "Lists and files")]
+    test_csv: Option<PathBuf>,
+    /// Initial weights under torchvision's names, such as ImageNet's [default: random]
+    #[arg(long, value_name = "FILE.safetensors", help_heading = "Lists and files")]
+    weights: Option<PathBuf>,
+    /// Settings as TOML, under the names below; flags take precedence
+    #[arg(long, value_name = "FILE.toml", help_heading = "Lists and files")]
+    spec: Option<PathBuf>,
+    /// Id of this submission, 1 to 64 characters; repeating it returns the same job set [default: random]
+    #[arg(long, alias = "request_id", value_name = "ID", value_parser = checked_request_id)]
+    request_id: Option<String>,
+    #[command(flatten)]
+    flags: SpecFlags,
+}
+
+fn checked_request_id(text: &str) -> Result<String, String> {
+    if (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 64 ASCII characters without spaces".to_owned())
+    }
+}
+
+/// The checked files of a submission.
+struct Files {
+    train: ImageList,
+    hpa: Option<ImageList>,
+    test: Option<ImageList>,
+    weights: Option<PathBuf>,
+}
+
+/// Submits a job set and prints its id.
+pub(crate) async fn run(args: SubmitArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+    let hpa_list = if args.hpa_csv.is_some() { HpaList::Given } else { HpaList::Absent };
+    let spec = args.flags.spec(args.spec.as_deref(), hpa_list)?;
+    let files = Files {
+        train: ImageList::read_labelled(&args.train_csv)?,
+        hpa: args.hpa_csv.as_deref().map(ImageList::read_labelled).transpose()?,
+        test: args.test_csv.as_deref().map(ImageList::read_test).transpose()?,
+        weights: args.weights,
+    };
+    check_lists(&spec, &files.train, files.hpa.as_ref())?;
+    if let Some(path) = &files.weights {
+        check_safetensors(path)?;
+    }
+    let request_id = match args.request_id {
+        Some(id) => id,
+        None => random_id().context("the system has no random numbers")?,
+    };
+    let submission = submit(coordinator, &spec, files, request_id.clone());
+    let job_set = submission.await.with_context(|| {
+        format!("the submission may or may not be stored; --request-id {request_id} repeats it safely")
+    })?;
+    let folds = spec.trained_folds().len();
+    let has_test_list = job_set.manifests.as_ref().is_some_and(|lists| !lists.test_digest.is_empty());
+    let prediction = if has_test_list { ", then the prediction of the test list" } else { "" };
+    eprintln!(
+        "Submitted {folds} of {} folds{prediction}. Follow them with `fivefold watch {}`.",
+        spec.folds, job_set.id
+    );
+    print_id(&job_set, format)
+}
+
+/// Uploads the files and submits the job set.
+async fn submit(
+    coordinator: &Coordinator,
+    spec: &JobSetSpec,
+    files: Files,
+    request_id: String,
+) -> anyhow::Result<JobSet> {
+    let mut manifests =
+        Manifests { train_digest: upload_list(coordinator, files.train).await?, ..Manifests::default() };
+    if let Some(list) = files.hpa {
+        manifests.hpa_digest = upload_list(coordinator, list).await?;
+    }
+    if let Some(list) = files.test {
+        manifests.test_digest = upload_list(coordinator, list).await?;
+    }
+    if let Some(path) = files.weights {
+        let name = path.display().to_string();
+        manifests.weights_digest = upload(coordinator, &name, ArtifactKind::Weights, Content::File(path)).await?;
+    }
+    let request = SubmitJobSetRequest { request_id, spec: Some(spec_to_wire(spec)), manifests: Some(manifests) };
+    let answer = coordinator.call(async || coordinator.job_sets().submit_job_set(request.clone()).await).await?;
+    Ok(required("job_set", answer.job_set)?)
+}
+
+pub(super) fn print_id(job_set: &JobSet, format: OutputFormat) -> anyhow::Result<()> {
+    match format {
+        OutputFormat::Text => print(&format!("{}\n", job_set.id)),
+        OutputFormat::Json => print_json(&json::job_set(job_set)),
+    }
+}
+
+/// Uploads a list and returns its digest.
+pub(super) async fn upload_list(coordinator: &Coordinator, list: ImageList) -> anyhow::Result<String> {
+    let name = list.path.display().to_string();
+    upload(coordinator, &name, ArtifactKind::Manifest, Content::Memory(list.bytes)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_checked() {
+        let id = random_id().unwrap();
+        assert_eq!(checked_request_id(&id), Ok(id));
+        assert!(checked_request_id("").is_err());
+        assert!(checked_request_id("a b").is_err());
+        assert!(checked_request_id(&"x".repeat(65)).is_err());
+    }
+}

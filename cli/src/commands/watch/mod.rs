@@ -1,0 +1,134 @@
+//! `fivefold watch`. A watch survives restarts of the coordinator.
+
+mod screen;
+
+use std::time::Duration;
+
+use fivefold_common::ids::JobSetId;
+use fivefold_common::job::JobState;
+use fivefold_common::job_set::JobSetState;
+use fivefold_common::one_line::one_line;
+use fivefold_proto::convert::{job_set_state_from_wire, job_state_from_wire};
+use fivefold_proto::v1::{JobSet, WatchJobSetRequest};
+
+use self::screen::Screen;
+use crate::commands::{JobSetArgs, get_job_set};
+use crate::connection::{Coordinator, in_time, say_on_stderr};
+use crate::exit_status::ExitStatus;
+use crate::render::job::job_name;
+use crate::render::job_set::headline;
+use crate::stdout::{OutputFormat, print};
+
+/// The pause before a stream is opened again that ended before the job set did.
+const REOPEN_PAUSE: Duration = Duration::from_millis(500);
+
+/// Follows the job set until it ends. Ctrl-C stops the watch, not the job set.
+pub(crate) async fn run(
+    args: &JobSetArgs,
+    coordinator: &Coordinator,
+    format: OutputFormat,
+) -> anyhow::Result<ExitStatus> {
+    let id = &args.id;
+    let mut screen = Screen::new(format);
+    let job_set = tokio::select! {
+        followed = follow(id, coordinator, &mut screen) => followed?,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            screen.close();
+            say_on_stderr(&format!("detached; {id} continues, `fivefold watch {id}` follows it again"));
+            return Ok(ExitStatus::Interrupted);
+        }
+    };
+    screen.close();
+    let status = exit_status(&job_set).unwrap_or(ExitStatus::Failed);
+    if format == OutputFormat::Text {
+        print_outcome(&job_set, status)?;
+    }
+    Ok(status)
+}
+
+/// Shows all changes until the job set has ended, and returns it.
+async fn follow(id: &JobSetId, coordinator: &Coordinator, screen: &mut Screen) -> anyhow::Result<JobSet> {
+    let mut outage = coordinator.outage();
+    let mut after_cursor = 0;
+    loop {
+        let request = WatchJobSetRequest { job_set_id: id.to_string(), after_cursor };
+        let mut changes = match in_time(coordinator.job_sets().watch_job_set(request)).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) => {
+                outage.wait_or_refuse(status, |text| screen.say(text)).await?;
+                continue;
+            }
+        };
+        let mut last = None;
+        let broken = loop {
+            // No timeout: hours may pass between two changes. HTTP/2 keepalive detects a lost coordinator.
+            match changes.message().await {
+                Ok(Some(change)) => {
+                    outage.end(|text| screen.say(text));
+                    after_cursor = change.events.iter().map(|event| event.cursor).fold(after_cursor, i64::max);
+                    screen.show(&change)?;
+                    last = change.job_set.or(last);
+                }
+                Ok(None) => break None,
+                Err(status) => break Some(status),
+            }
+        };
+        if let Some(status) = broken {
+            // Events after the cursor arrive with the next stream.
+            outage.wait_or_refuse(status, |text| screen.say(text)).await?;
+            continue;
+        }
+        let job_set = match last {
+            Some(job_set) => job_set,
+            None => get_job_set(coordinator, id).await?,
+        };
+        if exit_status(&job_set).is_some() {
+            return Ok(job_set);
+        }
+        // The coordinator ended the stream early, for instance because it is shutting down.
+        tokio::time::sleep(REOPEN_PAUSE).await;
+    }
+}
+
+/// The exit status for a job set that has ended.
+fn exit_status(job_set: &JobSet) -> Option<ExitStatus> {
+    match job_set_state_from_wire(job_set.state) {
+        Ok(JobSetState::Succeeded) => Some(ExitStatus::Succeeded),
+        Ok(JobSetState::Failed) => Some(ExitStatus::Failed),
+        Ok(JobSetState::Cancelled) => Some(ExitStatus::Cancelled),
+        Ok(JobSetState::Training | JobSetState::Predicting) | Err(_) => None,
+    }
+}
+
+/// Prints the job set, its failed jobs, and the next command.
+fn print_outcome(job_set: &JobSet, status: ExitStatus) -> anyhow::Result<()> {
+    let mut text = format!("{}\n", headline(job_set));
+    for job in job_set.jobs.iter().filter(|job| job_state_from_wire(job.state) == Ok(JobState::Failed)) {
+        text += &format!("  {}: {}\n", job_name(job), one_line(&job.state_reason));
+    }
+    print(&text)?;
+    let id = &job_set.id;
+    if status == ExitStatus::Succeeded {
+        say_on_stderr(&format!("`fivefold results {id} --out DIR` downloads the results"));
+    } else {
+        say_on_stderr(&format!("`fivefold retry {id}` queues the failed and cancelled jobs again"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use fivefold_proto::v1::job_set;
+
+    use super::*;
+
+    #[test]
+    fn the_exit_status_is_that_of_the_job_set() {
+        let set = |state: job_set::State| JobSet { state: state.into(), ..JobSet::default() };
+        assert_eq!(exit_status(&set(job_set::State::Cancelled)), Some(ExitStatus::Cancelled));
+        assert_eq!(exit_status(&set(job_set::State::Failed)), Some(ExitStatus::Failed));
+        assert_eq!(exit_status(&set(job_set::State::Predicting)), None);
+        assert_eq!(exit_status(&set(job_set::State::Unspecified)), None);
+    }
+}

@@ -1,0 +1,49 @@
+//! `fivefold workers` and `fivefold drain`.
+
+use std::time::SystemTime;
+
+use clap::Args;
+use fivefold_common::one_line::one_line;
+use fivefold_proto::v1::{DrainWorkerRequest, ListWorkersRequest, UndrainWorkerRequest};
+use serde_json::json;
+
+use crate::connection::Coordinator;
+use crate::render::json;
+use crate::render::worker::worker_table;
+use crate::stdout::{OutputFormat, print, print_json};
+
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Name of the worker, as in `fivefold workers`
+    #[arg(value_name = "WORKER")]
+    worker: String,
+    /// Lease jobs to the worker again
+    #[arg(long)]
+    undo: bool,
+}
+
+pub(crate) async fn list(coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+    let request = ListWorkersRequest {};
+    let workers = coordinator.call(async || coordinator.workers().list_workers(request).await).await?.workers;
+    match format {
+        OutputFormat::Json => print_json(&json!({ "workers": workers.iter().map(json::worker).collect::<Vec<_>>() })),
+        OutputFormat::Text if workers.is_empty() => {
+            print("No worker has registered yet. Start `fivefold-worker` on a machine that has the images.\n")
+        }
+        OutputFormat::Text => print(&worker_table(&workers, SystemTime::now())),
+    }
+}
+
+pub(crate) async fn drain(args: &DrainArgs, coordinator: &Coordinator) -> anyhow::Result<()> {
+    let worker_name = args.worker.clone();
+    let name = one_line(&args.worker);
+    if args.undo {
+        let request = UndrainWorkerRequest { worker_name };
+        coordinator.call(async || coordinator.workers().undrain_worker(request.clone()).await).await?;
+        print(&format!("{name} gets jobs again\n"))
+    } else {
+        let request = DrainWorkerRequest { worker_name };
+        coordinator.call(async || coordinator.workers().drain_worker(request.clone()).await).await?;
+        print(&format!("{name} gets no more jobs; its current job returns to the queue\n"))
+    }
+}

@@ -1,0 +1,106 @@
+//! Messages as JSON for programs: keys in snake case, states as words, times as RFC 3339, `null` for unset.
+
+use fivefold_proto::convert::{
+    artifact_kind_from_wire, job_kind_from_wire, job_set_state_from_wire, job_state_from_wire, phase_from_wire,
+    spec_from_wire,
+};
+use fivefold_proto::v1::{Artifact, EpochMetrics, Event, Fit, Job, JobSet, Worker};
+use serde_json::{Value, json};
+
+use super::text::word;
+
+pub(crate) fn job_set(set: &JobSet) -> Value {
+    let spec = set.spec.clone().and_then(|spec| spec_from_wire(spec).ok());
+    json!({
+        "id": set.id,
+        "state": word(job_set_state_from_wire(set.state)),
+        "state_reason": set.state_reason,
+        "paused": set.paused,
+        "macro_f1": set.macro_f1,
+        "threshold": set.threshold,
+        "create_time": set.create_time.map(|time| time.to_string()),
+        "update_time": set.update_time.map(|time| time.to_string()),
+        "jobs": set.jobs.iter().map(job).collect::<Vec<_>>(),
+        "results": set.results.iter().map(artifact).collect::<Vec<_>>(),
+        "fits": set.fits.iter().map(fit).collect::<Vec<_>>(),
+        "spec": spec,
+    })
+}
+
+fn fit(fit: &Fit) -> Value {
+    json!({
+        "macro_f1": fit.macro_f1,
+        "threshold": fit.threshold,
+        "create_time": fit.create_time.map(|time| time.to_string()),
+        "results": fit.results.iter().map(artifact).collect::<Vec<_>>(),
+    })
+}
+
+fn job(job: &Job) -> Value {
+    let progress = job.progress.map(|progress| {
+        json!({
+            "phase": word(phase_from_wire(progress.phase)),
+            "epoch": progress.epoch,
+            "step": progress.step,
+            "step_count": progress.step_count,
+            "loss": progress.loss,
+            "learning_rate": progress.learning_rate,
+            "images_per_second": progress.images_per_second,
+        })
+    });
+    json!({
+        "id": job.id,
+        "kind": word(job_kind_from_wire(job.kind)),
+        "fold": job.fold,
+        "state": word(job_state_from_wire(job.state)),
+        "state_reason": job.state_reason,
+        "attempt": job.attempt,
+        "worker_name": job.worker_name,
+        "progress": progress,
+        "best_macro_f1": job.best_macro_f1,
+        "last_epoch": job.last_epoch.as_ref().map(epoch),
+        "not_before_time": job.not_before_time.map(|time| time.to_string()),
+        "stalled_since_time": job.stalled_since_time.map(|time| time.to_string()),
+    })
+}
+
+fn epoch(epoch: &EpochMetrics) -> Value {
+    json!({
+        "epoch": epoch.epoch,
+        "train_loss": epoch.train_loss,
+        "valid_loss": epoch.valid_loss,
+        "valid_macro_f1": epoch.valid_macro_f1,
+        "valid_threshold": epoch.valid_threshold,
+        "learning_rate": epoch.learning_rate,
+        "duration_seconds": epoch.duration_seconds,
+    })
+}
+
+fn artifact(artifact: &Artifact) -> Value {
+    json!({
+        "kind": word(artifact_kind_from_wire(artifact.kind)),
+        "digest": artifact.digest,
+        "size_bytes": artifact.size_bytes,
+    })
+}
+
+pub(crate) fn event(event: &Event) -> Value {
+    json!({
+        "cursor": event.cursor,
+        "time": event.time.map(|time| time.to_string()),
+        "job_id": (event.job_id != 0).then_some(event.job_id),
+        "name": event.name,
+        "message": event.message,
+    })
+}
+
+pub(crate) fn worker(worker: &Worker) -> Value {
+    json!({
+        "name": worker.name,
+        "device": worker.device,
+        "version": worker.version,
+        "last_seen_time": worker.last_seen_time.map(|time| time.to_string()),
+        "job_id": (worker.job_id != 0).then_some(worker.job_id),
+        "draining": worker.draining,
+    })
+}
