@@ -1,50 +1,50 @@
-//! The kinds of artifacts.
+//! The kinds of artifacts, and who makes them.
 
 use crate::words::words;
 
 words! {
-    /// What an artifact is.
+    /// The content of an artifact.
     pub enum ArtifactKind, "artifact kind" {
-        /// A list of rows: training, HPA or test.
+        /// A list of images and labels: training, HPA or test list (CSV).
         Manifest,
-        /// Initial weights.
+        /// Initial weights (safetensors).
         Weights,
-        /// The fold of every row.
+        /// The fold of each row (CSV).
         Folds,
-        /// A checkpoint of a fold.
+        /// A checkpoint of a fold (safetensors).
         Checkpoint,
-        /// Out-of-fold scores: of one fold, or merged.
+        /// Out-of-fold scores of one fold or of all folds (CSV).
         Oof,
-        /// Test scores of one fold.
+        /// One fold's scores of the test list (CSV).
         Predictions,
-        /// The report of a fit.
+        /// The report of a job set (JSON).
         Report,
-        /// The submission.
+        /// The submission of a job set (CSV).
         Submission,
     }
 }
 
-/// Who makes artifacts of a kind.
+/// Who makes the artifacts of a kind, and their size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArtifactOrigin {
-    /// A user uploads them. At most this many bytes.
+    /// Users upload them.
     User {
-        /// Limit in bytes.
+        /// The size limit in bytes.
         limit_bytes: u64,
     },
-    /// A worker uploads them under its lease. At most this many bytes.
+    /// Workers upload them under a lease.
     Worker {
-        /// Limit in bytes.
+        /// The size limit in bytes.
         limit_bytes: u64,
     },
-    /// The coordinator makes them.
+    /// The coordinator makes them; they cannot be uploaded.
     Coordinator,
 }
 
 const MIB: u64 = 1 << 20;
 
 impl ArtifactKind {
-    /// Who makes artifacts of this kind.
+    /// Who makes the artifacts of this kind.
     pub fn origin(self) -> ArtifactOrigin {
         match self {
             Self::Manifest => ArtifactOrigin::User { limit_bytes: 512 * MIB },

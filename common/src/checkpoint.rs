@@ -1,19 +1,19 @@
-//! Checkpoints as coordinator and workers speak of them.
+//! Checkpoints: their roles, and the point of training that they hold.
 
 use crate::ids::Digest;
 use crate::words::words;
 
 words! {
-    /// What a checkpoint is kept for.
+    /// The purpose of a checkpoint.
     pub enum CheckpointRole, "checkpoint role" {
-        /// The newest one: training resumes from it.
+        /// The newest checkpoint: training resumes from it.
         Last,
-        /// The one of the epoch with the best validation macro F1.
+        /// The checkpoint of the epoch with the best validation macro F1.
         Best,
     }
 }
 
-/// The place in a fold's training at which a checkpoint was made. Later places are greater.
+/// A point in a fold's training. Later points are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TrainingPoint {
     /// The epoch in which training resumes, from 0.
@@ -22,17 +22,17 @@ pub struct TrainingPoint {
     pub step: u32,
 }
 
-/// A checkpoint among the artifacts.
+/// A stored checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Checkpoint {
     /// Its artifact.
     pub digest: Digest,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// What it is kept for.
+    /// Its purpose.
     pub role: CheckpointRole,
     /// Where training resumes.
     pub point: TrainingPoint,
-    /// Validation macro F1 of the last epoch before it, where there is one.
+    /// Validation macro F1 of the last epoch before it; `None` in the first epoch.
     pub macro_f1: Option<f64>,
 }

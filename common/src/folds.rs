@@ -1,81 +1,82 @@
-//! Folds: which part of the rows each row belongs to, so that every fold has its share of every label.
+//! Stratified folds: the split of rows into folds with about the same number of rows of each label.
 //!
-//! Equal, ties and all, to `MultilabelStratifiedKFold` of the Python package iterative-stratification 0.1.9, which
-//! follows Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data" (2011): the rarest label first,
-//! each of its rows into the fold that lacks that label most. Being equal includes the order of the random draws.
+//! The result equals, ties included, that of `MultilabelStratifiedKFold` in the Python package iterative-stratification
+//! 0.1.9. It follows Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data" (2011): for the rarest
+//! label first, each row goes to the fold that lacks this label most. The order of the random draws is the package's, too.
 //!
-//! The package counts down, in float64, how many rows each fold still wants: its share at first, one less with each row.
-//! All shares are equal here, so the folds that want most are those that took fewest, and we count up in whole numbers.
+//! The package counts down, in float64, the rows that each fold still needs. All shares are equal here, so the fold that
+//! needs most is the one with the fewest rows, and whole numbers counting up suffice.
 
 use crate::labels::{LABEL_COUNT, Labels};
 use crate::random_state::RandomState;
 
-/// The most folds there can be: a fold's number is a `u8`.
+/// The largest number of folds: the number of a fold is a `u8`.
 const MOST_FOLDS: usize = 256;
 
-/// The order in which the rows are dealt out to the folds.
+/// The order in which rows are assigned to folds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RowOrder {
-    /// As they stand in the list; the seed decides ties only.
+    /// The order of the list. The seed decides ties only.
     AsGiven,
-    /// In an order drawn from the seed first; ties are then decided by the same generator.
+    /// A random order, drawn from the seed before any tie.
     Shuffled,
 }
 
-/// Why a list cannot be split into folds.
+/// A list that cannot be split into folds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FoldsError {
-    /// One fold or none leaves nothing to train on.
-    #[error("{fold_count} folds are too few: ask for at least 2")]
+    /// Fewer than two folds, which leaves no rows to train on.
+    #[error("{fold_count} folds are too few: at least 2 are needed")]
     TooFewFolds {
-        /// The number asked for.
+        /// The number of folds.
         fold_count: usize,
     },
-    /// A fold's number would not fit.
-    #[error("{fold_count} folds are too many: ask for at most 256")]
+    /// More folds than numbers of folds.
+    #[error("{fold_count} folds are too many: at most 256 are possible")]
     TooManyFolds {
-        /// The number asked for.
+        /// The number of folds.
         fold_count: usize,
     },
-    /// Some fold would have no row.
-    #[error("{fold_count} folds need at least as many rows, but the list has {row_count}: ask for fewer folds")]
+    /// More folds than rows.
+    #[error("the list has {row_count} rows, too few for {fold_count} folds: use fewer folds")]
     MoreFoldsThanRows {
-        /// The number of folds asked for.
+        /// The number of folds.
         fold_count: usize,
-        /// The rows of the list.
+        /// The number of rows.
         row_count: usize,
     },
-    /// More rows than a permutation can number.
-    #[error("{row_count} rows are too many to split: at most 4294967295 can be")]
+    /// More rows than a permutation can have.
+    #[error("{row_count} rows are too many to split: at most 4294967295 are possible")]
     TooManyRows {
-        /// The rows of the list.
+        /// The number of rows.
         row_count: usize,
     },
-    /// A number of labels that cannot be stratified by.
-    #[error("{label_count} is no number of labels to stratify by: it must be from 2 to 28")]
+    /// A number of labels out of range.
+    #[error("{label_count} labels cannot be stratified: 2 to 28 are possible")]
     LabelCount {
-        /// The number given.
+        /// The number of labels.
         label_count: usize,
     },
-    /// A row with a label that the list should not have.
-    #[error("row {row} (the first is 0) has label {label}, but only labels below {label_count} are to be stratified")]
+    /// A row with a label out of range.
+    #[error("row {row} (the first is 0) has label {label}, expected labels below {label_count}")]
     LabelOutside {
-        /// The row's place in the list, from 0.
+        /// The index of the row, from 0.
         row: usize,
-        /// Its label.
+        /// The label.
         label: u8,
-        /// The number of labels given.
+        /// The number of labels.
         label_count: usize,
     },
 }
 
-/// Deals `rows` out to `fold_count` folds; returns the fold of each row, `0..fold_count`, in the order of `rows`.
+/// Splits `rows` into `fold_count` folds. Returns the fold of each row, `0..fold_count`, in the order of `rows`.
 ///
-/// `label_count` (2 to 28) is the number of labels that rows may have; a label that nobody has changes nothing, and rows
-/// without labels come last, to the smallest folds. Equals `MultilabelStratifiedKFold(fold_count, shuffle,
-/// random_state=seed)` of iterative-stratification 0.1.9, row for row.
+/// `label_count` (2 to 28) is the number of labels. Labels that no row has change nothing. Rows without labels are assigned
+/// last, to the smallest folds. The result equals that of `MultilabelStratifiedKFold(fold_count, shuffle,
+/// random_state=seed)` in iterative-stratification 0.1.9, row by row.
 ///
-/// Fails on a fold count below 2, above 256 or above the number of rows, and on labels outside `label_count`.
+/// # Errors
+/// If `fold_count` is below 2, above 256 or above the number of rows, or if a label is not below `label_count`.
 pub fn multilabel_stratified_folds(
     rows: &[Labels],
     label_count: usize,
@@ -99,7 +100,7 @@ pub fn multilabel_stratified_folds(
     }
 }
 
-/// Refuses what cannot be split; returns the number of rows.
+/// Checks the arguments and returns the number of rows.
 fn check(rows: &[Labels], label_count: usize, fold_count: usize) -> Result<u32, FoldsError> {
     if fold_count < 2 {
         return Err(FoldsError::TooFewFolds { fold_count });
@@ -141,14 +142,14 @@ fn stratify(rows: &[Labels], fold_count: usize, random: &mut RandomState) -> Vec
                 return true;
             }
             best.clear();
-            best.extend(0..fold_count);
+            best.extend((0..=u8::MAX).take(fold_count));
             keep_fewest(&mut best, &taken_by_label[usize::from(rarest)]);
             keep_fewest(&mut best, &taken);
             let fold = choose(&best, random);
-            folds[row] = fold as u8;
-            taken[fold] += 1;
+            folds[row] = fold;
+            taken[usize::from(fold)] += 1;
             for label in rows[row].iter() {
-                taken_by_label[usize::from(label)][fold] += 1;
+                taken_by_label[usize::from(label)][usize::from(fold)] += 1;
                 rows_left[usize::from(label)] -= 1;
             }
             false
@@ -156,30 +157,31 @@ fn stratify(rows: &[Labels], fold_count: usize, random: &mut RandomState) -> Vec
     }
     for row in waiting {
         best.clear();
-        best.extend(0..fold_count);
+        best.extend((0..=u8::MAX).take(fold_count));
         keep_fewest(&mut best, &taken);
         let fold = choose(&best, random);
-        folds[row] = fold as u8;
-        taken[fold] += 1;
+        folds[row] = fold;
+        taken[usize::from(fold)] += 1;
     }
     folds
 }
 
-/// The label that the fewest waiting rows have, but at least one; a random one of several. None when no row has any.
+/// The label with the fewest rows left, but at least one; a random one if there are several. `None` if no label is left.
 fn choose_rarest(rows_left: &[u32; LABEL_COUNT], random: &mut RandomState) -> Option<u8> {
     let fewest = rows_left.iter().copied().filter(|&count| count > 0).min()?;
     let rarest: Vec<u8> = (0..).zip(rows_left).filter(|&(_, &count)| count == fewest).map(|(label, _)| label).collect();
     Some(choose(&rarest, random))
 }
 
-/// Leaves in `folds` those that took the fewest rows among them.
-fn keep_fewest(folds: &mut Vec<usize>, taken: &[u32]) {
-    if let Some(fewest) = folds.iter().map(|&fold| taken[fold]).min() {
-        folds.retain(|&fold| taken[fold] == fewest);
+/// Keeps those of `folds` that have taken the fewest rows.
+fn keep_fewest(folds: &mut Vec<u8>, taken: &[u32]) {
+    let taken = |fold: u8| taken[usize::from(fold)];
+    if let Some(fewest) = folds.iter().map(|&fold| taken(fold)).min() {
+        folds.retain(|&fold| taken(fold) == fewest);
     }
 }
 
-/// A random one of `candidates`, of which there is at least one; a single one costs no draw.
+/// A random one of `candidates`, which is not empty. A single candidate is not drawn.
 fn choose<T: Copy>(candidates: &[T], random: &mut RandomState) -> T {
     candidates[random.at_most(candidates.len() as u32 - 1) as usize]
 }
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_cannot_be_split() {
+    fn lists_that_cannot_be_split_are_refused() {
         let rows = rows(&["0", "1", "5", ""]);
         let folds = |label_count, fold_count| {
             multilabel_stratified_folds(&rows, label_count, fold_count, 42, RowOrder::AsGiven)
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_the_most_folds_uses_each_once() {
+    fn as_many_folds_as_possible_have_a_row_each() {
         let rows = vec![Labels::default(); 256];
         let mut folds = multilabel_stratified_folds(&rows, 28, 256, 1, RowOrder::Shuffled).unwrap();
         folds.sort_unstable();

@@ -1,4 +1,4 @@
-//! Names of things: newtypes, so that one cannot stand where another is meant.
+//! Ids and numbers as types of their own, so that they cannot be confused.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct JobSetId(String);
 
 impl JobSetId {
-    /// The id whose random part is drawn from `entropy`.
+    /// The id whose eight random characters are made of the low 40 bits of `entropy`.
     pub fn from_entropy(mut entropy: u64) -> Self {
         const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
         let mut id = String::from("js-");
@@ -41,12 +41,12 @@ impl FromStr for JobSetId {
     }
 }
 
-/// A job's id, given by the queue.
+/// A job's id, assigned by the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub i64);
 
-/// The number of a lease of one job, from 1. It is the fence: a write that names an older attempt changes nothing.
+/// The number of a lease of a job, from 1. Only the current attempt of a job may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Attempt(pub u32);
@@ -56,7 +56,7 @@ pub struct Attempt(pub u32);
 #[serde(transparent)]
 pub struct Fold(pub u8);
 
-/// A BLAKE3 digest, by which an artifact is named.
+/// A BLAKE3 digest: the name of an artifact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
@@ -66,7 +66,7 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The raw digest.
+    /// The digest as bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -133,16 +133,16 @@ macro_rules! display_as_inner {
 }
 display_as_inner!(JobSetId, JobId, Attempt, Fold);
 
-/// Text that is not an id of its kind.
+/// Text that is not an id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a {what}: it should be {form}")]
+#[error("{text:?} is not a {what}: expected {form}")]
 pub struct IdError {
     what: &'static str,
     form: &'static str,
     text: String,
 }
 
-/// At most 80 characters of `text`, so that a hostile one cannot fill a log.
+/// At most 80 characters of `text`: it may be from outside, and errors are logged.
 fn shortened(text: &str) -> String {
     text.chars().take(80).collect()
 }
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_round_trip_and_strangers_are_refused() {
+    fn ids_round_trip_and_other_text_is_refused() {
         let id = JobSetId::from_entropy(u64::MAX);
         assert_eq!(id.as_str().parse::<JobSetId>(), Ok(id.clone()));
         for text in ["", "js-", "js-ABCDEFGH", "js-../../..", "xx-abcdefgh"] {

@@ -1,56 +1,56 @@
-//! The life of a job: five states, the events that move it between them, and what becomes of an attempt that failed.
+//! Jobs: their states, the transitions between them, and the number of retries per cause of failure.
 
 use crate::spec::JobSetSpec;
 use crate::words::words;
 
 words! {
-    /// What a job does.
+    /// The work of a job.
     pub enum JobKind, "job kind" {
-        /// Trains one fold and scores its out-of-fold rows.
+        /// Training of one fold, and the scores of its out-of-fold rows.
         Train,
-        /// Scores the test list with one fold's model.
+        /// One fold's scores of the test list.
         Predict,
     }
 }
 
 words! {
-    /// Where a job stands.
+    /// The state of a job.
     pub enum JobState, "job state" {
-        /// Waits for a worker.
+        /// Waiting for a worker.
         Queued,
-        /// A worker holds its lease.
+        /// Leased by a worker.
         Leased,
-        /// Its result is in.
+        /// Finished, with its result stored.
         Succeeded,
-        /// It failed for good.
+        /// Failed without further retries.
         Failed,
-        /// A user cancelled it.
+        /// Cancelled by a user.
         Cancelled,
     }
 }
 
-/// What can happen to a job. Events of a worker count only under the current attempt; that is checked before.
+/// An event in the life of a job. Events from workers are those of the current attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JobEvent {
-    /// A worker took it.
+    /// A worker leased the job.
     Leased,
-    /// The worker renewed its lease, reported or stored a checkpoint.
+    /// The worker renewed the lease, reported progress or stored a checkpoint.
     Reported,
     /// The worker delivered the result.
     Completed,
-    /// The attempt ended without a result, and another one is allowed.
+    /// The attempt failed, and the job is tried again.
     AttemptFailed,
-    /// The attempt ended without a result, and it was the last one.
+    /// The attempt failed, and the job is not tried again.
     LastAttemptFailed,
-    /// The user cancelled the job set.
+    /// A user cancelled the job set.
     Cancelled,
-    /// The user asked for another try.
+    /// A user retried the job.
     Retried,
-    /// The user asked for another training of a fold that has its result.
+    /// A user asked for a fold that has its result to be trained again.
     Retrained,
 }
 
-/// The state after an event, or `None` where the event cannot happen in that state and changes nothing.
+/// The state after an event; `None` if the event cannot occur in that state.
 pub fn next(state: JobState, event: JobEvent) -> Option<JobState> {
     use JobEvent as E;
     use JobState as S;
@@ -98,21 +98,21 @@ pub fn next(state: JobState, event: JobEvent) -> Option<JobState> {
 }
 
 words! {
-    /// Why an attempt ended without a result.
+    /// The cause of a failed attempt.
     pub enum FailureCause, "failure cause" {
-        /// Its lease ran out.
+        /// The lease expired.
         WorkerLost,
-        /// The worker gave the lease back.
+        /// The worker returned the lease because it shuts down.
         Drained,
-        /// The device's memory was too small.
+        /// The device ran out of memory.
         OutOfMemory,
         /// The loss was not finite.
         NonFiniteLoss,
-        /// The data folder lacks images, or holds broken ones.
+        /// Images are missing or damaged.
         BadData,
-        /// It kept its lease and did not get on.
+        /// The worker renewed the lease without making progress.
         Stalled,
-        /// Anything else.
+        /// Any other error.
         Error,
     }
 }
@@ -165,7 +165,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_job_that_succeeded_stays_so_unless_its_user_wants_another_training() {
+    fn a_succeeded_job_changes_only_if_it_is_trained_again() {
         for event in EVENTS {
             let after = (event == JobEvent::Retrained).then_some(JobState::Queued);
             assert_eq!(next(JobState::Succeeded, event), after, "{event:?}");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_leased_job_hears_its_worker() {
+    fn events_from_workers_occur_only_in_leased_jobs() {
         for &state in JobState::ALL {
             for event in [JobEvent::Reported, JobEvent::Completed, JobEvent::AttemptFailed] {
                 assert_eq!(next(state, event).is_some(), state == JobState::Leased, "{state} {event:?}");

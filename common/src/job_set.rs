@@ -3,23 +3,23 @@
 use crate::words::words;
 
 words! {
-    /// Where a job set stands. It follows from its jobs and results.
+    /// The state of a job set. It follows from the jobs and their results.
     pub enum JobSetState, "job set state" {
-        /// Folds are trained; the threshold is not fitted yet.
+        /// Folds are being trained.
         Training,
         /// The threshold is fitted; the test list is being predicted.
         Predicting,
-        /// Every result is in.
+        /// Finished, with all results stored.
         Succeeded,
-        /// A fold failed for good, or the results do not fit together.
+        /// A fold failed without further retries, or the results cannot be used.
         Failed,
-        /// A user cancelled it.
+        /// Cancelled by a user.
         Cancelled,
     }
 }
 
 impl JobSetState {
-    /// Whether nothing more happens unless a user asks for it.
+    /// Whether the state is final unless a user retries or adds jobs.
     pub fn has_ended(self) -> bool {
         match self {
             Self::Training | Self::Predicting => false,

@@ -1,31 +1,31 @@
-//! The labels of one row: a set of numbers from 0 to 27, as the `Target` column of a list holds them.
+//! The labels of an image: a set of numbers from 0 to 27, as in the `Target` column of a list.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How many labels there are; they are numbered from 0.
+/// The number of labels. They are numbered from 0.
 pub const LABEL_COUNT: usize = 28;
 
-/// The labels of one row, as a set. Parsed from and shown as the `Target` field: `"0 16"`, or the empty string for none.
+/// The labels of one image, as a set. Its text form is that of the `Target` field: `"0 16"`, or empty without labels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Labels(u32);
 
-/// Why something is not the labels of a row.
+/// Invalid labels.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LabelsError {
     /// A part of the text is not a whole number.
     #[error("{token:?} is not a label: labels are whole numbers from 0 to 27, separated by spaces")]
     NotANumber {
-        /// The part as it was written.
+        /// The part of the text.
         token: String,
     },
-    /// A number that no label has.
-    #[error("label {label} is outside 0..27")]
+    /// A number that is not a label's.
+    #[error("label {label} is out of range: expected 0 to 27")]
     OutOfRange {
-        /// The number as it was written.
+        /// The number as text.
         label: String,
     },
-    /// A label that is named more than once.
+    /// A label that occurs twice.
     #[error("label {label} is given twice: name each label of a row once")]
     Duplicate {
         /// The label.
@@ -36,7 +36,8 @@ pub enum LabelsError {
 impl Labels {
     /// The set of the given labels, in any order.
     ///
-    /// Fails where a label is 28 or more, or is given twice.
+    /// # Errors
+    /// If a label is above 27 or occurs twice.
     pub fn from_indices(indices: impl IntoIterator<Item = u8>) -> Result<Labels, LabelsError> {
         let mut labels = Labels::default();
         for label in indices {
@@ -45,7 +46,7 @@ impl Labels {
         Ok(labels)
     }
 
-    /// Whether the row has this label. Numbers of 28 and above are in no set.
+    /// Whether `label` is in the set; `false` for numbers above 27.
     pub fn contains(self, label: u8) -> bool {
         usize::from(label) < LABEL_COUNT && self.0 & (1 << label) != 0
     }
@@ -63,17 +64,17 @@ impl Labels {
         })
     }
 
-    /// How many labels the row has.
+    /// The number of labels in the set.
     pub fn len(self) -> usize {
         self.0.count_ones() as usize
     }
 
-    /// Whether the row has no label.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The set as bits: bit `l` is label `l`, the four highest bits are 0.
+    /// The set as bits: bit `l` stands for label `l`; the four highest bits are 0.
     pub fn bits(self) -> u32 {
         self.0
     }
@@ -106,15 +107,15 @@ impl fmt::Display for Labels {
 impl FromStr for Labels {
     type Err = LabelsError;
 
-    /// Reads a `Target` field: labels in any order between white space; an empty field has none.
+    /// Reads a `Target` field: labels in any order, separated by white space.
     fn from_str(text: &str) -> Result<Labels, LabelsError> {
         let mut labels = Labels::default();
         for token in text.split_ascii_whitespace() {
-            // `u8::from_str` alone would take "+3".
+            // `u8::from_str` alone would accept "+3".
             if !token.bytes().all(|byte| byte.is_ascii_digit()) {
                 return Err(LabelsError::NotANumber { token: token.to_owned() });
             }
-            // Digits that do not fit are a number all the same, only too large a one.
+            // Only digits are left, so parsing fails only on numbers that are too large.
             let label = token.parse::<u8>().map_err(|_| LabelsError::OutOfRange { label: token.to_owned() })?;
             labels.insert(label)?;
         }

@@ -1,5 +1,26 @@
-//! Fivefold's domain, pure and without I/O frameworks: what a job set is, how rows become folds, how out-of-fold scores
-//! become one threshold and a submission. The modules follow the data's one way.
+//! The vocabulary and the domain of Fivefold, which trains one network per cross-validation fold: without network, database
+//! or tensors.
+//!
+//! Data flows one way. A list of images and their labels ([`manifest`], [`labels`]) is split into stratified folds
+//! ([`folds`]). A job set ([`job_set`]) with its settings ([`spec`]) is one job per fold ([`job`]); while a worker runs a
+//! job, it reports [`progress`] and stores [`checkpoint`]s and other [`artifact`]s. The out-of-fold scores of all folds
+//! ([`scores`]) determine one [`threshold`], which maximises macro F1 ([`macro_f1`]), and the [`report`]. The mean of the
+//! folds' scores of the test list becomes the [`submission`].
+//!
+//! Random choices are functions of a key ([`randomness`]), so that results do not depend on the machine or on
+//! interruptions; only the folds use numpy's generator ([`random_state`]), because they equal Python's.
+//!
+//! ```
+//! use fivefold_common::manifest::{FoldTable, Manifest, ManifestKind};
+//! use fivefold_common::spec::JobSetSpec;
+//!
+//! let list = "Id,Target\na,0 16\nb,0\nc,16\nd,\n";
+//! let train = Manifest::read_csv("train.csv", ManifestKind::Labelled, list.as_bytes())?;
+//! let spec = JobSetSpec::from_toml("folds = 2\nepochs = 10")?;
+//! let folds = FoldTable::split(&spec, &train, None)?;
+//! assert_eq!(folds.rows.len(), 4);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![warn(missing_docs)]
 
 pub mod artifact;

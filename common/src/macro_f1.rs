@@ -4,29 +4,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::labels::{LABEL_COUNT, Labels};
 
-/// How often one class was predicted, how often it is true, and how often both.
+/// The counts of one class over a set of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassCounts {
-    /// Rows whose target and prediction both hold the class.
+    /// Rows with the class in both target and prediction.
     pub true_positives: u64,
-    /// Rows whose prediction holds the class.
+    /// Rows with the class in the prediction.
     pub predicted: u64,
-    /// Rows whose target holds the class.
+    /// Rows with the class in the target.
     pub support: u64,
 }
 
 impl ClassCounts {
-    /// `tp / predicted`, in 0..=1; 0 where the class was never predicted.
+    /// `tp / predicted`, in 0..=1; 0 if the class is never predicted.
     pub fn precision(self) -> f64 {
         ratio(self.true_positives, self.predicted)
     }
 
-    /// `tp / support`, in 0..=1; 0 where no row has the class.
+    /// `tp / support`, in 0..=1; 0 if no row has the class.
     pub fn recall(self) -> f64 {
         ratio(self.true_positives, self.support)
     }
 
-    /// `2 tp / (predicted + support)`, the harmonic mean of precision and recall, in 0..=1; 0 where both are undefined.
+    /// `2 tp / (predicted + support)`, the harmonic mean of precision and recall, in 0..=1; 0 if both are undefined.
     pub fn f1(self) -> f64 {
         ratio(2 * self.true_positives, self.predicted + self.support)
     }
@@ -45,11 +45,11 @@ pub struct ClassF1 {
     pub precision: f64,
     /// Recall, in 0..=1.
     pub recall: f64,
-    /// Rows whose target holds the class.
+    /// Rows with the class in the target.
     pub support: u64,
-    /// Rows whose prediction holds the class.
+    /// Rows with the class in the prediction.
     pub predicted: u64,
-    /// Rows whose target and prediction both hold the class.
+    /// Rows with the class in both target and prediction.
     pub true_positives: u64,
 }
 
@@ -66,10 +66,10 @@ impl From<ClassCounts> for ClassF1 {
     }
 }
 
-/// The macro F1 of a set of predictions, with what it is made of.
+/// The macro F1 of a set of predictions, with the scores of each class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MacroF1 {
-    /// The mean of the 28 classes' F1, in 0..=1. A class that nobody has and nobody predicts counts as 0.
+    /// The mean of the 28 classes' F1, in 0..=1. A class that is in no target and no prediction counts as 0.
     pub macro_f1: f64,
     /// One entry per label, in label order.
     pub per_class: [ClassF1; LABEL_COUNT],
@@ -91,16 +91,16 @@ pub struct ClassTally {
 impl ClassTally {
     /// Counts one row.
     pub fn add(&mut self, target: Labels, predicted: Labels) {
-        for (class, counts) in self.classes.iter_mut().enumerate() {
-            let is_true = target.contains(class as u8);
-            let is_predicted = predicted.contains(class as u8);
+        for (class, counts) in (0_u8..).zip(&mut self.classes) {
+            let is_true = target.contains(class);
+            let is_predicted = predicted.contains(class);
             counts.support += u64::from(is_true);
             counts.predicted += u64::from(is_predicted);
             counts.true_positives += u64::from(is_true && is_predicted);
         }
     }
 
-    /// The mean of the classes' F1. It depends on the counts alone, so that equal counts give equal bits.
+    /// The mean of the classes' F1. It depends on the counts alone: equal counts give equal bits.
     pub fn macro_f1(&self) -> f64 {
         self.classes.iter().map(|counts| counts.f1()).sum::<f64>() / LABEL_COUNT as f64
     }
@@ -108,7 +108,7 @@ impl ClassTally {
 
 /// Macro F1 of `predictions` against `targets`, row by row.
 ///
-/// Both slices must have the same length; of unequal ones the longer one's tail is not counted.
+/// Both slices must have the same length; extra rows of the longer one are ignored.
 pub fn macro_f1(targets: &[Labels], predictions: &[Labels]) -> MacroF1 {
     debug_assert_eq!(targets.len(), predictions.len());
     let mut tally = ClassTally::default();
@@ -118,28 +118,28 @@ pub fn macro_f1(targets: &[Labels], predictions: &[Labels]) -> MacroF1 {
     MacroF1::from(&tally)
 }
 
-/// The constant answer that scores best: the same labels for every row.
+/// The best prediction that is the same for every row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BestConstant {
-    /// The labels to predict for every row.
+    /// The labels of every row.
     pub labels: Labels,
-    /// The macro F1 that this reaches, in 0..=1.
+    /// The macro F1 of this prediction, in 0..=1.
     pub macro_f1: f64,
 }
 
-/// The constant prediction with the highest macro F1 on `targets`.
+/// The constant prediction with the highest macro F1 on `targets`: all classes that occur in them.
 ///
-/// Classes do not touch each other in macro F1, and predicting a class always gives it `2 s / (rows + s)` for its support
-/// `s`, never predicting it 0: so every class that anybody has belongs to the answer.
+/// The F1 of a class depends on no other class. For a class of support `s` it is `2 s / (rows + s)` if the class is always
+/// predicted, and 0 if it is never predicted.
 pub fn best_constant_prediction(targets: &[Labels]) -> BestConstant {
     let labels = labels_where(|class| targets.iter().any(|target| target.contains(class)));
     let macro_f1 = macro_f1(targets, &vec![labels; targets.len()]).macro_f1;
     BestConstant { labels, macro_f1 }
 }
 
-/// The labels for which `holds` is true.
+/// The set of labels for which `holds` is true.
 pub(crate) fn labels_where(holds: impl Fn(u8) -> bool) -> Labels {
-    let indices = (0..LABEL_COUNT as u8).filter(|class| holds(*class));
+    let indices = (0_u8..).take(LABEL_COUNT).filter(|class| holds(*class));
     Labels::from_indices(indices).expect("each label below 28 is given once")
 }
 
@@ -159,7 +159,7 @@ mod tests {
         let class = result.per_class[0];
         assert_eq!((class.true_positives, class.predicted, class.support), (2, 3, 2));
         assert_eq!((class.precision, class.recall, class.f1), (2.0 / 3.0, 1.0, 0.8));
-        // Label 1 missed and wrongly given, label 2 never predicted, label 3 with nobody: all 0.
+        // Label 1 missed and wrongly given, label 2 never predicted, label 3 in no row: all 0.
         assert!(result.per_class[1..].iter().all(|class| class.f1 == 0.0 && class.precision == 0.0));
         assert_eq!(result.macro_f1, 0.8 / 28.0);
         assert_eq!(macro_f1(&[], &[]).macro_f1, 0.0);

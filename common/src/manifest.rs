@@ -1,4 +1,4 @@
-//! Lists of images: CSV in, checked rows out, and which of them a fold trains and validates on.
+//! Lists of images as CSV files, their folds, and the training and validation rows of a fold.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -9,12 +9,12 @@ use crate::labels::{LABEL_COUNT, Labels, LabelsError};
 use crate::scores::Source;
 use crate::spec::JobSetSpec;
 
-/// The longest image id, in bytes.
+/// The maximum length of an image id, in bytes.
 const MAX_ID_BYTES: usize = 200;
-/// The most rows of one list.
+/// The maximum number of rows of a list.
 const MAX_ROWS: usize = 5_000_000;
 
-/// A list of images in the file's order, each id once.
+/// A list of images in the order of the file, with unique ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     /// The rows.
@@ -24,83 +24,86 @@ pub struct Manifest {
 /// One image and its labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestRow {
-    /// The image's id: a file name's stem, never a path.
+    /// The image's id: the stem of a file name, never a path.
     pub id: String,
     /// Its labels; none in a test list.
     pub labels: Labels,
 }
 
-/// What a list's second column holds.
+/// The columns of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ManifestKind {
-    /// `Id,Target`: the labels.
+    /// `Id,Target`: images and labels.
     Labelled,
-    /// `Id` or `Id,Predicted`: a test list, whose second column is not read.
+    /// `Id` or `Id,Predicted`: a test list. The second column is ignored.
     Test,
 }
 
-/// A list that cannot be used: the file, the line, and why.
+/// An invalid list, with the file and the line.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}, line {line}: {problem}")]
 pub struct ManifestError {
-    /// The file's name, as the caller gave it.
+    /// The name of the file, as given by the caller.
     pub file: String,
-    /// The line, counted from 1, the header being line 1.
+    /// The line, counted from 1; the header is line 1.
     pub line: u64,
     /// What is wrong.
     pub problem: ManifestProblem,
 }
 
-/// What is wrong with a line of a list.
+/// An invalid line of a list.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestProblem {
-    /// The header is another one.
+    /// Another header.
     #[error("the header should be {expected}, not {found:?}")]
     Header {
-        /// The header it should have.
+        /// The expected header.
         expected: &'static str,
-        /// The header it has.
+        /// The header of the file.
         found: String,
     },
-    /// Not CSV, not UTF-8, or a line with too many or too few fields.
+    /// Invalid CSV or UTF-8, or a wrong number of fields.
     #[error("{0}")]
     Csv(String),
-    /// An id that cannot name a file.
+    /// An id that cannot be part of a file name.
     #[error(
-        "the id {0:?} cannot name an image: it should be 1 to 200 letters, digits, `_`, `-`, `.`, and not start with `.`"
+        "the id {0:?} cannot name an image: expected 1 to 200 letters, digits, `_`, `-` or `.`, and no `.` at the start"
     )]
     Id(String),
-    /// An id that an earlier line has.
-    #[error("the id {id:?} is already on line {first_line}: each image should be listed once")]
+    /// An id that occurs twice.
+    #[error("the id {id:?} is already on line {first_line}: list each image once")]
     DuplicateId {
         /// The id.
         id: String,
-        /// Where it stands first.
+        /// The line of its first occurrence.
         first_line: u64,
     },
-    /// Labels that are not.
+    /// Invalid labels.
     #[error("Target: {0}")]
     Labels(#[from] LabelsError),
-    /// A fold that is not a number from 0 to 99, or a source that is not one.
+    /// An invalid fold or source.
     #[error("{field} {text:?} should be {expected}")]
     Field {
         /// The column.
         field: &'static str,
-        /// What it holds.
+        /// Its text.
         text: String,
-        /// What it should hold.
+        /// What is expected.
         expected: &'static str,
     },
-    /// No rows.
+    /// A list without rows.
     #[error("the list is empty")]
     Empty,
-    /// More rows than any real list has.
-    #[error("more than {MAX_ROWS} rows")]
+    /// Too many rows.
+    #[error("the list has more than {MAX_ROWS} rows")]
     TooLong,
 }
 
 impl Manifest {
-    /// Reads and checks a list; `file` names it in errors.
+    /// Reads and checks a list. `file` is its name in errors.
+    ///
+    /// # Errors
+    /// The first invalid line.
     pub fn read_csv(file: &str, kind: ManifestKind, input: impl Read) -> Result<Manifest, ManifestError> {
         let expected = match kind {
             ManifestKind::Labelled => "Id,Target",
@@ -134,7 +137,7 @@ impl Manifest {
     }
 }
 
-/// The fold of every row of a job set's lists (`Id,Source,Fold`): first the Kaggle rows, then the HPA rows, in file order.
+/// The fold of each row of a job set's lists: the training list, then the HPA list, each in the order of its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoldTable {
     /// The rows.
@@ -146,14 +149,17 @@ pub struct FoldTable {
 pub struct FoldRow {
     /// The image.
     pub id: String,
-    /// Its list.
+    /// The list it is from.
     pub source: Source,
     /// Its fold.
     pub fold: Fold,
 }
 
 impl FoldTable {
-    /// Splits each list by itself.
+    /// Splits each list separately.
+    ///
+    /// # Errors
+    /// If a list cannot be split into the spec's number of folds.
     pub fn split(spec: &JobSetSpec, train: &Manifest, hpa: Option<&Manifest>) -> Result<FoldTable, FoldsError> {
         let mut rows = Vec::new();
         for (source, manifest) in [(Source::Train, Some(train)), (Source::Hpa, hpa)] {
@@ -168,7 +174,10 @@ impl FoldTable {
         Ok(FoldTable { rows })
     }
 
-    /// Writes `Id,Source,Fold`.
+    /// Writes the table as CSV, `Id,Source,Fold`.
+    ///
+    /// # Errors
+    /// If writing fails.
     pub fn write_csv(&self, mut output: impl Write) -> std::io::Result<()> {
         writeln!(output, "Id,Source,Fold")?;
         for row in &self.rows {
@@ -177,7 +186,10 @@ impl FoldTable {
         output.flush()
     }
 
-    /// Reads what [`FoldTable::write_csv`] wrote.
+    /// Reads what [`FoldTable::write_csv`] writes. `file` is its name in errors.
+    ///
+    /// # Errors
+    /// The first invalid line.
     pub fn read_csv(file: &str, input: impl Read) -> Result<FoldTable, ManifestError> {
         const HEADER: &str = "Id,Source,Fold";
         let mut rows = Vec::new();
@@ -204,30 +216,30 @@ impl FoldTable {
     }
 }
 
-/// A row of a list together with the list it is from.
+/// An image of a training or HPA list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LabelledRow {
     /// The image.
     pub id: String,
-    /// Its list.
+    /// The list it is from.
     pub source: Source,
     /// Its labels.
     pub labels: Labels,
 }
 
-/// The rows of one fold, Kaggle rows before HPA rows, each in file order.
+/// The rows of one fold: those of the training list, then those of the HPA list, each in the order of its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoldRows {
-    /// What the model is trained on.
+    /// The rows to train on.
     pub train: Vec<LabelledRow>,
-    /// What it is validated on; also the rows of the out-of-fold table.
+    /// The rows to validate on, which are also those of the out-of-fold table.
     pub valid: Vec<LabelledRow>,
 }
 
-/// Lists and folds that do not belong together.
+/// Lists and a fold table that do not belong together, or a fold without rows.
 #[derive(Debug, thiserror::Error)]
 pub enum FoldRowsError {
-    /// The fold table has another number of rows.
+    /// Different numbers of rows.
     #[error("the fold table has {found} rows, the lists have {expected}: they do not belong together")]
     RowCount {
         /// Rows of the lists.
@@ -235,14 +247,14 @@ pub enum FoldRowsError {
         /// Rows of the fold table.
         found: usize,
     },
-    /// The fold table has another row there.
-    #[error("row {row} of the fold table is {found}, the lists have {expected} there: they do not belong together")]
+    /// Different rows.
+    #[error("row {row} of the fold table is {found}, that of the lists is {expected}: they do not belong together")]
     Row {
         /// The row, counted from 1.
         row: usize,
-        /// The lists' row.
+        /// The row of the lists.
         expected: String,
-        /// The fold table's row.
+        /// The row of the fold table.
         found: String,
     },
     /// A fold without rows.
@@ -250,13 +262,16 @@ pub enum FoldRowsError {
     Empty {
         /// The fold.
         fold: Fold,
-        /// Which.
+        /// Which rows: `training` or `validation`.
         part: &'static str,
     },
 }
 
 impl FoldRows {
-    /// The rows that `fold` trains and validates on.
+    /// The rows of `fold`. HPA rows take part as the spec says.
+    ///
+    /// # Errors
+    /// If the lists and the fold table do not belong together, or there are no rows to train or to validate on.
     pub fn of(
         spec: &JobSetSpec,
         fold: Fold,
@@ -296,13 +311,13 @@ impl FoldRows {
     }
 }
 
-/// Ids that stand in both lists would be two images under one name in a report; they are refused. The answer is the first.
+/// The first id that is in both lists. Such lists cannot be used together: an id must be unique within a job set.
 pub fn shared_id<'a>(train: &'a Manifest, hpa: &Manifest) -> Option<&'a str> {
     let hpa_ids: HashSet<&str> = hpa.rows.iter().map(|row| row.id.as_str()).collect();
     train.rows.iter().map(|row| row.id.as_str()).find(|id| hpa_ids.contains(id))
 }
 
-/// An id that can be part of a file's name: no separators, no parent folders, nothing to escape.
+/// An id that can be part of a file name: without separators, parent folders and characters to escape.
 fn checked_id(id: &str) -> Result<String, ManifestProblem> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     if id.is_empty() || id.len() > MAX_ID_BYTES || id.starts_with('.') || !id.bytes().all(plain) {
@@ -352,7 +367,7 @@ fn csv_problem(error: &csv::Error) -> String {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             format!("{len} fields where the header has {expected_len}")
         }
-        csv::ErrorKind::Utf8 { err, .. } => format!("not UTF-8 in field {}", err.field() + 1),
+        csv::ErrorKind::Utf8 { err, .. } => format!("field {} is not UTF-8", err.field() + 1),
         csv::ErrorKind::Io(error) => format!("cannot be read: {error}"),
         _ => error.to_string(),
     }

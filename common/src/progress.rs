@@ -1,21 +1,21 @@
-//! How far a job is: its phase, its steps, and the metrics of the epochs that ended.
+//! The progress of a job: its phase and steps, and the metrics of completed epochs.
 
 use serde::{Deserialize, Serialize};
 
 use crate::words::words;
 
 words! {
-    /// What a worker does for a job.
+    /// A phase of a job.
     pub enum Phase, "phase" {
-        /// Fetches lists and checkpoints, checks images, builds the model.
+        /// Downloading lists and checkpoints, checking images, building the model.
         Preparing,
-        /// Trains the batches of an epoch.
+        /// Training on the batches of an epoch.
         Training,
-        /// Scores the validation batches after an epoch.
+        /// Scoring the validation batches after an epoch.
         Validation,
-        /// Scores the out-of-fold or test rows.
+        /// Scoring the out-of-fold rows or the test list.
         Scoring,
-        /// Uploads the results.
+        /// Uploading the results.
         Uploading,
     }
 }
@@ -29,9 +29,9 @@ pub struct Progress {
     pub epoch: u32,
     /// Completed batches of this phase.
     pub step: u32,
-    /// Batches of this phase; 0 where they are not counted.
+    /// Batches of this phase; 0 if they are not counted.
     pub step_count: u32,
-    /// Mean loss of the phase's batches so far.
+    /// Mean loss of the completed batches.
     pub loss: Option<f64>,
     /// The learning rate, in training.
     pub learning_rate: Option<f64>,
@@ -40,7 +40,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The start of a phase whose steps are not counted.
+    /// The start of a phase, with no step counted.
     pub fn start_of(phase: Phase) -> Self {
         Self { phase, epoch: 0, step: 0, step_count: 0, loss: None, learning_rate: None, images_per_second: 0.0 }
     }
@@ -57,7 +57,7 @@ pub struct EpochMetrics {
     pub valid_loss: f64,
     /// Validation macro F1 at its best threshold.
     pub macro_f1: f64,
-    /// That threshold.
+    /// This threshold.
     pub threshold: f64,
     /// The learning rate of its training batches.
     pub learning_rate: f64,
@@ -68,6 +68,6 @@ pub struct EpochMetrics {
 pub struct EpochReport {
     /// The metrics.
     pub metrics: EpochMetrics,
-    /// Training and validation, in seconds.
+    /// The duration of training and validation, in seconds.
     pub duration_seconds: f64,
 }

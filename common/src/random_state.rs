@@ -1,7 +1,7 @@
-//! numpy's legacy `RandomState`: the same numbers in the same order, as far as stratified folds draw them.
+//! numpy's legacy `RandomState`, as far as stratified folds need it.
 //!
-//! Only the folds draw from it, because they must equal what Python makes. Source of the generator: Matsumoto and
-//! Nishimura, "Mersenne Twister" (1998), mt19937ar.c; of the draws: numpy/random/mtrand.pyx.
+//! It is for the folds alone, which must equal Python's. Source of the generator: Matsumoto and Nishimura, "Mersenne
+//! Twister" (1998), mt19937ar.c; of the draws: numpy/random/mtrand.pyx.
 
 const STATE_LEN: usize = 624;
 const SHIFT: usize = 397;
@@ -10,12 +10,12 @@ const SHIFT: usize = 397;
 #[derive(Debug, Clone)]
 pub struct RandomState {
     words: [u32; STATE_LEN],
-    /// The next word to hand out; `STATE_LEN` when all are used up.
+    /// The index of the next word; `STATE_LEN` when all words are used.
     next: usize,
 }
 
 impl RandomState {
-    /// The generator that `numpy.random.RandomState(seed)` is.
+    /// The generator in the state of `numpy.random.RandomState(seed)`.
     pub fn new(seed: u32) -> RandomState {
         let mut words = [0; STATE_LEN];
         let mut word = seed;
@@ -27,9 +27,9 @@ impl RandomState {
         RandomState { words, next: STATE_LEN }
     }
 
-    /// A number in `0..=max`, every one as likely: `randint(0, max + 1)`, which is also `choice(max + 1)`.
+    /// A number in `0..=max`, uniform: `randint(0, max + 1)`, which is also `choice(max + 1)`.
     ///
-    /// Draws words until one, cut to the bits of `max`, is not above it; draws none when `max` is 0.
+    /// Draws words until the low bits of one are at most `max`; draws none if `max` is 0.
     pub fn at_most(&mut self, max: u32) -> u32 {
         if max == 0 {
             return 0;
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_choose_from_draws_nothing() {
+    fn no_choice_draws_no_word() {
         let mut random = RandomState::new(42);
         let mut same = random.clone();
         assert_eq!(random.at_most(0), 0);

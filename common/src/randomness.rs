@@ -1,28 +1,28 @@
-//! Randomness as a function: every random choice is a hash of (seed, fold, epoch, purpose, index) and a counter, so it
-//! depends on no state, no thread and no order of calls.
+//! Random numbers as a function of (seed, fold, epoch, purpose, index) and a counter: they do not depend on global state, on
+//! threads or on the order of calls.
 
-/// What a stream of random numbers is for: streams of different purposes are independent.
+/// The purpose of a stream of random numbers. Streams of different purposes are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u64)]
 pub enum Purpose {
-    /// A model's first weights; the index counts parameters.
+    /// Initial weights of a model; the index counts parameters.
     Weights = 1,
-    /// Which rows an epoch trains on.
+    /// The training rows of an epoch.
     TrainSample = 2,
-    /// Which rows an epoch validates on.
+    /// The validation rows of an epoch.
     ValidSample = 3,
     /// The augmentation of a training image; the index is its place in the epoch.
     Augmentation = 4,
     /// A pass of test-time augmentation; the index is the image's place in the table, the epoch the pass.
     TestTime = 5,
-    /// Synthetic pictures; the index is the picture's number.
+    /// Synthetic images; the index is the number of the image.
     Synthetic = 6,
 }
 
 /// One stream of random numbers.
 ///
-/// The generator is SplitMix64 (Steele, Lea and Flood 2014) on a state that a chain of the same finaliser derives from the
-/// key; it passes BigCrush and needs no table.
+/// The generator is SplitMix64 (Steele, Lea and Flood 2014), which passes BigCrush. Its initial state is derived from the
+/// key by a chain of its finaliser.
 #[derive(Debug, Clone)]
 pub struct Stream {
     state: u64,
@@ -54,7 +54,7 @@ impl Stream {
         low + (high - low) * self.unit()
     }
 
-    /// A whole number in 0..bound, uniform without bias (Lemire 2019). `bound` must not be 0.
+    /// A whole number in 0..bound, uniform and without bias (Lemire 2019). `bound` must not be 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         debug_assert!(bound > 0);
         loop {
@@ -79,7 +79,7 @@ impl Stream {
 
 const GOLDEN_GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// SplitMix64's finaliser: Stafford's variant 13 of MurmurHash3's.
+/// The finaliser of SplitMix64: Stafford's variant 13 of MurmurHash3's finaliser.
 fn finalise(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

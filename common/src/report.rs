@@ -1,6 +1,6 @@
-//! The report of a cross-validation: what the out-of-fold scores are worth, and at which threshold.
+//! The report of a cross-validation: the threshold, and the macro F1 of the out-of-fold scores.
 //!
-//! As JSON it is one object with the fields of [`Report`]; all fractions are in 0..=1, counts are rows.
+//! As JSON, a report is an object with the fields of [`Report`]. Fractions are in 0..=1; counts are numbers of rows.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -11,8 +11,9 @@ use crate::labels::{LABEL_COUNT, Labels};
 use crate::macro_f1::{ClassF1, ClassTally, best_constant_prediction};
 use crate::scores::{ScoreRow, ScoreTable, ScoreTableError, Source};
 use crate::threshold::{EmptyRows, Sweep, ThresholdError, fit_threshold, macro_f1_at, predict};
+use crate::words::words;
 
-/// The organelles that the labels stand for, in label order, as the competition names them.
+/// The names of the labels, in label order: the organelles as the competition calls them.
 pub const LABEL_NAMES: [&str; LABEL_COUNT] = [
     "Nucleoplasm",
     "Nuclear membrane",
@@ -44,47 +45,48 @@ pub const LABEL_NAMES: [&str; LABEL_COUNT] = [
     "Rods & rings",
 ];
 
-/// How many points the curve has: thresholds 0, 1/200, …, 199/200.
+/// The number of points of the curve: thresholds 0, 1/200, …, 199/200.
 const CURVE_POINTS: u32 = 200;
 
-/// Which rows of the table a report judges.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FitOn {
-    /// The competition's rows alone: they are drawn like the test set, the HPA's are not.
-    #[default]
-    Train,
-    /// The competition's and the HPA's rows.
-    TrainAndHpa,
+words! {
+    /// The rows of the table on which a report is computed.
+    #[derive(Default)]
+    pub enum FitOn, "fit_on" {
+        /// Those of the training list alone, which has the distribution of the test list; the HPA list has another one.
+        #[default]
+        Train,
+        /// Those of the training and the HPA list.
+        TrainAndHpa,
+    }
 }
 
-/// What the out-of-fold scores of all folds are worth.
+/// The evaluation of the out-of-fold scores of all folds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The job set's id, where the scores come from one.
+    /// The id of the job set that made the scores, if there is one.
     pub job_set: Option<String>,
-    /// What made the scores (spec, digests, versions, devices); null where nobody said.
+    /// The origin of the scores (spec, digests, versions, devices); null if unknown.
     #[serde(default)]
     pub made_by: serde_json::Value,
     /// BLAKE3 digest, in hex, of the out-of-fold table as CSV.
     pub oof_digest: String,
-    /// All rows of the table.
+    /// The number of rows of the table.
     pub rows_in_table: u64,
-    /// Which rows everything below is computed on.
+    /// The rows on which the rest of the report is computed.
     pub fit_on: FitOn,
-    /// How many rows those are.
+    /// The number of these rows.
     pub rows: u64,
-    /// What becomes of a row without a score above the threshold.
+    /// The prediction for rows without a score above the threshold.
     pub empty_rows: EmptyRows,
-    /// The one threshold for all labels: `score > threshold`.
+    /// The threshold of all labels: `score > threshold`.
     pub threshold: f64,
-    /// Lower and upper end of the interval whose thresholds are all as good; `threshold` is its middle.
+    /// The lower and upper end of the best interval of thresholds; `threshold` is its middle.
     pub threshold_interval: [f64; 2],
-    /// Macro F1 at the threshold, on the rows that it was fitted on.
+    /// Macro F1 at the threshold, on the rows of the fit.
     pub macro_f1: f64,
-    /// The score to believe: no row is judged at a threshold that it helped to fit. Null with fewer than two folds.
+    /// An unbiased estimate: each fold at the threshold fitted on the other folds. Null with fewer than two folds.
     pub cross_fitted: Option<CrossFitted>,
-    /// The best that can be had without looking at the images.
+    /// The best prediction that does not depend on the image.
     pub best_constant: BestConstantReport,
     /// One entry per label, in label order, at the threshold.
     pub per_class: Vec<ClassReport>,
@@ -94,46 +96,46 @@ pub struct Report {
     pub curve: Vec<(f64, f64)>,
 }
 
-/// One label's part of the report.
+/// The scores of one label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassReport {
     /// The label, 0 to 27.
     pub label: u8,
-    /// The organelle's name.
+    /// The label's name.
     pub name: String,
-    /// Its scores, as fields of the same object.
+    /// The scores, as fields of the same JSON object.
     #[serde(flatten)]
     pub scores: ClassF1,
 }
 
-/// One fold's part of the report.
+/// The scores of one fold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FoldReport {
     /// The fold, from 0.
     pub fold: u8,
-    /// Its rows among those of the fit.
+    /// The number of its rows among those of the fit.
     pub rows: u64,
     /// Macro F1 of these rows at the report's threshold.
     pub macro_f1: f64,
-    /// The threshold that is best for these rows alone.
+    /// The best threshold for these rows alone.
     pub best_threshold: f64,
-    /// Macro F1 of these rows at their own best threshold.
+    /// Macro F1 of these rows at this threshold.
     pub best_macro_f1: f64,
 }
 
-/// Macro F1 where each fold is judged at the threshold that was fitted on the other folds.
+/// Macro F1 with each fold at the threshold fitted on the other folds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CrossFitted {
-    /// Macro F1 of all rows' predictions together.
+    /// Macro F1 of the predictions of all rows.
     pub macro_f1: f64,
     /// The thresholds, one per fold, ascending.
     pub thresholds: Vec<FoldThreshold>,
 }
 
-/// The threshold at which a fold was judged.
+/// The threshold of one fold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FoldThreshold {
-    /// The fold that is judged, from 0.
+    /// The fold, from 0.
     pub fold: u8,
     /// The threshold, fitted on the other folds.
     pub threshold: f64,
@@ -142,52 +144,50 @@ pub struct FoldThreshold {
 /// The best constant prediction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BestConstantReport {
-    /// The labels that every row gets, ascending.
+    /// The labels of every row, ascending.
     pub labels: Vec<u8>,
-    /// The macro F1 that this reaches.
+    /// The macro F1 of this prediction.
     pub macro_f1: f64,
 }
 
-/// Why there is no report.
+/// A table from which no report can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// The table breaks a rule of score tables.
+    /// An invalid score table.
     #[error(transparent)]
     Table(#[from] ScoreTableError),
-    /// A row of the test set, whose labels are not known.
-    #[error(
-        "out-of-fold table: row {row} ({id:?}) is of the test set, which has no labels to be judged by; leave it out"
-    )]
+    /// A row of the test list, whose labels are unknown.
+    #[error("out-of-fold table: row {row} ({id:?}) is of the test list, whose labels are unknown: remove it")]
     TestRow {
-        /// Counted from 1.
+        /// The row, counted from 1.
         row: usize,
         /// The image's id.
         id: String,
     },
-    /// No row is of a list that the fit uses.
+    /// No rows of the lists on which the threshold is fitted.
     #[error(
-        "out-of-fold table: none of the {rows_in_table} rows is of the source train, on which the threshold is fitted"
+        "out-of-fold table: none of the {rows_in_table} rows has the source train, on which the threshold is fitted"
     )]
     NoRows {
-        /// All rows of the table.
+        /// The number of rows of the table.
         rows_in_table: usize,
     },
-    /// The threshold could not be fitted.
+    /// The threshold cannot be fitted.
     #[error(transparent)]
     Threshold(#[from] ThresholdError),
 }
 
-/// Reports on an out-of-fold table, with the threshold fitted on the competition's rows alone.
+/// The report of an out-of-fold table, with the threshold fitted on the rows of the training list alone.
 ///
-/// `job_set` and `made_by` are left empty for the caller to fill.
+/// The caller sets `job_set` and `made_by`.
 ///
 /// # Errors
-/// Where the table has no such row, a row of the test set, an image twice, or a score that is NaN or outside 0..=1.
+/// If the table has no such row, a row of the test list, an image twice, or a score that is NaN or outside 0..=1.
 pub fn build_report(table: &ScoreTable, empty_rows: EmptyRows) -> Result<Report, ReportError> {
     build_report_on(table, empty_rows, FitOn::Train)
 }
 
-/// As [`build_report`], on the rows that `fit_on` names.
+/// As [`build_report`], on the rows of `fit_on`.
 ///
 /// # Errors
 /// As for [`build_report`].
@@ -236,10 +236,10 @@ pub fn build_report_on(table: &ScoreTable, empty_rows: EmptyRows, fit_on: FitOn)
 }
 
 impl Report {
-    /// Writes the report as indented JSON with a line feed at its end.
+    /// Writes the report as indented JSON with a newline at the end.
     ///
     /// # Errors
-    /// Whatever the writer says.
+    /// If writing fails.
     pub fn write_json(&self, mut output: impl Write) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut output, self)?;
         output.write_all(b"\n")?;
@@ -247,7 +247,7 @@ impl Report {
     }
 }
 
-/// Scores row-major `[rows, 28]` and targets `[rows]`, as the threshold wants them.
+/// Scores, row-major `[rows, 28]`, and targets, `[rows]`.
 struct FlatRows {
     scores: Vec<f32>,
     targets: Vec<Labels>,
@@ -307,7 +307,7 @@ fn cross_fit(rows: &[&ScoreRow], empty_rows: EmptyRows) -> Result<Option<CrossFi
 mod tests {
     use super::*;
 
-    /// `rows` rows over five folds, whose scores know the target a little; every fourth is the HPA's.
+    /// `rows` rows in five folds, with scores correlated with the targets; every fourth row is of the HPA list.
     fn table(rows: u32) -> ScoreTable {
         let mut state = 7_u32;
         let mut draw = || {

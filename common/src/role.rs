@@ -3,13 +3,13 @@
 use crate::words::words;
 
 words! {
-    /// What the bearer of a token may do.
+    /// The permissions of a token.
     pub enum Role, "role" {
-        /// Submits, changes and fetches job sets.
+        /// Everything that concerns job sets: submit, change, fetch results.
         User,
-        /// Takes leases and works on them.
+        /// Lease jobs and report on them.
         Worker,
-        /// Reads only.
+        /// Read everything, change nothing.
         #[strum(serialize = "read-only")]
         ReadOnly,
     }

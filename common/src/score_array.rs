@@ -1,4 +1,4 @@
-//! Score tables as NPY, for pandas and polars: `pandas.DataFrame(numpy.load("oof.npy"))`.
+//! Score tables as NPY arrays, for pandas and polars: `pandas.DataFrame(numpy.load("oof.npy"))`.
 
 use std::io::{self, Write};
 
@@ -7,10 +7,11 @@ use crate::scores::ScoreTable;
 
 impl ScoreTable {
     /// Writes the table as one NPY array (format 1.0) of records: `Id` and `Source` as bytes, padded with zeros to the
-    /// longest; `Fold` u8; `Target` u32, bit k standing for label k; `p0` to `p27` f32, the same bits as in the CSV.
+    /// longest; `Fold` as u8; `Target` as u32, where bit k stands for label k; `p0` to `p27` as f32, with the same bits as
+    /// in the CSV.
     ///
     /// # Errors
-    /// Whatever the writer says.
+    /// If writing fails.
     pub fn write_npy(&self, mut output: impl Write) -> io::Result<()> {
         let id_bytes = self.rows.iter().map(|row| row.id.len()).max().unwrap_or(1).max(1);
         let source_bytes = self.rows.iter().map(|row| row.source.to_string().len()).max().unwrap_or(1);
@@ -28,7 +29,7 @@ impl ScoreTable {
     }
 }
 
-/// The magic number, the version, and the description of the records, padded to a multiple of 64 bytes
+/// The magic number, the version and the description of the records, padded to a multiple of 64 bytes
 /// (<https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>).
 fn header(id_bytes: usize, source_bytes: usize, rows: usize) -> Vec<u8> {
     let mut fields = vec![
@@ -40,8 +41,8 @@ fn header(id_bytes: usize, source_bytes: usize, rows: usize) -> Vec<u8> {
     fields.extend((0..LABEL_COUNT).map(|label| format!("('p{label}', '<f4')")));
     let mut text =
         format!("{{'descr': [{}], 'fortran_order': False, 'shape': ({rows},), }}", fields.join(", ")).into_bytes();
-    // As numpy does: room for a longer row count, so that an array can grow in place, then up to the next 64 bytes, with
-    // eight bytes of magic and version, two of length, and one newline at the end.
+    // numpy leaves room for a longer row count, so that an array can grow in place, and then pads to 64 bytes. The header
+    // has eight bytes of magic and version, two of length, and a newline at the end.
     let growth = 21 - rows.to_string().len();
     text.resize(text.len() + growth, b' ');
     let padding = 64 - (10 + text.len() + 1) % 64;

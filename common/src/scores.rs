@@ -1,135 +1,105 @@
-//! Scores of images for the 28 labels: the out-of-fold table and the predictions of the test set, as rows and as CSV.
+//! Score tables: the scores of images for the 28 labels, out of fold or of the test list.
 //!
-//! The CSV is `Id,Source,Fold,Target,p0,…,p27`. `Target` holds the labels with spaces between them and is empty for a row
-//! without labels, such as every row of the test set. Scores are written as the shortest decimal that reads back as the
-//! same f32, so a table survives being written and read bit for bit.
+//! As CSV, a table has the columns `Id,Source,Fold,Target,p0,…,p27`. `Target` has the labels, separated by spaces; it is
+//! empty for rows without labels, and so for the whole test list. Each score is written as the shortest decimal that is read
+//! as the same f32, so that writing and reading preserves all bits.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::io::{self, Read, Write};
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
 
 use crate::labels::{LABEL_COUNT, Labels};
+use crate::words::words;
 
-/// Which list an image comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// The competition's training list.
-    Train,
-    /// The list of the Human Protein Atlas's public images.
-    Hpa,
-    /// The test set, whose labels are not known.
-    Test,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Source::Train => "train",
-            Source::Hpa => "hpa",
-            Source::Test => "test",
-        })
-    }
-}
-
-/// A word that is not a [`Source`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("source must be train, hpa or test, but is {0:?}")]
-pub struct UnknownSource(pub String);
-
-impl FromStr for Source {
-    type Err = UnknownSource;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
-            "train" => Ok(Source::Train),
-            "hpa" => Ok(Source::Hpa),
-            "test" => Ok(Source::Test),
-            _ => Err(UnknownSource(word.to_owned())),
-        }
+words! {
+    /// The list that an image is from.
+    pub enum Source, "source" {
+        /// The training list.
+        Train,
+        /// The list of public images of the Human Protein Atlas.
+        Hpa,
+        /// The test list, whose labels are unknown.
+        Test,
     }
 }
 
 /// One image's scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoreRow {
-    /// The image's id, unique within its source.
+    /// The image's id, unique within its list.
     pub id: String,
-    /// The list that the image comes from.
+    /// The list that the image is from.
     pub source: Source,
-    /// The fold whose model gave the scores.
+    /// The fold whose model made the scores.
     pub fold: u8,
-    /// The true labels; empty for a row without labels and for the test set.
+    /// The true labels; empty for the test list.
     pub target: Labels,
     /// One probability per label, each in 0..=1.
     pub scores: [f32; LABEL_COUNT],
 }
 
-/// Scores of many images, in the order of the file.
+/// The scores of a list of images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScoreTable {
-    /// The rows. A pair of source and id occurs once.
+    /// The rows, with unique pairs of source and id.
     pub rows: Vec<ScoreRow>,
 }
 
-/// Why a score table was refused. Rows are counted from 1, the first one after the header.
+/// An invalid score table. Rows are counted from 1, after the header.
 #[derive(Debug, thiserror::Error)]
 pub enum ScoreTableError {
-    /// The text is not CSV, or could not be read.
+    /// The text is not CSV, or reading failed.
     #[error("{file}: cannot be read as CSV: {error}")]
     Csv {
-        /// The name that the caller gave.
+        /// The name of the table, as given by the caller.
         file: String,
-        /// What the CSV reader says, with its position.
+        /// The error of the CSV reader, with its position.
         error: csv::Error,
     },
-    /// The first line is not the header of a score table.
+    /// Another header.
     #[error("{file}: the header must be Id,Source,Fold,Target,p0,p1,…,p{}, but is {found:?}", LABEL_COUNT - 1)]
     Header {
-        /// The name that the caller gave.
+        /// The name of the table, as given by the caller.
         file: String,
-        /// The header that is there.
+        /// The header of the file.
         found: String,
     },
-    /// A row has too few or too many fields.
+    /// A wrong number of fields.
     #[error("{file}: row {row} must have {} fields, but has {found}", 4 + LABEL_COUNT)]
     FieldCount {
-        /// The name that the caller gave.
+        /// The name of the table, as given by the caller.
         file: String,
         /// Counted from 1.
         row: usize,
-        /// How many fields the row has.
+        /// The number of fields in the row.
         found: usize,
     },
-    /// A field cannot be what it should be.
+    /// An invalid field.
     #[error("{file}: row {row}, field {field}: {reason}")]
     Field {
-        /// The name that the caller gave.
+        /// The name of the table, as given by the caller.
         file: String,
         /// Counted from 1.
         row: usize,
-        /// The field's name in the header.
+        /// The name of the field in the header.
         field: String,
-        /// What is wrong with it.
+        /// What is wrong with the value.
         reason: String,
     },
-    /// An image occurs twice.
+    /// An image that occurs twice.
     #[error(
         "{file}: row {row}, field Id: {source_list} image {id:?} is already in row {first_row}; each may occur once"
     )]
     Duplicate {
-        /// The name that the caller gave.
+        /// The name of the table, as given by the caller.
         file: String,
         /// Counted from 1.
         row: usize,
-        /// The list that the image comes from.
+        /// The list that the image is from.
         source_list: Source,
         /// The image's id.
         id: String,
-        /// Where it occurs first, counted from 1.
+        /// The row of its first occurrence, counted from 1.
         first_row: usize,
     },
 }
@@ -141,18 +111,17 @@ fn header() -> Vec<String> {
     FIXED_FIELDS.iter().map(|name| (*name).to_owned()).chain(scores).collect()
 }
 
-/// Whether a score can be a probability; false for NaN.
+/// Whether a score is in 0..=1; false for NaN.
 pub(crate) fn is_probability(score: f32) -> bool {
     (0.0..=1.0).contains(&score)
 }
 
 impl ScoreTable {
-    /// Reads a score table from CSV. `file` is the name that errors mention.
+    /// Reads a score table from CSV. `file` is its name in errors.
     ///
     /// # Errors
-    /// The first thing wrong, with its row and field: another header, a wrong number of fields, an empty id, an unknown
-    /// source, a fold that is no number in 0..=255, labels out of range, a score that is NaN or outside 0..=1, or an image
-    /// that occurs twice.
+    /// The first error, with its row and field: another header, a wrong number of fields, an empty id, an unknown source, a
+    /// fold outside 0..=255, invalid labels, a score that is NaN or outside 0..=1, or an image that occurs twice.
     pub fn read_csv(file: &str, input: impl Read) -> Result<ScoreTable, ScoreTableError> {
         let csv_error = |error| ScoreTableError::Csv { file: file.to_owned(), error };
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
@@ -171,10 +140,10 @@ impl ScoreTable {
         Ok(table)
     }
 
-    /// Writes the table as CSV, in its own order.
+    /// Writes the table as CSV, in its order.
     ///
     /// # Errors
-    /// Whatever the writer says.
+    /// If writing fails.
     pub fn write_csv(&self, output: impl Write) -> io::Result<()> {
         let mut writer = csv::Writer::from_writer(output);
         writer.write_record(header())?;
@@ -197,11 +166,10 @@ impl ScoreTable {
         writer.flush()
     }
 
-    /// Checks what the type cannot hold: every score in 0..=1, no empty id, no image twice. `name` is what errors call
-    /// the table.
+    /// Checks what the types do not: scores in 0..=1, no empty id, no image twice. `name` is the table's name in errors.
     ///
     /// # Errors
-    /// The first row that breaks a rule.
+    /// The first invalid row.
     pub fn check(&self, name: &str) -> Result<(), ScoreTableError> {
         let mut first_rows = HashMap::with_capacity(self.rows.len());
         for (index, row) in self.rows.iter().enumerate() {
@@ -231,7 +199,7 @@ impl ScoreTable {
     /// The BLAKE3 digest, in hex, of the table's CSV as [`ScoreTable::write_csv`] writes it.
     pub fn digest_hex(&self) -> String {
         let mut hasher = blake3::Hasher::new();
-        // A hasher takes every byte: its `Write` does not fail.
+        // Writing to a hasher cannot fail.
         let _ = self.write_csv(&mut hasher);
         hasher.finalize().to_hex().to_string()
     }
@@ -336,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn check_finds_what_was_not_read_from_a_file() {
+    fn tables_that_are_not_from_a_file_are_checked_too() {
         let mut table = ScoreTable { rows: vec![row("a", Source::Train, [0.25; LABEL_COUNT])] };
         assert!(table.check("table").is_ok());
         table.rows[0].scores[27] = f32::NAN;

@@ -1,4 +1,4 @@
-//! From the folds' scores of the test set to a submission: their mean, the threshold, and `Id,Predicted` as CSV.
+//! The submission: the mean of the folds' scores of the test list, and the labels above the threshold as CSV.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
@@ -7,53 +7,53 @@ use crate::labels::LABEL_COUNT;
 use crate::scores::{ScoreTable, ScoreTableError, Source};
 use crate::threshold::{EmptyRows, predict};
 
-/// The test set's scores, each the mean over the folds' models.
+/// The scores of the test list, each the mean over the folds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeanScores {
-    /// The images, in the order of the first fold's table; each occurs once.
+    /// The images, in the order of the first fold's table, each once.
     pub ids: Vec<String>,
-    /// One row per image, in the same order: a probability per label.
+    /// The scores of each image, in the same order: one probability per label.
     pub scores: Vec<[f64; LABEL_COUNT]>,
 }
 
-/// Why there is no submission.
+/// Predictions that cannot become a submission, or a submission that cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmissionError {
-    /// There is nothing to take the mean of.
-    #[error("there are no test predictions to make a submission of")]
+    /// No table, or a table without rows.
+    #[error("there are no test predictions for a submission")]
     NoPredictions,
-    /// A table breaks a rule of score tables.
+    /// An invalid score table.
     #[error(transparent)]
     Table(#[from] ScoreTableError),
-    /// A row that is not of the test set.
-    #[error("test predictions of fold {fold}: row {row} ({id:?}) is of the source {source_list}, not of the test set")]
+    /// A row of another list.
+    #[error("test predictions of fold {fold}: row {row} ({id:?}) is of the source {source_list}, expected test")]
     NotTest {
-        /// The fold whose model made the table.
+        /// The fold of the table.
         fold: u8,
-        /// Counted from 1.
+        /// The row, counted from 1.
         row: usize,
         /// The image's id.
         id: String,
-        /// The list that the row says it is of.
+        /// The row's source.
         source_list: Source,
     },
-    /// A table holds rows of several folds.
-    #[error("test predictions of fold {fold}: row {row} is of fold {other}; each table must hold one fold's")]
+    /// A table with rows of several folds.
+    #[error("test predictions of fold {fold}: row {row} is of fold {other}; a table must have the rows of one fold")]
     MixedFolds {
         /// The fold of the table's first row.
         fold: u8,
-        /// Counted from 1.
+        /// The row, counted from 1.
         row: usize,
-        /// That row's fold.
+        /// The row's fold.
         other: u8,
     },
-    /// Two tables are of the same fold, which would count twice.
-    #[error("there are two tables of test predictions of fold {fold}; each fold may count once")]
+    /// Two tables of the same fold.
+    #[error("there are two tables of test predictions of fold {fold}; only one per fold is allowed")]
     RepeatedFold {
         /// The fold.
         fold: u8,
     },
-    /// A fold has no scores for an image that the first table has.
+    /// An image of the first table that is missing in another one.
     #[error("test predictions of fold {fold}: image {id:?} is missing; predict that fold again")]
     MissingInFold {
         /// The fold.
@@ -61,9 +61,9 @@ pub enum SubmissionError {
         /// The image's id.
         id: String,
     },
-    /// A fold has scores for an image that the first table does not have.
+    /// An image that is missing in the first table.
     #[error(
-        "test predictions of fold {fold}: image {id:?} is not in those of fold {first_fold}; predict both on one test list"
+        "test predictions of fold {fold}: image {id:?} is not in those of fold {first_fold}; predict both folds with the same test list"
     )]
     ExtraInFold {
         /// The fold.
@@ -73,44 +73,44 @@ pub enum SubmissionError {
         /// The fold of the first table.
         first_fold: u8,
     },
-    /// An image of the test list has no scores.
+    /// An image of the test list without scores.
     #[error("image {id:?} of the test list has no predictions")]
     Missing {
         /// The image's id.
         id: String,
     },
-    /// There are scores for an image that the test list does not have.
+    /// An image with scores that is not in the test list.
     #[error("image {id:?} has predictions, but is not in the test list")]
     Extra {
         /// The image's id.
         id: String,
     },
-    /// The test list, or the scores, hold an image twice.
+    /// An image that occurs twice in the test list or in the scores.
     #[error("image {id:?} occurs twice in the {place}")]
     Duplicate {
         /// The image's id.
         id: String,
-        /// Where it does.
+        /// Where: `test list` or `predictions`.
         place: &'static str,
     },
-    /// The threshold cannot be one.
+    /// A threshold out of range.
     #[error("the threshold must be in 0..=1, but is {threshold}")]
     Threshold {
-        /// What was given.
+        /// The threshold.
         threshold: f64,
     },
-    /// The file could not be written.
+    /// Writing failed.
     #[error("the submission could not be written: {0}")]
     Write(#[from] io::Error),
 }
 
-/// The mean, computed in f64, over the folds' scores of the test set. `tables` has one table per fold, in any order of
-/// their rows; the result has the order of the first table's. Give the tables in the order of their folds: then the same
-/// scores always give the same bits.
+/// The mean of the folds' scores of the test list, computed in f64. `tables` has one table per fold, with rows in any order;
+/// the result has the order of the first table. The bits of the result depend on the order of the tables: pass them in
+/// ascending order of their folds.
 ///
 /// # Errors
-/// Where there is no table or a table has no rows, a table is not of the test set or not of one fold, two are of the same
-/// fold, a score is not in 0..=1, or the tables do not hold the same images once each: the first such image is named.
+/// If there is no table, or a table has no rows, rows of another list or rows of several folds; if two tables are of the
+/// same fold; if a score is not in 0..=1; or if the tables do not have the same images.
 pub fn mean_scores(tables: &[ScoreTable]) -> Result<MeanScores, SubmissionError> {
     let mut folds = HashSet::new();
     for table in tables {
@@ -146,7 +146,7 @@ pub fn mean_scores(tables: &[ScoreTable]) -> Result<MeanScores, SubmissionError>
     Ok(MeanScores { ids, scores })
 }
 
-/// Checks one fold's table by itself and tells its fold.
+/// Checks the table of one fold and returns the fold.
 fn check_predictions(table: &ScoreTable) -> Result<u8, SubmissionError> {
     let fold = table.rows.first().ok_or(SubmissionError::NoPredictions)?.fold;
     table.check(&format!("test predictions of fold {fold}"))?;
@@ -162,13 +162,13 @@ fn check_predictions(table: &ScoreTable) -> Result<u8, SubmissionError> {
     Ok(fold)
 }
 
-/// Writes `Id,Predicted`: one row per id of the test list, in its order, with the labels ascending and spaces between.
-/// Under [`EmptyRows::Leave`] a row without a score above the threshold has an empty `Predicted`.
+/// Writes the submission, `Id,Predicted`: one row per id of the test list, in its order, with the labels in ascending order,
+/// separated by spaces. With [`EmptyRows::Leave`], `Predicted` is empty for a row without a score above the threshold.
 ///
-/// Everything is checked before the first byte is written.
+/// Nothing is written if a check fails.
 ///
 /// # Errors
-/// Where the threshold is not in 0..=1, an id has no scores, scores have no id, either occurs twice, or the writer fails.
+/// If the threshold is not in 0..=1, an id has no scores, scores have no id, one of them occurs twice, or writing fails.
 pub fn write_submission(
     ids: &[impl AsRef<str>],
     means: &MeanScores,

@@ -1,11 +1,11 @@
-//! One threshold for all labels: the exact maximiser of macro F1 over a set of scores.
+//! The threshold for all labels that maximises macro F1 over a set of scores.
 //!
-//! A row's labels are those with `score > threshold`. Under [`EmptyRows::Argmax`] a row with none gets the label of its
-//! highest score, in the fit as in the submission. That label is also above every threshold below the row's maximum, so the
-//! rule is the same as "scores above the threshold, and always the argmax"; the sweep below rests on that.
+//! The labels of a row are those with `score > threshold`. With [`EmptyRows::Argmax`], a row without such a label gets the
+//! label of its highest score, in the fit as in the submission. This label is also above every threshold below the row's
+//! maximum, so the rule is the same as "scores above the threshold, and always the argmax", on which the sweep is based.
 //!
-//! Scores are f32 and are compared as f64, thresholds are f64. A threshold must stay f64 on its way: between two
-//! neighbouring f32 there is room for it only there.
+//! Scores are f32 and are compared as f64. Thresholds are f64 and must not be rounded to f32: a threshold may lie between
+//! two neighbouring f32.
 
 use crate::labels::{LABEL_COUNT, Labels};
 use crate::macro_f1::{ClassTally, MacroF1, labels_where};
@@ -24,24 +24,24 @@ words! {
     }
 }
 
-/// Why no threshold can be fitted or judged.
+/// Scores for which no threshold can be fitted or evaluated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ThresholdError {
-    /// There is no row.
+    /// No rows.
     #[error("there are no rows to fit a threshold on")]
     NoRows,
-    /// The slices do not belong together.
+    /// Different numbers of rows of scores and targets.
     #[error("{scores} scores do not fit {rows} rows of {LABEL_COUNT} labels")]
     Shape {
-        /// How many scores were given.
+        /// The number of scores.
         scores: usize,
-        /// How many targets were given.
+        /// The number of targets.
         rows: usize,
     },
-    /// A score that cannot be a probability.
+    /// A score out of range.
     #[error("row {row}, label {label}: a score must be in 0..=1, but is {score}")]
     Score {
-        /// Counted from 1.
+        /// The row, counted from 1.
         row: usize,
         /// The label, from 0.
         label: usize,
@@ -55,11 +55,11 @@ pub enum ThresholdError {
 pub struct ThresholdFit {
     /// The threshold, in 0..=1: the middle of the best interval.
     pub threshold: f64,
-    /// The macro F1 that it reaches on the rows of the fit, in 0..=1.
+    /// The macro F1 at the threshold on the rows of the fit, in 0..=1.
     pub macro_f1: f64,
-    /// The lower end of the best interval: every threshold in `lower..upper` reaches the same macro F1.
+    /// The lower end of the best interval: every threshold in `lower..upper` has the same macro F1.
     pub lower: f64,
-    /// The upper end of the best interval, itself outside of it unless it is 1 or equals `lower`.
+    /// The upper end of the best interval, which is not part of it unless it is 1 or equals `lower`.
     pub upper: f64,
 }
 
@@ -73,7 +73,7 @@ pub fn predict<S: Copy + Into<f64>>(scores: &[S; LABEL_COUNT], threshold: f64, e
     above
 }
 
-/// The first of the highest scores.
+/// The lowest label of those with the highest score.
 fn argmax<S: Copy + Into<f64>>(scores: &[S; LABEL_COUNT]) -> usize {
     let mut best = 0;
     for class in 1..LABEL_COUNT {
@@ -87,7 +87,7 @@ fn argmax<S: Copy + Into<f64>>(scores: &[S; LABEL_COUNT]) -> usize {
 /// Macro F1 of `scores` (row-major `[rows, 28]`, each in 0..=1) against `targets` (`[rows]`) at one threshold.
 ///
 /// # Errors
-/// Where the shapes do not fit, there is no row, or a score is NaN or outside 0..=1.
+/// If the shapes do not match, there are no rows, or a score is NaN or outside 0..=1.
 pub fn macro_f1_at(
     scores: &[f32],
     targets: &[Labels],
@@ -103,13 +103,13 @@ pub fn macro_f1_at(
 
 /// The threshold that maximises macro F1 of `scores` (row-major `[rows, 28]`, each in 0..=1) against `targets` (`[rows]`).
 ///
-/// The maximum is exact: every set of predictions that any threshold in 0..=1 can make is judged, from integer counts, in
-/// `O(n log n)` for `n` scores. Thresholds between two neighbouring distinct scores all predict the same, and neighbouring
-/// intervals with the same macro F1 count as one. The answer is the middle of the best interval. Of separate intervals
-/// that are equally good it takes the widest, and of equally wide ones the lowest.
+/// The maximum is exact: all thresholds in 0..=1 are compared, by integer counts, in `O(n log n)` for `n` scores. Thresholds
+/// between two neighbouring scores give the same predictions, and neighbouring intervals with the same macro F1 are one
+/// interval. The result is the middle of the best interval: of several equally good intervals the widest, and of several
+/// equally wide ones the lowest.
 ///
 /// # Errors
-/// Where the shapes do not fit, there is no row, or a score is NaN or outside 0..=1.
+/// If the shapes do not match, there are no rows, or a score is NaN or outside 0..=1.
 pub fn fit_threshold(
     scores: &[f32],
     targets: &[Labels],
@@ -118,10 +118,10 @@ pub fn fit_threshold(
     Ok(Sweep::new(scores, targets, empty_rows)?.fit())
 }
 
-/// Macro F1 at each of `thresholds`, in their order; arguments as in [`fit_threshold`].
+/// Macro F1 at each of `thresholds`, in their order. The other arguments are those of [`fit_threshold`].
 ///
 /// # Errors
-/// Where the shapes do not fit, there is no row, or a score is NaN or outside 0..=1.
+/// If the shapes do not match, there are no rows, or a score is NaN or outside 0..=1.
 pub fn macro_f1_curve(
     scores: &[f32],
     targets: &[Labels],
@@ -131,7 +131,7 @@ pub fn macro_f1_curve(
     Ok(Sweep::new(scores, targets, empty_rows)?.curve(thresholds))
 }
 
-/// The rows of a score matrix, after the checks that every function here needs.
+/// The rows of a score matrix, checked.
 fn checked_rows<'a>(scores: &'a [f32], targets: &[Labels]) -> Result<&'a [[f32; LABEL_COUNT]], ThresholdError> {
     let (rows, rest) = scores.as_chunks::<LABEL_COUNT>();
     if rows.len() != targets.len() || !rest.is_empty() {
@@ -147,22 +147,22 @@ fn checked_rows<'a>(scores: &'a [f32], targets: &[Labels]) -> Result<&'a [[f32; 
     Ok(rows)
 }
 
-/// Every (score, label) that a falling threshold adds to the predictions, in order, and the counts before any is added.
+/// The pairs of score and label that a falling threshold adds to the predictions, in order, and the initial counts.
 pub(crate) struct Sweep {
-    /// Sorted ascending; the sweep takes them from the end.
+    /// In ascending order; the sweep takes them from the end.
     steps: Vec<Step>,
     /// The counts at a threshold of 1.
     start: ClassTally,
 }
 
-/// A positive score's bits above its label and whether that is right: sorting the numbers sorts the scores, because the
-/// bits of floats that are not negative have the floats' order.
+/// The bits of a score, then its label, then whether the label is true. The order of these numbers is that of the scores,
+/// because the bits of non-negative floats have the order of the floats.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Step(u64);
 
 impl Step {
-    fn new(score: f32, class: usize, is_true: bool) -> Step {
-        Step(u64::from(score.to_bits()) << 32 | (class as u64) << 1 | u64::from(is_true))
+    fn new(score: f32, class: u8, is_true: bool) -> Step {
+        Step(u64::from(score.to_bits()) << 32 | u64::from(class) << 1 | u64::from(is_true))
     }
 
     fn score(self) -> f64 {
@@ -188,10 +188,10 @@ impl Sweep {
                 EmptyRows::Leave => Labels::default(),
             };
             start.add(*target, always);
-            for (class, score) in row.iter().enumerate() {
-                // A score of 0 is above no threshold, and what is always predicted is never added.
-                if *score > 0.0 && !always.contains(class as u8) {
-                    steps.push(Step::new(*score, class, target.contains(class as u8)));
+            for (class, score) in (0_u8..).zip(row) {
+                // A score of 0 is above no threshold, and a label that is always predicted is never added.
+                if *score > 0.0 && !always.contains(class) {
+                    steps.push(Step::new(*score, class, target.contains(class)));
                 }
             }
         }
@@ -227,7 +227,7 @@ impl Sweep {
         }
         let Interval { macro_f1, lower, upper } = better(best, current).unwrap_or_default();
         let middle = lower + (upper - lower) / 2.0;
-        // Should the middle round to the upper end, the lower end still belongs to the interval.
+        // If the middle is rounded to the upper end, the lower end is still in the interval.
         let threshold = if middle < upper { middle } else { lower };
         ThresholdFit { threshold, macro_f1, lower, upper }
     }
@@ -250,7 +250,7 @@ impl Sweep {
     }
 }
 
-/// Thresholds that all reach the same macro F1.
+/// An interval of thresholds with the same macro F1.
 #[derive(Clone, Copy, Default)]
 struct Interval {
     macro_f1: f64,
@@ -258,7 +258,7 @@ struct Interval {
     upper: f64,
 }
 
-/// The better of two intervals, of which `candidate` lies lower.
+/// The better of two intervals, where `candidate` is the lower one.
 fn better(best: Option<Interval>, candidate: Option<Interval>) -> Option<Interval> {
     let (Some(a), Some(b)) = (best, candidate) else { return candidate.or(best) };
     let candidate_wins =
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn neighbouring_intervals_with_the_same_f1_are_one() {
-        // Label 2 is nobody's: its score at 0.5 changes nothing.
+        // No row has label 2: its score at 0.5 changes nothing.
         let scores = matrix(&[&[0.75, 0.0, 0.5], &[0.25]]);
         let fit = fit_threshold(&scores, &labels(&["0", ""]), EmptyRows::Leave).unwrap();
         assert_eq!((fit.lower, fit.upper, fit.threshold), (0.25, 0.75, 0.5));
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_score() {
+    fn invalid_scores_are_refused() {
         let targets = labels(&["0", "1"]);
         for wrong in [f32::NAN, -0.1, 1.5, f32::INFINITY] {
             let mut scores = vec![0.5; 2 * LABEL_COUNT];
