@@ -21,6 +21,7 @@
 //! assert_eq!(folds.rows.len(), 4);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+
 #![warn(missing_docs)]
 
 pub mod artifact;
