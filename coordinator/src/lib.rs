@@ -98,7 +98,7 @@ impl Config {
 /// # Errors
 /// When the state folder cannot be used, or another coordinator uses it.
 pub async fn run(config: Config, listener: TcpListener, stopping: CancellationToken) -> anyhow::Result<()> {
-    let database_file = state_folder::make(&config.state)?;
+    let database_file = state_folder::create(&config.state)?;
     let _lock = lock(&config.state)?;
     let (reporter, health) = tonic_health::server::health_reporter();
     let serving = tonic_health::ServingStatus::Serving;

@@ -1,4 +1,4 @@
-//! A state folder from the outside: how it is made, whether it is whole, and a copy of it that is.
+//! Creates, verifies and copies a state folder: the database, and the artifacts by their digests.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -14,35 +14,35 @@ use sqlx::{ConnectOptions as _, SqliteConnection};
 
 const DATABASE_FILE: &str = "fivefold.sqlite";
 
-/// What was found in a state folder.
+/// The result of [`check`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Blobs that the database names.
-    pub blobs: usize,
-    /// What would lose something: each is a sentence.
+    /// Artifacts in the database.
+    pub artifacts: usize,
+    /// Damage, a sentence each.
     pub problems: Vec<String>,
-    /// What only takes up room.
-    pub orphans: Vec<String>,
+    /// Files without a row in the database.
+    pub unreferenced: Vec<String>,
 }
 
-/// Makes the folder and its database's file where they are not there yet, for their owner's eyes alone, and returns the file's
-/// path. The file belongs to whoever the folder belongs to: root may make a token before the service's user has written anything.
+/// Creates the folder and an empty database file if they do not exist, readable by their owner only, and returns the file's
+/// path. The file gets the owner of the folder: root may create a token before the service has started for the first time.
 ///
 /// # Errors
-/// When they cannot be made.
-pub fn make(state: &Path) -> anyhow::Result<PathBuf> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(state);
-    made.with_context(|| format!("cannot make the state folder {}", state.display()))?;
+/// When one of them cannot be created.
+pub fn create(state: &Path) -> anyhow::Result<PathBuf> {
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(state);
+    created.with_context(|| format!("cannot create the state folder {}", state.display()))?;
     let path = state.join(DATABASE_FILE);
-    match make_file(state, &path) {
+    match create_file(state, &path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("cannot make {}", path.display()))
+            Err(error).with_context(|| format!("cannot create {}", path.display()))
         }
         _ => Ok(path),
     }
 }
 
-fn make_file(state: &Path, path: &Path) -> io::Result<()> {
+fn create_file(state: &Path, path: &Path) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let folder = fs::metadata(state)?;
     if file.metadata()?.uid() == 0 && folder.uid() != 0 {
@@ -51,13 +51,13 @@ fn make_file(state: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The path of the database's file.
+/// The path of the database file.
 ///
 /// # Errors
-/// When it is not there.
+/// When it does not exist.
 pub fn database_file(state: &Path) -> anyhow::Result<PathBuf> {
     let file = state.join(DATABASE_FILE);
-    ensure!(file.exists(), "{} is no state folder of a coordinator: it has no {DATABASE_FILE}", state.display());
+    ensure!(file.exists(), "{} is not a state folder: it has no {DATABASE_FILE}", state.display());
     Ok(file)
 }
 
@@ -67,13 +67,14 @@ async fn open_read_only(state: &Path) -> anyhow::Result<SqliteConnection> {
     options.connect().await.with_context(|| format!("cannot open {}", file.display()))
 }
 
-async fn named_blobs(connection: &mut SqliteConnection) -> anyhow::Result<Vec<(String, u64)>> {
+/// Digests and sizes in bytes of all artifacts in the database.
+async fn stored_artifacts(connection: &mut SqliteConnection) -> anyhow::Result<Vec<(String, u64)>> {
     let rows = sqlx::query!("SELECT digest, size_bytes FROM artifacts ORDER BY digest").fetch_all(connection).await?;
     Ok(rows.into_iter().map(|row| (row.digest, row.size_bytes as u64)).collect())
 }
 
-/// Looks whether the database is sound, every blob that it names is there whole, and every foreign key leads somewhere. Reads
-/// every byte. A coordinator may be running; what it uploads meanwhile may count as an orphan.
+/// Verifies the database, its foreign keys and every byte of every artifact. A coordinator may be running; its uploads under way
+/// may count as unreferenced.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -87,82 +88,84 @@ pub async fn check(state: &Path) -> anyhow::Result<Findings> {
     }
     let dangling = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut connection).await?.len();
     if dangling > 0 {
-        findings.problems.push(format!("the database: {dangling} rows name something that is not there"));
+        findings.problems.push(format!("the database: {dangling} rows refer to missing rows"));
     }
-    let named = named_blobs(&mut connection).await?;
-    findings.blobs = named.len();
+    let stored = stored_artifacts(&mut connection).await?;
+    findings.artifacts = stored.len();
     let folder = state.join("artifacts");
-    let mut held: HashSet<String> = HashSet::new();
-    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
-        held.insert(entry?.file_name().to_string_lossy().into_owned());
+    let mut files = HashSet::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        files.insert(entry?.file_name().to_string_lossy().into_owned());
     }
-    for (digest, size_bytes) in named {
-        if !held.remove(&digest) {
+    for (digest, size_bytes) in stored {
+        if !files.remove(&digest) {
             findings.problems.push(format!("artifact {digest} is missing"));
-            continue;
-        }
-        let path = folder.join(&digest);
-        let mut hasher = blake3::Hasher::new();
-        let read = File::open(&path).and_then(|file| hasher.update_reader(file).map(|_| ()));
-        read.with_context(|| path.display().to_string())?;
-        if hasher.count() != size_bytes || Digest::from(hasher.finalize()).to_string() != digest {
+        } else if !is_whole(&folder.join(&digest), &digest, size_bytes)? {
             findings.problems.push(format!("artifact {digest} is damaged"));
         }
     }
-    findings.orphans = held.into_iter().collect();
-    findings.orphans.sort();
+    findings.unreferenced = files.into_iter().collect();
+    findings.unreferenced.sort();
     Ok(findings)
 }
 
-/// Copies a state folder, whose coordinator may be running, to `out`, which must not be there yet. The copy is of one moment, and
-/// a coordinator can be started on it. Blobs are hard links where the file system allows it, since they never change.
+/// Whether a file has this size and digest.
+fn is_whole(path: &Path, digest: &str, size_bytes: u64) -> anyhow::Result<bool> {
+    let mut hasher = blake3::Hasher::new();
+    let read = File::open(path).and_then(|file| hasher.update_reader(file).map(|_| ()));
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(hasher.count() == size_bytes && Digest::from(hasher.finalize()).to_string() == digest)
+}
+
+/// Copies a state folder to `out`, which must not exist, and returns the number of artifacts. The coordinator may be running: the
+/// copy is a snapshot of one moment. Artifacts never change, so they are hard links where the file system allows it.
 ///
 /// # Errors
-/// When something cannot be read or written; then there is no `out`.
+/// When something cannot be read or written; then `out` does not exist.
 pub async fn back_up(state: &Path, out: &Path) -> anyhow::Result<usize> {
-    ensure!(!out.exists(), "{} is there already: name a new folder", out.display());
+    ensure!(!out.exists(), "{} already exists: name a new folder", out.display());
     let mut connection = open_read_only(state).await?;
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
     let unfinished = tempfile::Builder::new().prefix(".fivefold-backup-").tempdir_in(parent)?;
     let (from, to) = (state.join("artifacts"), unfinished.path().join("artifacts"));
     fs::create_dir_all(&to)?;
-    // Once before the database's moment, for checkpoints that are deleted after it; once after it, for what came in between.
-    for (digest, _) in named_blobs(&mut connection).await? {
-        copy_blob(&from.join(&digest), &to.join(&digest)).with_context(|| digest)?;
+    // Once before the snapshot, for checkpoints that are deleted after it, and once after it, for those added in between.
+    for (digest, _) in stored_artifacts(&mut connection).await? {
+        copy_artifact(&from, &to, &digest)?;
     }
-    let copy = unfinished.path().join(DATABASE_FILE);
-    let name = copy.to_str().context("the folder's name is not UTF-8")?;
-    sqlx::query("VACUUM INTO ?").bind(name).execute(&mut connection).await.context("copying the database")?;
-    let named = named_blobs(&mut open_read_only(unfinished.path()).await?).await?;
-    for (digest, _) in &named {
-        copy_blob(&from.join(digest), &to.join(digest)).with_context(|| digest.clone())?;
+    let snapshot = unfinished.path().join(DATABASE_FILE);
+    let name = snapshot.to_str().context("the name of the folder is not UTF-8")?;
+    sqlx::query("VACUUM INTO ?").bind(name).execute(&mut connection).await.context("cannot copy the database")?;
+    let stored = stored_artifacts(&mut open_read_only(unfinished.path()).await?).await?;
+    for (digest, _) in &stored {
+        copy_artifact(&from, &to, digest)?;
         ensure!(to.join(digest).exists(), "artifact {digest} is missing in {}", state.display());
     }
-    let wanted: HashSet<&str> = named.iter().map(|(digest, _)| digest.as_str()).collect();
+    let wanted: HashSet<&str> = stored.iter().map(|(digest, _)| digest.as_str()).collect();
     for entry in fs::read_dir(&to)? {
         let entry = entry?;
         if !wanted.contains(entry.file_name().to_string_lossy().as_ref()) {
             fs::remove_file(entry.path())?;
         }
     }
-    File::open(&copy)?.sync_all()?;
-    File::open(&to)?.sync_all()?;
+    for written in [&snapshot, &to] {
+        File::open(written)?.sync_all().with_context(|| format!("cannot sync {}", written.display()))?;
+    }
     durable_file::rename(unfinished.path(), out)?;
     // Nothing is left to delete.
     let _ = unfinished.keep();
-    Ok(named.len())
+    Ok(stored.len())
 }
 
-/// Copies a blob unless it is there already, or is not at its old place any more.
-fn copy_blob(from: &Path, to: &Path) -> std::io::Result<()> {
-    match fs::hard_link(from, to) {
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotFound) => {
-            Ok(())
-        }
+/// Copies an artifact between two folders unless it was copied before, or was deleted meanwhile.
+fn copy_artifact(from: &Path, to: &Path, digest: &str) -> anyhow::Result<()> {
+    let (from, to) = (from.join(digest), to.join(digest));
+    match fs::hard_link(&from, &to) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => Ok(()),
         Err(_) => {
-            fs::copy(from, to)?;
-            File::open(to)?.sync_all()
+            let copied = fs::copy(&from, &to).and_then(|_| File::open(&to)?.sync_all());
+            copied.with_context(|| format!("cannot copy {}", from.display()))
         }
         Ok(()) => Ok(()),
     }

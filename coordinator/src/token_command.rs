@@ -1,6 +1,4 @@
-//! `fivefold-coordinator token`: makes, lists and revokes tokens, also while a coordinator runs on the same state.
-
-use std::path::PathBuf;
+//! `fivefold-coordinator token`: creates, lists and revokes tokens, even while a coordinator uses the state folder.
 
 use anyhow::{Context as _, ensure};
 use clap::Subcommand;
@@ -13,32 +11,29 @@ use fivefold_coordinator::database::Database;
 use fivefold_coordinator::queue::tokens;
 use fivefold_coordinator::state_folder;
 
+use crate::state_argument::StateArgument;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Makes a token and prints it, this once; from the first one on, nobody gets in without
+    /// Create a token and print it, once. With the first token, every call needs one
     Create {
-        /// The state folder
-        #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
-        state: PathBuf,
-        /// What it is called, such as the machine or the person that has it
+        #[command(flatten)]
+        state: StateArgument,
+        /// Name of the token, such as the machine or the person who gets it
         #[arg(long, value_name = "NAME")]
         name: String,
-        /// What it allows
+        /// What the token allows: `user` to submit, change and fetch job sets, `worker` to take and work on leases,
+        /// `read-only` to watch
         #[arg(long, value_name = "ROLE", value_parser = role_parser())]
         role: Role,
     },
-    /// Shows the tokens' names and roles
-    List {
-        /// The state folder
-        #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
-        state: PathBuf,
-    },
-    /// Ends a token
+    /// List the names and roles of all tokens
+    List(StateArgument),
+    /// Revoke a token
     Revoke {
-        /// The state folder
-        #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
-        state: PathBuf,
-        /// What it is called
+        #[command(flatten)]
+        state: StateArgument,
+        /// Name of the token
         #[arg(value_name = "NAME")]
         name: String,
     },
@@ -51,39 +46,41 @@ fn role_parser() -> impl TypedValueParser<Value = Role> {
 /// Runs the command.
 pub(crate) async fn run(command: TokenCommand) -> anyhow::Result<()> {
     match command {
-        TokenCommand::Create { state, name, role } => {
-            ensure!(
-                (1..=100).contains(&name.len()) && is_one_line(&name),
-                "a token's name has 1 to 100 printable characters"
-            );
-            let database = Database::open(&state_folder::make(&state)?).await?;
-            let token = new_token().context("the system has no randomness")?;
-            let (hash, now) = (token_hash(&token), Timestamp::now());
-            let stored = name.clone();
-            database
-                .write(move |c| {
-                    Box::pin(async move { tokens::insert(c, now, &stored, role.word(), hash.as_bytes()).await })
-                })
-                .await?;
-            eprintln!(
-                "{name} may act as {}. The token is not stored: keep it in a file that only its owner reads.",
-                role.word()
-            );
-            println!("{token}");
-        }
-        TokenCommand::List { state } => {
-            let database = Database::open(&state_folder::database_file(&state)?).await?;
-            for token in tokens::all(database.readers()).await? {
-                let ended = if token.revoked_ms.is_some() { "  revoked" } else { "" };
-                println!("{:<24} {:<10}{ended}", token.name, token.role);
-            }
-        }
-        TokenCommand::Revoke { state, name } => {
-            let database = Database::open(&state_folder::database_file(&state)?).await?;
-            let (now, revoked) = (Timestamp::now(), name.clone());
-            database.write(move |c| Box::pin(async move { tokens::revoke(c, now, &revoked).await })).await?;
-            println!("{name} gets in no more");
-        }
+        TokenCommand::Create { state, name, role } => create(&state, &name, role).await,
+        TokenCommand::List(state) => list(&state).await,
+        TokenCommand::Revoke { state, name } => revoke(&state, name).await,
     }
+}
+
+async fn create(state: &StateArgument, name: &str, role: Role) -> anyhow::Result<()> {
+    let is_name = (1..=100).contains(&name.len()) && is_one_line(name);
+    ensure!(is_name, "the name of a token has 1 to 100 printable characters");
+    let database = Database::open(&state_folder::create(&state.folder)?).await?;
+    let token = new_token().context("the system gave no random bytes")?;
+    let (hash, now, stored) = (token_hash(&token), Timestamp::now(), name.to_owned());
+    let inserted = database
+        .write(move |c| Box::pin(async move { tokens::insert(c, now, &stored, role.word(), hash.as_bytes()).await }));
+    inserted.await?;
+    eprintln!(
+        "token {name} created with the role {role}; only its hash is stored, so keep this line in a private file:"
+    );
+    println!("{token}");
+    Ok(())
+}
+
+async fn list(state: &StateArgument) -> anyhow::Result<()> {
+    let database = Database::open(&state_folder::database_file(&state.folder)?).await?;
+    for token in tokens::all(database.readers()).await? {
+        let revoked = if token.revoked_ms.is_some() { "  revoked" } else { "" };
+        println!("{:<24} {:<10}{revoked}", token.name, token.role);
+    }
+    Ok(())
+}
+
+async fn revoke(state: &StateArgument, name: String) -> anyhow::Result<()> {
+    let database = Database::open(&state_folder::database_file(&state.folder)?).await?;
+    let (now, revoked) = (Timestamp::now(), name.clone());
+    database.write(move |c| Box::pin(async move { tokens::revoke(c, now, &revoked).await })).await?;
+    println!("token {name} revoked");
     Ok(())
 }

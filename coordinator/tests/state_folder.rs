@@ -1,9 +1,9 @@
-//! Looking at a state folder, copying it while it is in use, and starting on the copy.
+//! Verifying a state folder, copying it while it is in use, and starting on the copy.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::os::unix::fs::{MetadataExt as _, chown};
 
-use fivefold_coordinator::state_folder::{back_up, check, database_file, make};
+use fivefold_coordinator::state_folder::{back_up, check, create, database_file};
 use fivefold_proto::v1;
 
 use crate::site::{Site, scores, spec};
@@ -27,7 +27,11 @@ async fn a_copy_of_a_running_coordinator_goes_on_where_it_was_taken() {
     site.stop().await;
 
     let findings = check(&copy).await.unwrap();
-    assert_eq!((findings.blobs, findings.problems.len(), findings.orphans.len()), (blobs, 0, 0), "{findings:?}");
+    assert_eq!(
+        (findings.artifacts, findings.problems.len(), findings.unreferenced.len()),
+        (blobs, 0, 0),
+        "{findings:?}"
+    );
     let site = Site::start(&copy, 60).await;
     let states: Vec<_> = site.job_set(&id).await.jobs.iter().map(v1::Job::state).collect();
     use v1::job::State::{Queued, Succeeded};
@@ -52,19 +56,19 @@ async fn a_flipped_bit_and_a_missing_file_are_found() {
     let mut expected = vec![format!("artifact {damaged} is damaged"), format!("artifact {missing} is missing")];
     expected.sort();
     assert_eq!(findings.problems, expected);
-    assert_eq!(findings.orphans, ["left-over"]);
+    assert_eq!(findings.unreferenced, ["left-over"]);
     // A start deletes it: nobody was told that it is held.
     Site::start(folder.path(), 60).await.stop().await;
-    assert_eq!(check(folder.path()).await.unwrap().orphans, Vec::<String>::new());
-    assert!(check(&folder.path().join("nowhere")).await.unwrap_err().to_string().contains("no state folder"));
+    assert_eq!(check(folder.path()).await.unwrap().unreferenced, Vec::<String>::new());
+    assert!(check(&folder.path().join("nowhere")).await.unwrap_err().to_string().contains("not a state folder"));
 }
 
 #[test]
 fn what_root_makes_first_belongs_to_the_service_and_is_for_its_eyes_alone() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("fivefold").join("state");
-    assert!(database_file(&state).unwrap_err().to_string().contains("no state folder"));
-    let file = make(&state).unwrap();
+    assert!(database_file(&state).unwrap_err().to_string().contains("not a state folder"));
+    let file = create(&state).unwrap();
     assert_eq!(std::fs::metadata(&state).unwrap().mode() & 0o777, 0o700);
     assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
 
@@ -73,10 +77,10 @@ fn what_root_makes_first_belongs_to_the_service_and_is_for_its_eyes_alone() {
         eprintln!("skipped: only root can give a folder to somebody else");
         return;
     }
-    make(&state).unwrap();
+    create(&state).unwrap();
     let metadata = std::fs::metadata(&file).unwrap();
     assert_eq!((metadata.uid(), metadata.gid()), (65534, 65534));
     std::fs::write(&file, b"kept").unwrap();
-    assert_eq!(make(&state).unwrap(), file);
+    assert_eq!(create(&state).unwrap(), file);
     assert_eq!(std::fs::read(&file).unwrap(), b"kept");
 }

@@ -134,7 +134,7 @@ async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) -> Vec<v1::E
     coordinator.take().unwrap().kill().unwrap();
     site.restart_coordinator().unwrap().kill().unwrap();
     let checked = coordinator_ok(&["check", "--state", &site.folder.join("state").display().to_string()]).unwrap();
-    assert!(checked.contains(" 0 that nothing names"), "{checked}");
+    assert!(checked.contains(" 0 unreferenced files"), "{checked}");
     metrics
 }
 

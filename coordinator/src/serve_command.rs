@@ -1,0 +1,76 @@
+//! The coordinator itself: its arguments and signals.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use fivefold_coordinator::listener::{ConnectionLimits, raise_open_files};
+use fivefold_coordinator::{Config, Exposure, Tls};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// Address to listen on; port 0 takes a free port
+    #[arg(long, env = "FIVEFOLD_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7700")]
+    listen: SocketAddr,
+    /// Folder of the queue and of all uploads; it is created if it does not exist
+    #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
+    state: PathBuf,
+    /// Seconds without a report after which a job is taken from its worker
+    #[arg(long, env = "FIVEFOLD_LEASE_SECONDS", value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    lease_seconds: u32,
+    /// Seconds without progress after which a job is taken from a worker that still reports, or 0 for no limit. After a
+    /// quarter of them the job is marked as stalled
+    #[arg(long, env = "FIVEFOLD_STALL_SECONDS", value_name = "N", default_value_t = 1800)]
+    stall_seconds: u32,
+    /// Certificate chain for encrypted connections (PEM)
+    #[arg(long, env = "FIVEFOLD_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate (PEM)
+    #[arg(long, env = "FIVEFOLD_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Require client certificates that this authority signed (PEM)
+    #[arg(long, env = "FIVEFOLD_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+    /// Listen on an address of the network without encryption or without tokens
+    #[arg(long)]
+    insecure: bool,
+}
+
+/// Serves until the process is asked to stop.
+pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
+    let stopping = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let asked = stopping.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        tracing::info!("stopping");
+        asked.cancel();
+    });
+    let listener = TcpListener::bind(arguments.listen).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    let tls = match (&arguments.tls_cert, &arguments.tls_key) {
+        (Some(certificate), Some(key)) => Some(Tls {
+            certificate_pem: read(certificate)?,
+            key_pem: read(key)?,
+            client_ca_pem: arguments.tls_client_ca.as_deref().map(read).transpose()?,
+        }),
+        _ => None,
+    };
+    let config = Config {
+        lease_seconds: arguments.lease_seconds,
+        stall_seconds: arguments.stall_seconds,
+        tls,
+        exposure: if arguments.insecure { Exposure::Insecure } else { Exposure::Guarded },
+        connections: ConnectionLimits::for_open_files(raise_open_files()),
+        ..Config::new(&arguments.state)
+    };
+    fivefold_coordinator::run(config, listener, stopping).await
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
