@@ -38,7 +38,7 @@ pub enum FoldsError {
         fold_count: usize,
     },
     /// More folds than rows.
-    #[error("the list has {row_count} rows, too few for {fold_count} folds: use fewer folds")]
+    #[error("{fold_count} folds need at least as many rows, but the list has {row_count}: use fewer folds")]
     MoreFoldsThanRows {
         /// The number of folds.
         fold_count: usize,
