@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
+use fivefold_client::CallError;
 use tonic::Code;
 
-use crate::error::{Refused, Unreachable, UsageError};
+use crate::error::{UsageError, call_error};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExitStatus {
@@ -25,16 +26,17 @@ pub(crate) enum ExitStatus {
 impl ExitStatus {
     /// The status of a command that failed with `error`.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        if error.is::<UsageError>() {
-            Self::Usage
-        } else if error.is::<Unreachable>() {
-            Self::Unreachable
-        } else if let Some(Refused(status)) = error.downcast_ref()
-            && matches!(status.code(), Code::InvalidArgument | Code::NotFound)
-        {
-            Self::Usage
-        } else {
-            Self::Failed
+        if error.is::<UsageError>() { Self::Usage } else { call_error(error).map_or(Self::Failed, Self::of_call) }
+    }
+
+    fn of_call(error: &CallError) -> Self {
+        match error {
+            CallError::Unreachable(_) => Self::Unreachable,
+            CallError::Refused(refusal) => match refusal.status().code() {
+                Code::InvalidArgument | Code::NotFound => Self::Usage,
+                _ => Self::Failed,
+            },
+            CallError::LeaseLost(_) | CallError::Cancelled => Self::Failed,
         }
     }
 }

@@ -6,11 +6,10 @@ use clap::Parser as _;
 use fivefold_common::one_line::one_line;
 
 use crate::command_line::CommandLine;
-use crate::connection::Coordinator;
+use crate::error::advice;
 use crate::exit_status::ExitStatus;
 use crate::stdout::OutputFormat;
 
-mod artifacts;
 mod command_line;
 mod commands;
 mod connection;
@@ -20,6 +19,8 @@ mod image_list;
 mod render;
 mod spec_flags;
 mod stdout;
+mod transfer;
+mod weights_file;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -27,7 +28,7 @@ async fn main() -> ExitCode {
         if stdout::is_closed_pipe(&error) {
             return ExitStatus::Succeeded;
         }
-        eprintln!("error: {}", one_line(&format!("{error:#}")));
+        eprintln!("error: {}{}", one_line(&format!("{error:#}")), advice(&error));
         ExitStatus::of(&error)
     });
     status.into()
@@ -35,7 +36,7 @@ async fn main() -> ExitCode {
 
 async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
     let format = if line.json { OutputFormat::Json } else { OutputFormat::Text };
-    let coordinator = Coordinator::new(&line.connection)?;
+    let coordinator = line.connection.connection()?;
     // Ctrl-C drops the command instead of killing the process, so that temporary files are deleted. The command is polled
     // first: one that never waits, such as `folds`, ends before the signal handler is installed.
     tokio::select! {

@@ -1,4 +1,4 @@
-//! The program against a coordinator that breaks every stream off once: nothing is lost, nothing is sent twice.
+//! The command against a coordinator that breaks off every stream once: nothing is lost, nothing is sent twice.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;
@@ -24,13 +24,13 @@ const ID: &str = "js-abcdefgh";
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// A stream of `messages`, broken off at its end when `broken`.
+/// A stream of `messages`. If `broken`, it breaks off after them.
 fn answers<T: Send + 'static>(messages: Vec<T>, broken: bool) -> Response<Answers<T>> {
     let end = broken.then(|| Err(Status::unavailable("the coordinator is stopping")));
     Response::new(Box::pin(tokio_stream::iter(messages.into_iter().map(Ok).chain(end).collect::<Vec<_>>())))
 }
 
-/// What the fake coordinator holds, and what it was asked.
+/// A coordinator in memory.
 #[derive(Debug, Default)]
 struct Fake {
     ending: job_set::State,
@@ -186,7 +186,7 @@ impl JobSetService for Fake {
     }
 }
 
-/// Serves `fake` on a free port; the answer is its address.
+/// Serves `fake` on a free port and returns its address.
 async fn serve(fake: &Arc<Fake>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -234,7 +234,7 @@ async fn submissions_resume_and_carry_one_request_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_goes_on_after_its_cursor_and_tells_the_ending() {
+async fn a_watch_resumes_after_its_cursor_and_its_exit_status_tells_the_end() {
     let folder = tempfile::tempdir().unwrap();
     for (ending, code) in [(job_set::State::Succeeded, 0), (job_set::State::Failed, 1), (job_set::State::Cancelled, 3)]
     {
@@ -253,7 +253,7 @@ async fn a_watch_goes_on_after_its_cursor_and_tells_the_ending() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn results_are_whole_and_summed_up() {
+async fn results_are_complete_and_summarised() {
     let folder = tempfile::tempdir().unwrap();
     let row = |row: u8| ScoreRow {
         id: format!("i{row}"),
@@ -284,7 +284,7 @@ async fn results_are_whole_and_summed_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_are_said_in_words() {
+async fn refusals_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     let fake = Arc::new(Fake { ending: job_set::State::Training, ..Fake::default() });
     let url = serve(&fake).await;

@@ -57,10 +57,10 @@ impl fmt::Display for Notice<'_> {
         match self {
             Self::Recovered { address } => write!(f, "the coordinator at {address} answers again"),
             Self::Retrying { address, failure } => match failure {
-                Failure::Away(_) => write!(f, "no coordinator at {address} ({failure}); retrying"),
-                Failure::Busy(_) => write!(f, "the coordinator at {address} is busy ({failure}); retrying"),
+                Failure::Away(_) => write!(f, "no coordinator at {address} ({failure}); waiting for it"),
+                Failure::Busy(_) => write!(f, "the coordinator at {address} is busy ({failure}); waiting for it"),
                 Failure::DiskFull(_) | Failure::Fault(_) | Failure::LeaseLost(_) | Failure::Refused => {
-                    write!(f, "the coordinator at {address} cannot serve a call ({failure}); retrying")
+                    write!(f, "the coordinator at {address} cannot serve a call ({failure}); waiting for it")
                 }
             },
         }
@@ -110,6 +110,11 @@ impl Connection {
     /// The same connection, with its notices going to `observer`.
     pub fn with_observer(&self, observer: impl Fn(&Notice<'_>) + Send + Sync + 'static) -> Self {
         Self { observer: Some(Arc::new(observer)), ..self.clone() }
+    }
+
+    /// The same connection with another policy. Its time-outs for connecting stay.
+    pub fn with_retry_policy(&self, retry: RetryPolicy) -> Self {
+        Self { retry, ..self.clone() }
     }
 
     /// The same connection, whose calls and transfers end with [`CallError::Cancelled`] once `token` is cancelled.

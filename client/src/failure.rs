@@ -150,7 +150,7 @@ impl fmt::Display for Refusal {
 
 /// A coordinator that could not be reached in time.
 #[derive(Debug, thiserror::Error)]
-#[error("no coordinator at {address} within {} s ({failure}); is it running, and is the address right?", patience.as_secs())]
+#[error("no coordinator at {address} within {} s ({failure}); check the address and that the coordinator is running", patience.as_secs())]
 pub struct Unreachable {
     /// Its address.
     pub address: Address,

@@ -1,6 +1,7 @@
 //! `fivefold cancel`, `pause`, `resume`, `retry` and `retrain`: commands that change a job set and print it.
 
 use clap::Args;
+use fivefold_client::Connection;
 use fivefold_common::ids::JobSetId;
 use fivefold_proto::convert::required;
 use fivefold_proto::v1::{
@@ -8,7 +9,6 @@ use fivefold_proto::v1::{
 };
 
 use crate::commands::JobSetArgs;
-use crate::connection::Coordinator;
 use crate::render::job_set::headline;
 use crate::render::json;
 use crate::stdout::{OutputFormat, print, print_json};
@@ -33,33 +33,33 @@ pub(crate) struct RetrainArgs {
     fold: u32,
 }
 
-pub(crate) async fn cancel(args: &JobSetArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+pub(crate) async fn cancel(args: &JobSetArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let request = CancelJobSetRequest { job_set_id: args.id.to_string() };
-    let answer = coordinator.call(async || coordinator.job_sets().cancel_job_set(request.clone()).await).await?;
+    let answer = coordinator.call(request, async |c, r| c.job_sets().cancel_job_set(r).await).await?;
     print_changed(answer.job_set, format)
 }
 
-pub(crate) async fn pause(args: &JobSetArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+pub(crate) async fn pause(args: &JobSetArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let request = PauseJobSetRequest { job_set_id: args.id.to_string() };
-    let answer = coordinator.call(async || coordinator.job_sets().pause_job_set(request.clone()).await).await?;
+    let answer = coordinator.call(request, async |c, r| c.job_sets().pause_job_set(r).await).await?;
     print_changed(answer.job_set, format)
 }
 
-pub(crate) async fn resume(args: &JobSetArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+pub(crate) async fn resume(args: &JobSetArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let request = ResumeJobSetRequest { job_set_id: args.id.to_string() };
-    let answer = coordinator.call(async || coordinator.job_sets().resume_job_set(request.clone()).await).await?;
+    let answer = coordinator.call(request, async |c, r| c.job_sets().resume_job_set(r).await).await?;
     print_changed(answer.job_set, format)
 }
 
-pub(crate) async fn retry(args: &RetryArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+pub(crate) async fn retry(args: &RetryArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let request = RetryJobSetRequest { job_set_id: args.id.to_string(), fold: args.fold };
-    let answer = coordinator.call(async || coordinator.job_sets().retry_job_set(request.clone()).await).await?;
+    let answer = coordinator.call(request, async |c, r| c.job_sets().retry_job_set(r).await).await?;
     print_changed(answer.job_set, format)
 }
 
-pub(crate) async fn retrain(args: &RetrainArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+pub(crate) async fn retrain(args: &RetrainArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let request = RetrainFoldRequest { job_set_id: args.id.to_string(), fold: args.fold };
-    let answer = coordinator.call(async || coordinator.job_sets().retrain_fold(request.clone()).await).await?;
+    let answer = coordinator.call(request, async |c, r| c.job_sets().retrain_fold(r).await).await?;
     print_changed(answer.job_set, format)
 }
 

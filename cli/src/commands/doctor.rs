@@ -5,14 +5,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use fivefold_client::{Address, CallError, Connection, Failure, RetryPolicy};
 use fivefold_common::one_line::one_line;
-use fivefold_proto::status::{Reason, has_reason};
+use fivefold_proto::status::Reason;
 use fivefold_proto::v1::{ListWorkersRequest, ListWorkersResponse};
 use serde_json::json;
-use tonic::Status;
 
-use crate::connection::Coordinator;
-use crate::error::problem_of;
 use crate::exit_status::ExitStatus;
 use crate::stdout::{OutputFormat, print, print_json};
 
@@ -74,7 +72,7 @@ fn bad(message: impl Into<String>) -> Finding {
 /// Checks the machine and prints the findings. The status is `Failed` if one of them is bad.
 pub(crate) async fn run(
     args: &DoctorArgs,
-    coordinator: &Coordinator,
+    coordinator: &Connection,
     format: OutputFormat,
 ) -> anyhow::Result<ExitStatus> {
     let mut findings = check_coordinator(coordinator).await;
@@ -102,30 +100,37 @@ pub(crate) async fn run(
 }
 
 /// Checks address, certificates, token and clock.
-async fn check_coordinator(coordinator: &Coordinator) -> Vec<Finding> {
-    let (url, mut workers) = (coordinator.url(), coordinator.workers());
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, workers.list_workers(ListWorkersRequest {})).await;
-    match answer.map(|answer| answer.map(tonic::Response::into_inner)) {
+async fn check_coordinator(coordinator: &Connection) -> Vec<Finding> {
+    let address = coordinator.address();
+    let once = coordinator.with_retry_policy(RetryPolicy::interactive(Some(Duration::ZERO)));
+    let call = once.call(ListWorkersRequest {}, async |c, r| c.workers().list_workers(r).await);
+    match tokio::time::timeout(ANSWER_TIMEOUT, call).await {
         Err(_) => {
-            vec![bad(format!("{url} does not answer; check --coordinator and that the coordinator is running"))]
+            vec![bad(format!("{address} does not answer; check --coordinator and that the coordinator is running"))]
         }
-        Ok(Err(status)) => vec![refusal(url, &status)],
-        Ok(Ok(answer)) => vec![good(format!("the coordinator at {url} answers")), clock(&answer)],
+        Ok(Err(error)) => vec![refusal(address, &error)],
+        Ok(Ok(answer)) => vec![good(format!("the coordinator at {address} answers")), clock(&answer)],
     }
 }
 
-fn refusal(url: &str, status: &Status) -> Finding {
-    let problem = problem_of(status);
-    let problem = one_line(&problem);
-    if has_reason(status, Reason::RoleNotEnough) {
-        return good(format!("the coordinator at {url} answers; the token has the role worker"));
+fn refusal(address: &Address, error: &CallError) -> Finding {
+    match error {
+        CallError::Refused(refusal) if refusal.reason() == Some(Reason::RoleNotEnough) => {
+            good(format!("the coordinator at {address} answers; the token has the role worker"))
+        }
+        CallError::Unreachable(unreachable) => match &unreachable.failure {
+            Failure::Away(problem) if problem.is_lasting() => {
+                bad(format!("{address}: {}", one_line(&problem.to_string())))
+            }
+            failure => bad(format!(
+                "{address} cannot be reached ({}); check --coordinator and that the coordinator is running",
+                one_line(&failure.to_string())
+            )),
+        },
+        CallError::Refused(_) | CallError::LeaseLost(_) | CallError::Cancelled => {
+            bad(format!("{address}: {}", one_line(&error.to_string())))
+        }
     }
-    if has_reason(status, Reason::TokenNeeded) {
-        return bad(format!("{url}: {problem}"));
-    }
-    bad(format!(
-        "{url} cannot be reached ({problem}); check --coordinator, --ca-cert and that the coordinator is running"
-    ))
 }
 
 fn clock(answer: &ListWorkersResponse) -> Finding {

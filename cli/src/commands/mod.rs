@@ -14,12 +14,12 @@ pub(crate) mod watch;
 pub(crate) mod workers;
 
 use clap::Args;
+use fivefold_client::Connection;
 use fivefold_common::ids::JobSetId;
 use fivefold_proto::convert::required;
 use fivefold_proto::v1::{GetJobSetRequest, JobSet};
 
 use crate::command_line::Command;
-use crate::connection::Coordinator;
 use crate::exit_status::ExitStatus;
 use crate::stdout::OutputFormat;
 
@@ -33,7 +33,7 @@ pub(crate) struct JobSetArgs {
 
 pub(crate) async fn run(
     command: Command,
-    coordinator: &Coordinator,
+    coordinator: &Connection,
     format: OutputFormat,
 ) -> anyhow::Result<ExitStatus> {
     match command {
@@ -59,8 +59,8 @@ pub(crate) async fn run(
 }
 
 /// Fetches a job set.
-async fn get_job_set(coordinator: &Coordinator, id: &JobSetId) -> anyhow::Result<JobSet> {
+async fn get_job_set(coordinator: &Connection, id: &JobSetId) -> anyhow::Result<JobSet> {
     let request = GetJobSetRequest { job_set_id: id.to_string() };
-    let answer = coordinator.call(async || coordinator.job_sets().get_job_set(request.clone()).await).await?;
+    let answer = coordinator.call(request, async |c, r| c.job_sets().get_job_set(r).await).await?;
     Ok(required("job_set", answer.job_set)?)
 }

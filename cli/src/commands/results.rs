@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use fivefold_client::Connection;
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::durable_file;
 use fivefold_common::ids::JobSetId;
@@ -15,13 +16,13 @@ use fivefold_proto::convert::{artifact_kind_from_wire, job_set_state_from_wire};
 use fivefold_proto::v1::{Artifact, Job, JobSet};
 use serde_json::json;
 
-use crate::artifacts::download;
 use crate::commands::get_job_set;
-use crate::connection::{Coordinator, say_on_stderr};
+use crate::connection::say_on_stderr;
 use crate::render::job_set::headline;
 use crate::render::report::report_summary;
 use crate::render::text::word;
 use crate::stdout::{OutputFormat, print, print_json};
+use crate::transfer::download;
 
 #[derive(Debug, Args)]
 pub(crate) struct ResultsArgs {
@@ -50,7 +51,7 @@ const FILES: [(ArtifactKind, &str); 3] = [
 ];
 
 /// Downloads the results that exist so far, and prints a summary of the report. Without any result, that is an error.
-pub(crate) async fn run(args: &ResultsArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let job_set = get_job_set(coordinator, &args.id).await?;
     let wanted = wanted_files(&job_set, args.fit)?;
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
@@ -138,7 +139,7 @@ fn is_of_kind(artifact: &Artifact, kind: ArtifactKind) -> bool {
 }
 
 /// Writes the score tables as arrays: the out-of-fold rows in the order of oof.csv, the predictions fold by fold.
-async fn write_npy(coordinator: &Coordinator, job_set: &JobSet, out: &Path) -> anyhow::Result<Vec<PathBuf>> {
+async fn write_npy(coordinator: &Connection, job_set: &JobSet, out: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     let downloads = tempfile::tempdir_in(out).with_context(|| format!("cannot write into {}", out.display()))?;
     for (kind, name) in [(ArtifactKind::Oof, "oof.npy"), (ArtifactKind::Predictions, "predictions.npy")] {

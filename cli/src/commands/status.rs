@@ -1,12 +1,12 @@
 //! `fivefold status`.
 
 use clap::Args;
+use fivefold_client::Connection;
 use fivefold_common::ids::JobSetId;
 use fivefold_proto::v1::{JobSet, ListJobSetsRequest};
 use serde_json::json;
 
 use crate::commands::get_job_set;
-use crate::connection::Coordinator;
 use crate::render::job::job_table;
 use crate::render::job_set::{headline, job_set_table};
 use crate::render::json;
@@ -25,7 +25,7 @@ pub(crate) struct StatusArgs {
 /// Job sets per page, the coordinator's limit.
 const PAGE_SIZE: usize = 100;
 
-pub(crate) async fn run(args: &StatusArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &StatusArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     match &args.id {
         Some(id) => {
             let job_set = get_job_set(coordinator, id).await?;
@@ -49,13 +49,13 @@ pub(crate) async fn run(args: &StatusArgs, coordinator: &Coordinator, format: Ou
     }
 }
 
-async fn newest_job_sets(coordinator: &Coordinator, limit: usize) -> anyhow::Result<Vec<JobSet>> {
+async fn newest_job_sets(coordinator: &Connection, limit: usize) -> anyhow::Result<Vec<JobSet>> {
     let mut job_sets = Vec::new();
     let mut page_token = String::new();
     while job_sets.len() < limit {
         let page_size = (limit - job_sets.len()).min(PAGE_SIZE) as u32;
         let request = ListJobSetsRequest { page_size, page_token };
-        let page = coordinator.call(async || coordinator.job_sets().list_job_sets(request.clone()).await).await?;
+        let page = coordinator.call(request, async |c, r| c.job_sets().list_job_sets(r).await).await?;
         job_sets.extend(page.job_sets);
         page_token = page.next_page_token;
         if page_token.is_empty() {

@@ -4,17 +4,18 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use fivefold_client::random_id;
+use fivefold_client::{Connection, Source, random_id};
+use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::spec::JobSetSpec;
 use fivefold_proto::convert::{required, spec_to_wire};
-use fivefold_proto::v1::{ArtifactKind, JobSet, Manifests, SubmitJobSetRequest};
+use fivefold_proto::v1::{JobSet, Manifests, SubmitJobSetRequest};
 
-use crate::artifacts::{Content, check_safetensors, upload};
-use crate::connection::Coordinator;
 use crate::image_list::{ImageList, check_lists};
 use crate::render::json;
 use crate::spec_flags::{HpaList, SpecFlags};
 use crate::stdout::{OutputFormat, print, print_json};
+use crate::transfer::upload;
+use crate::weights_file::check_safetensors;
 
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
@@ -57,7 +58,7 @@ struct Files {
 }
 
 /// Submits a job set and prints its id.
-pub(crate) async fn run(args: SubmitArgs, coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+pub(crate) async fn run(args: SubmitArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let hpa_list = if args.hpa_csv.is_some() { HpaList::Given } else { HpaList::Absent };
     let spec = args.flags.spec(args.spec.as_deref(), hpa_list)?;
     let files = Files {
@@ -90,7 +91,7 @@ pub(crate) async fn run(args: SubmitArgs, coordinator: &Coordinator, format: Out
 
 /// Uploads the files and submits the job set.
 async fn submit(
-    coordinator: &Coordinator,
+    coordinator: &Connection,
     spec: &JobSetSpec,
     files: Files,
     request_id: String,
@@ -105,10 +106,10 @@ async fn submit(
     }
     if let Some(path) = files.weights {
         let name = path.display().to_string();
-        manifests.weights_digest = upload(coordinator, &name, ArtifactKind::Weights, Content::File(path)).await?;
+        manifests.weights_digest = upload(coordinator, &name, ArtifactKind::Weights, path.into()).await?;
     }
     let request = SubmitJobSetRequest { request_id, spec: Some(spec_to_wire(spec)), manifests: Some(manifests) };
-    let answer = coordinator.call(async || coordinator.job_sets().submit_job_set(request.clone()).await).await?;
+    let answer = coordinator.call(request, async |c, r| c.job_sets().submit_job_set(r).await).await?;
     Ok(required("job_set", answer.job_set)?)
 }
 
@@ -120,9 +121,9 @@ pub(super) fn print_id(job_set: &JobSet, format: OutputFormat) -> anyhow::Result
 }
 
 /// Uploads a list and returns its digest.
-pub(super) async fn upload_list(coordinator: &Coordinator, list: ImageList) -> anyhow::Result<String> {
+pub(super) async fn upload_list(coordinator: &Connection, list: ImageList) -> anyhow::Result<String> {
     let name = list.path.display().to_string();
-    upload(coordinator, &name, ArtifactKind::Manifest, Content::Memory(list.bytes)).await
+    upload(coordinator, &name, ArtifactKind::Manifest, Source::from(list.bytes)).await
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use std::time::SystemTime;
 
 use clap::Args;
+use fivefold_client::Connection;
 use fivefold_common::one_line::one_line;
 use fivefold_proto::v1::{DrainWorkerRequest, ListWorkersRequest, UndrainWorkerRequest};
 use serde_json::json;
 
-use crate::connection::Coordinator;
 use crate::render::json;
 use crate::render::worker::worker_table;
 use crate::stdout::{OutputFormat, print, print_json};
@@ -22,9 +22,9 @@ pub(crate) struct DrainArgs {
     undo: bool,
 }
 
-pub(crate) async fn list(coordinator: &Coordinator, format: OutputFormat) -> anyhow::Result<()> {
+pub(crate) async fn list(coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let request = ListWorkersRequest {};
-    let workers = coordinator.call(async || coordinator.workers().list_workers(request).await).await?.workers;
+    let workers = coordinator.call(request, async |c, r| c.workers().list_workers(r).await).await?.workers;
     match format {
         OutputFormat::Json => print_json(&json!({ "workers": workers.iter().map(json::worker).collect::<Vec<_>>() })),
         OutputFormat::Text if workers.is_empty() => {
@@ -34,16 +34,16 @@ pub(crate) async fn list(coordinator: &Coordinator, format: OutputFormat) -> any
     }
 }
 
-pub(crate) async fn drain(args: &DrainArgs, coordinator: &Coordinator) -> anyhow::Result<()> {
+pub(crate) async fn drain(args: &DrainArgs, coordinator: &Connection) -> anyhow::Result<()> {
     let worker_name = args.worker.clone();
     let name = one_line(&args.worker);
     if args.undo {
         let request = UndrainWorkerRequest { worker_name };
-        coordinator.call(async || coordinator.workers().undrain_worker(request.clone()).await).await?;
+        coordinator.call(request, async |c, r| c.workers().undrain_worker(r).await).await?;
         print(&format!("{name} gets jobs again\n"))
     } else {
         let request = DrainWorkerRequest { worker_name };
-        coordinator.call(async || coordinator.workers().drain_worker(request.clone()).await).await?;
+        coordinator.call(request, async |c, r| c.workers().drain_worker(r).await).await?;
         print(&format!("{name} gets no more jobs; its current job returns to the queue\n"))
     }
 }

@@ -4,6 +4,7 @@ mod screen;
 
 use std::time::Duration;
 
+use fivefold_client::Connection;
 use fivefold_common::ids::JobSetId;
 use fivefold_common::job::JobState;
 use fivefold_common::job_set::JobSetState;
@@ -13,7 +14,7 @@ use fivefold_proto::v1::{JobSet, WatchJobSetRequest};
 
 use self::screen::Screen;
 use crate::commands::{JobSetArgs, get_job_set};
-use crate::connection::{Coordinator, in_time, say_on_stderr};
+use crate::connection::say_on_stderr;
 use crate::exit_status::ExitStatus;
 use crate::render::job::job_name;
 use crate::render::job_set::headline;
@@ -25,7 +26,7 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 /// Follows the job set until it ends. Ctrl-C stops the watch, not the job set.
 pub(crate) async fn run(
     args: &JobSetArgs,
-    coordinator: &Coordinator,
+    coordinator: &Connection,
     format: OutputFormat,
 ) -> anyhow::Result<ExitStatus> {
     let id = &args.id;
@@ -48,15 +49,16 @@ pub(crate) async fn run(
 }
 
 /// Shows all changes until the job set has ended, and returns it.
-async fn follow(id: &JobSetId, coordinator: &Coordinator, screen: &mut Screen) -> anyhow::Result<JobSet> {
-    let mut outage = coordinator.outage();
+async fn follow(id: &JobSetId, coordinator: &Connection, screen: &mut Screen) -> anyhow::Result<JobSet> {
+    let coordinator = &coordinator.with_observer(screen.observer());
+    let mut retries = coordinator.retries();
     let mut after_cursor = 0;
     loop {
         let request = WatchJobSetRequest { job_set_id: id.to_string(), after_cursor };
-        let mut changes = match in_time(coordinator.job_sets().watch_job_set(request)).await {
+        let mut changes = match retries.attempt(coordinator.job_sets().watch_job_set(request)).await {
             Ok(answer) => answer.into_inner(),
             Err(status) => {
-                outage.wait_or_refuse(status, |text| screen.say(text)).await?;
+                retries.wait(status).await?;
                 continue;
             }
         };
@@ -65,7 +67,7 @@ async fn follow(id: &JobSetId, coordinator: &Coordinator, screen: &mut Screen) -
             // No timeout: hours may pass between two changes. HTTP/2 keepalive detects a lost coordinator.
             match changes.message().await {
                 Ok(Some(change)) => {
-                    outage.end(|text| screen.say(text));
+                    retries.succeeded();
                     after_cursor = change.events.iter().map(|event| event.cursor).fold(after_cursor, i64::max);
                     screen.show(&change)?;
                     last = change.job_set.or(last);
@@ -76,7 +78,7 @@ async fn follow(id: &JobSetId, coordinator: &Coordinator, screen: &mut Screen) -
         };
         if let Some(status) = broken {
             // Events after the cursor arrive with the next stream.
-            outage.wait_or_refuse(status, |text| screen.say(text)).await?;
+            retries.wait(status).await?;
             continue;
         }
         let job_set = match last {

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use fivefold_client::Notice;
 use fivefold_proto::v1::WatchJobSetResponse;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::connection::say_on_stderr;
+use crate::connection::{notice_text, say_on_stderr};
 use crate::render::event::{event_line, is_failure};
 use crate::render::job::{job_line, job_name, job_steps, running_progress};
 use crate::render::job_set::headline;
@@ -40,12 +41,19 @@ impl Screen {
         Screen::Bars { bars, head, by_job: HashMap::new() }
     }
 
-    /// Prints a notice to stderr.
-    pub(super) fn say(&self, text: &str) {
-        match self {
-            // A failed write to the terminal ends no watch.
-            Screen::Bars { bars, .. } => bars.println(format!("fivefold: {text}")).unwrap_or_default(),
-            Screen::Lines { .. } | Screen::Json => say_on_stderr(text),
+    /// Prints the notices of a connection to stderr, above the bars.
+    pub(super) fn observer(&self) -> impl Fn(&Notice<'_>) + Send + Sync + 'static {
+        let bars = match self {
+            Screen::Bars { bars, .. } => Some(bars.clone()),
+            Screen::Lines { .. } | Screen::Json => None,
+        };
+        move |notice| {
+            let text = notice_text(notice);
+            match &bars {
+                // A failed write to the terminal ends no watch.
+                Some(bars) => bars.println(format!("fivefold: {text}")).unwrap_or_default(),
+                None => say_on_stderr(&text),
+            }
         }
     }
 

@@ -1,0 +1,70 @@
+//! Uploads and downloads, with a progress bar for those that take a while.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use fivefold_client::{Connection, Source, Transfers};
+use fivefold_common::artifact::ArtifactKind;
+use fivefold_proto::convert::digest_from_wire;
+use fivefold_proto::v1::Artifact;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::connection::say_on_stderr;
+
+/// Smaller transfers have no bar.
+const SHOWN_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Uploads `source`, which the user knows as `name`, and returns its digest as text.
+pub(crate) async fn upload(
+    coordinator: &Connection,
+    name: &str,
+    kind: ArtifactKind,
+    source: Source,
+) -> anyhow::Result<String> {
+    let uploaded = with_bar(coordinator, "uploading", name).upload(kind, source).await;
+    Ok(uploaded.with_context(|| name.to_owned())?.digest.to_string())
+}
+
+/// Downloads `artifact` to `path`. Afterwards the file is complete, or as it was before.
+pub(crate) async fn download(coordinator: &Connection, artifact: &Artifact, path: &Path) -> anyhow::Result<()> {
+    let digest = digest_from_wire("artifact.digest", &artifact.digest)?;
+    let name = path.display().to_string();
+    with_bar(coordinator, "downloading", &name).download(digest, path).await.context(name)
+}
+
+/// Transfers with a bar on standard error; without a terminal, a line at the start.
+fn with_bar(coordinator: &Connection, verb: &str, name: &str) -> Transfers {
+    let bar = Bar(ProgressBar::hidden());
+    let prefix = format!("{verb} {name}");
+    coordinator.transfers().with_progress(move |progress| {
+        if progress.total_bytes < SHOWN_BYTES {
+            return;
+        }
+        let Bar(bar) = &bar;
+        if bar.length().is_none() {
+            bar.set_length(progress.total_bytes);
+            if !std::io::stderr().is_terminal() {
+                say_on_stderr(&format!("{prefix}: {} MB", progress.total_bytes / 1_000_000));
+            }
+            bar.set_style(style());
+            bar.set_prefix(prefix.clone());
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        bar.set_position(progress.done_bytes);
+    })
+}
+
+/// A bar that is removed with its transfer.
+struct Bar(ProgressBar);
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn style() -> ProgressStyle {
+    let template = "{prefix} [{bar:20}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta}";
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+}
