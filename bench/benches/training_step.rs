@@ -3,8 +3,10 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
+use fivefold_common::ids::Fold;
 use fivefold_common::spec::JobSetSpec;
-use fivefold_train::engine::bench_step::{MemoryBatch, Trainee};
+use fivefold_train::engine::synthetic::SyntheticBatch;
+use fivefold_train::engine::training::Training;
 use fivefold_train::torch::device::{Device, prepare};
 
 const BATCH: u32 = 8;
@@ -17,7 +19,9 @@ fn main() {
 fn one_step(bencher: Bencher<'_, '_>) {
     let spec = JobSetSpec { image_size: 64, batch_size: BATCH, intraop_threads: 1, ..JobSetSpec::default() };
     prepare(Device::Cpu, &spec).unwrap();
-    let batch = MemoryBatch::random(&spec, 0);
-    let mut trainee = Trainee::new(&spec, Device::Cpu);
-    bencher.counter(ItemsCount::new(BATCH as usize)).bench_local(|| trainee.step(&spec, &batch, 0).unwrap());
+    let batch = SyntheticBatch::new(&spec, 0);
+    let mut training = Training::new(&spec, Fold(0), Device::Cpu);
+    bencher
+        .counter(ItemsCount::new(BATCH as usize))
+        .bench_local(|| training.step(&batch.images, &batch.targets).unwrap());
 }

@@ -7,7 +7,7 @@ use crate::folds::{FoldsError, RowOrder, multilabel_stratified_folds};
 use crate::ids::Fold;
 use crate::labels::{LABEL_COUNT, Labels, LabelsError};
 use crate::scores::Source;
-use crate::spec::JobSetSpec;
+use crate::spec::{JobSetSpec, SplitMethod};
 
 /// The maximum length of an image id, in bytes.
 const MAX_ID_BYTES: usize = 200;
@@ -132,7 +132,11 @@ impl Manifest {
     pub fn split(&self, spec: &JobSetSpec) -> Result<Vec<Fold>, FoldsError> {
         let labels: Vec<Labels> = self.rows.iter().map(|row| row.labels).collect();
         let order = if spec.split_shuffle { RowOrder::Shuffled } else { RowOrder::AsGiven };
-        let folds = multilabel_stratified_folds(&labels, LABEL_COUNT, spec.folds as usize, spec.split_seed, order)?;
+        let folds = match spec.split_method {
+            SplitMethod::Mskf => {
+                multilabel_stratified_folds(&labels, LABEL_COUNT, spec.folds as usize, spec.split_seed, order)?
+            }
+        };
         Ok(folds.into_iter().map(Fold).collect())
     }
 }

@@ -1,101 +1,75 @@
-//! A fold's training as a file: all that a resumed run needs to go on to the same bits.
+//! Checkpoint files: everything that a resumed run needs to continue bit for bit.
 //!
-//! The file is safetensors. The model's tensors have torchvision's names, so that its model part loads there; the
-//! optimiser's stand under `optimizer.`; spec, fold and training state are JSON under the metadata's one key, `fivefold`.
+//! A checkpoint is a safetensors file. Its metadata has one key, `fivefold`, with a JSON header: the format, the version of
+//! Fivefold, the fold, the spec and the state of the training. The model's tensors have torchvision's names, so that
+//! torchvision can load them; those of the optimiser have the prefix `optimizer.`.
+//!
+//! This module knows the file; what the state consists of is the [engine's](crate::engine::state) business.
 
 use std::path::{Path, PathBuf};
 
 use fivefold_common::ids::Fold;
-use fivefold_common::progress::EpochMetrics;
 use fivefold_common::spec::{JobSetSpec, KeyDifference};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::optimizer::Optimizer;
-use crate::engine::precision::LossScale;
-use crate::engine::schedule::{EarlyStop, Plateau};
-use crate::models::resnet50::ResNet50;
 use crate::torch::tensor_file::{Formats, TensorFile, TensorFileError};
 use crate::torch::tensors::NamedTensor;
 
-/// Where in its training a fold is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TrainingState {
-    /// The epoch that is being trained, from 0; with `finished`, one more than the last.
-    pub epoch: u32,
-    /// Batches of that epoch that are done.
-    pub step: u32,
-    /// The sum of their losses.
-    pub loss_sum: f64,
-    /// The learning rate's schedule.
-    pub plateau: Plateau,
-    /// The early stop.
-    pub early_stop: EarlyStop,
-    /// The factor on fp16 losses.
-    pub loss_scale: LossScale,
-    /// The best validation macro F1 of the epochs so far.
-    pub best_macro_f1: Option<f64>,
-    /// Whether training has ended.
-    pub finished: bool,
-    /// What the epochs so far came to.
-    pub epochs: Vec<EpochMetrics>,
-}
-
-impl TrainingState {
-    /// The state before the first batch.
-    pub fn new(spec: &JobSetSpec) -> Self {
-        Self {
-            epoch: 0,
-            step: 0,
-            loss_sum: 0.0,
-            plateau: Plateau::new(spec),
-            early_stop: EarlyStop::new(spec),
-            loss_scale: LossScale::new(spec.precision),
-            best_macro_f1: None,
-            finished: false,
-            epochs: Vec::new(),
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Header {
-    format: u32,
-    version: String,
-    fold: Fold,
-    spec: JobSetSpec,
-    state: TrainingState,
-}
+const OPTIMIZER_PREFIX: &str = "optimizer.";
 
 const FORMAT: u32 = 1;
 const METADATA_KEY: &str = "fivefold";
-const OPTIMIZER_PREFIX: &str = "optimizer.";
 
-/// Why a checkpoint could not be written or used. Each message names the file.
+#[derive(Serialize)]
+struct WrittenHeader<'a, S> {
+    format: u32,
+    version: &'a str,
+    fold: Fold,
+    spec: &'a JobSetSpec,
+    state: &'a S,
+}
+
+#[derive(Deserialize)]
+struct ReadHeader<S> {
+    fold: Fold,
+    spec: JobSetSpec,
+    state: S,
+}
+
+/// A checkpoint that was read, of the expected fold and spec.
+pub struct Checkpoint<S> {
+    file: TensorFile,
+    /// The state of the training.
+    pub state: S,
+}
+
+/// Why a checkpoint cannot be written or used. Each message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The file could not be written or read, is damaged, or its tensors are not the model's.
+    /// The file cannot be written or read, is damaged, or does not have the model's tensors.
     #[error(transparent)]
     File(#[from] TensorFileError),
-    /// A safetensors file, and no checkpoint of this version of Fivefold.
-    #[error("{}: it is no checkpoint that can be read here: {problem}", path.display())]
+    /// The file is safetensors, but not a checkpoint that this version can read.
+    #[error("{}: not a checkpoint that this version of Fivefold can read: {problem}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
         /// What is missing or wrong in its metadata.
         problem: String,
     },
-    /// A checkpoint of another fold.
-    #[error("{}: it is a checkpoint of fold {found}, not of fold {expected}", path.display())]
+    /// The checkpoint is of another fold.
+    #[error("{}: the checkpoint is of fold {found}, not of fold {expected}", path.display())]
     OtherFold {
         /// The file.
         path: PathBuf,
-        /// The fold it is of.
+        /// Its fold.
         found: Fold,
         /// The fold that is trained.
         expected: Fold,
     },
-    /// A checkpoint of a job set that trains otherwise.
-    #[error("{}: it was trained with {key} = {found}, and the job has {key} = {expected}", path.display())]
+    /// The checkpoint is of a training with other settings.
+    #[error("{}: the checkpoint was trained with {key} = {found}, and the job has {key} = {expected}", path.display())]
     OtherSpec {
         /// The file.
         path: PathBuf,
@@ -108,79 +82,70 @@ pub enum CheckpointError {
     },
 }
 
-/// Writes a checkpoint that is either whole, and on the disk when this returns, or not there.
-pub fn save(
+/// Writes a checkpoint: the state and the tensors of the model and of the optimiser. When this returns it is complete and
+/// synced to disk; after an error there is no new file.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write<S: Serialize>(
     path: &Path,
     spec: &JobSetSpec,
     fold: Fold,
-    model: &ResNet50,
-    optimizer: &Optimizer,
-    state: &TrainingState,
+    state: &S,
+    model: Vec<NamedTensor>,
+    optimizer: Vec<NamedTensor>,
 ) -> Result<(), CheckpointError> {
-    let header = Header {
-        format: FORMAT,
-        version: env!("CARGO_PKG_VERSION").into(),
-        fold,
-        spec: spec.clone(),
-        state: state.clone(),
-    };
+    let header = WrittenHeader { format: FORMAT, version: env!("CARGO_PKG_VERSION"), fold, spec, state };
     let header = serde_json::to_string(&header)
         .map_err(|error| CheckpointError::Foreign { path: path.to_owned(), problem: error.to_string() })?;
-    let mut tensors = model_tensors(model);
-    tensors.extend(optimizer_tensors(optimizer));
+    let tensors: Vec<NamedTensor> = model.into_iter().chain(optimizer.into_iter().map(with_prefix)).collect();
     Ok(TensorFile::write(path, &tensors, (METADATA_KEY, header))?)
 }
 
-/// Reads a checkpoint into `model`, and into `optimizer` where training goes on, and returns where it is. After an error the
-/// model is as it was.
-pub fn load(
-    path: &Path,
-    spec: &JobSetSpec,
-    fold: Fold,
-    model: &ResNet50,
-    optimizer: Option<&Optimizer>,
-) -> Result<TrainingState, CheckpointError> {
-    let (file, header) = open(path, spec, fold)?;
-    let mut targets = model_tensors(model);
-    targets.extend(optimizer.into_iter().flat_map(optimizer_tensors));
-    let only_scores = optimizer.is_none();
-    file.copy_into(&targets, Formats::Exact, |name| only_scores && name.starts_with(OPTIMIZER_PREFIX))?;
-    Ok(header.state)
-}
-
-/// Refuses a file that is no whole checkpoint of this fold and spec.
-pub fn check(path: &Path, spec: &JobSetSpec, fold: Fold) -> Result<(), CheckpointError> {
-    open(path, spec, fold).map(|_| ())
-}
-
-fn open(path: &Path, spec: &JobSetSpec, fold: Fold) -> Result<(TensorFile, Header), CheckpointError> {
+/// Reads a checkpoint of `fold` that was trained as `spec` says.
+///
+/// # Errors
+/// When the file is damaged, or of another fold or spec.
+pub fn read<S: DeserializeOwned>(path: &Path, spec: &JobSetSpec, fold: Fold) -> Result<Checkpoint<S>, CheckpointError> {
     let file = TensorFile::read(path)?;
-    let header = read_header(path, &file)?;
+    let header: ReadHeader<S> = read_header(path, &file)?;
     if header.fold != fold {
         return Err(CheckpointError::OtherFold { path: path.to_owned(), found: header.fold, expected: fold });
     }
     if let Some(KeyDifference { key, ours, theirs }) = spec.resume_conflict(&header.spec) {
         return Err(CheckpointError::OtherSpec { path: path.to_owned(), key, found: theirs, expected: ours });
     }
-    Ok((file, header))
+    Ok(Checkpoint { file, state: header.state })
 }
 
-fn read_header(path: &Path, file: &TensorFile) -> Result<Header, CheckpointError> {
+impl<S> Checkpoint<S> {
+    /// Copies the checkpoint's tensors into those of the same names in `model` and, to resume training, in `optimizer`.
+    ///
+    /// # Errors
+    /// When the tensors differ in names, shapes or formats. Then none is copied.
+    pub fn copy_into(
+        &self,
+        mut model: Vec<NamedTensor>,
+        optimizer: Option<Vec<NamedTensor>>,
+    ) -> Result<(), CheckpointError> {
+        let only_model = optimizer.is_none();
+        model.extend(optimizer.into_iter().flatten().map(with_prefix));
+        let is_ignored = |name: &str| only_model && name.starts_with(OPTIMIZER_PREFIX);
+        Ok(self.file.copy_into(&model, Formats::Exact, is_ignored)?)
+    }
+}
+
+fn with_prefix(NamedTensor { name, tensor }: NamedTensor) -> NamedTensor {
+    NamedTensor { name: format!("{OPTIMIZER_PREFIX}{name}"), tensor }
+}
+
+fn read_header<S: DeserializeOwned>(path: &Path, file: &TensorFile) -> Result<ReadHeader<S>, CheckpointError> {
     let foreign = |problem: String| CheckpointError::Foreign { path: path.to_owned(), problem };
     let text = file.metadata(METADATA_KEY).ok_or_else(|| foreign(format!("no {METADATA_KEY:?} in its metadata")))?;
     let value: serde_json::Value = serde_json::from_str(text).map_err(|error| foreign(error.to_string()))?;
-    // Looked at before the rest, whose fields another format may name otherwise.
+    // Checked first: another format may have other fields.
     if value["format"] != FORMAT {
         return Err(foreign(format!("its format is {}, and this version reads {FORMAT}", value["format"])));
     }
     serde_json::from_value(value).map_err(|error| foreign(error.to_string()))
-}
-
-fn model_tensors(model: &ResNet50) -> Vec<NamedTensor> {
-    model.parameters().iter().chain(model.buffers()).map(NamedTensor::shallow_clone).collect()
-}
-
-fn optimizer_tensors(optimizer: &Optimizer) -> Vec<NamedTensor> {
-    let prefixed = |NamedTensor { name, tensor }| NamedTensor { name: format!("{OPTIMIZER_PREFIX}{name}"), tensor };
-    optimizer.state().into_iter().map(prefixed).collect()
 }

@@ -1,8 +1,18 @@
-//! Trains and scores one cross-validation fold of an image classifier with libtorch.
+//! Trains and scores one cross-validation fold of an image classifier with libtorch, on a CPU or a CUDA device.
 //!
 //! The data flows through the modules in this order: [`data`] reads and batches images, [`transform`] augments them,
-//! [`models`] has the networks, [`engine`] trains and scores, [`checkpoint`] writes what training needs to resume.
-//! [`torch`] is the binding to libtorch. [`Trainer`] and [`Predictor`] are the way in.
+//! [`models`] has the networks, [`engine`] trains and scores, [`checkpoint`] holds what training needs to resume. [`torch`] is
+//! the binding to libtorch.
+//!
+//! A [`Trainer`] trains a fold and scores its validation rows; a [`Predictor`] scores other images with the checkpoint of a
+//! trained fold. Both report to an [`EventSink`] and stop when a [`StopFlag`] is set. A training that was stopped, or
+//! killed, resumes from its last checkpoint and ends with the same bits on the CPU.
+//!
+//! `examples/local.rs` is a complete program:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/local.rs")]
+//! ```
 #![warn(missing_docs)]
 
 pub mod checkpoint;
@@ -12,12 +22,15 @@ pub mod models;
 pub mod torch;
 pub mod transform;
 
+pub use checkpoint::CheckpointError;
 pub use data::image_folder::ImageFolder;
+pub use engine::error::TrainError;
 pub use engine::events::{Event, EventSink, SavedCheckpoint};
-pub use engine::fold::{FoldData, Predictor, Scored, Start, TrainOutcome, Trainer};
+pub use engine::predictor::Predictor;
+pub use engine::scoring::Scored;
+pub use engine::state::check_checkpoint;
 pub use engine::stop::{Stop, StopFlag};
-pub use engine::trainer::TrainError;
-pub use torch::device::{Device, DeviceChoice};
-
-/// The binding whose tensors stand in this crate's signatures.
+pub use engine::trainer::{FoldData, Start, TrainOutcome, Trainer};
+/// The binding to libtorch. Tensors in this crate's signatures are of this version.
 pub use tch;
+pub use torch::device::{Device, DeviceChoice};

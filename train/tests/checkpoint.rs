@@ -7,80 +7,56 @@ use std::path::{Path, PathBuf};
 
 use fivefold_common::ids::Fold;
 use fivefold_common::spec::{Head, JobSetSpec, Optimizer as OptimizerKind, Precision};
-use fivefold_train::checkpoint::{self, TrainingState};
-use fivefold_train::engine::loss::loss;
-use fivefold_train::engine::optimizer::Optimizer;
-use fivefold_train::engine::precision::{Gradients, autocast};
-use fivefold_train::models::resnet50::{Mode, ResNet50};
+use fivefold_train::check_checkpoint;
+use fivefold_train::engine::state::TrainingState;
+use fivefold_train::engine::training::{Training, load_model};
+use fivefold_train::models::Model;
 use fivefold_train::models::weights;
 use fivefold_train::torch::device::{self, Device};
 use fivefold_train::torch::tensor_file::TensorFile;
-use fivefold_train::torch::tensors::{NamedTensor, channels_last};
+use fivefold_train::torch::tensors::NamedTensor;
 use tch::{Kind, Tensor};
 
 fn spec() -> JobSetSpec {
     JobSetSpec { base_width: 4, image_size: 64, batch_size: 4, intraop_threads: 2, ..JobSetSpec::default() }
 }
 
-/// A fold's training, as far as these tests need it.
-struct Run {
-    spec: JobSetSpec,
-    model: ResNet50,
-    optimizer: Optimizer,
-    state: TrainingState,
+const FOLD: Fold = Fold(2);
+
+fn training(spec: &JobSetSpec) -> Training {
+    device::prepare(Device::Cpu, spec).unwrap();
+    Training::new(spec, FOLD, Device::Cpu)
 }
 
-impl Run {
-    fn new(spec: JobSetSpec) -> Self {
-        device::prepare(Device::Cpu, &spec).unwrap();
-        let model = ResNet50::new(&spec, Fold(2), Device::Cpu);
-        let optimizer = Optimizer::new(&spec, model.parameters());
-        let state = TrainingState::new(&spec);
-        Self { spec, model, optimizer, state }
-    }
+fn resumed(spec: &JobSetSpec, path: &Path) -> Training {
+    let mut training = training(spec);
+    training.resume(path).unwrap();
+    training
+}
 
-    fn train(&mut self, steps: u32) {
-        for _ in 0..steps {
-            let shift = i64::from(self.state.step);
-            let ramp = (Tensor::arange(4 * 3 * 64 * 64, tch::kind::FLOAT_CPU) * (0.37 + shift as f64)).sin();
-            let images = channels_last(&ramp.reshape([4, 3, 64, 64]));
-            let targets = (Tensor::arange(4 * 28, tch::kind::INT64_CPU) + shift).remainder(5).eq(0);
-            let targets = targets.to_kind(Kind::Float).reshape([4, 28]);
-            self.optimizer.zero_grad(self.model.parameters()).unwrap();
-            let logits =
-                autocast(Device::Cpu, self.spec.precision, || self.model.forward(&images, Mode::Train)).unwrap();
-            let value = loss(self.spec.loss, &logits, &targets);
-            self.state.loss_scale.scaled(&value).backward();
-            if self.state.loss_scale.unscale(self.model.parameters()).unwrap() == Gradients::Finite {
-                self.optimizer.step(self.model.parameters(), self.state.plateau.learning_rate()).unwrap();
-            }
-            self.state.loss_sum += value.double_value(&[]);
-            self.state.step += 1;
-        }
-    }
-
-    fn save(&self, path: &Path) {
-        checkpoint::save(path, &self.spec, Fold(2), &self.model, &self.optimizer, &self.state).unwrap();
-    }
-
-    fn resume(spec: JobSetSpec, path: &Path) -> Self {
-        let mut run = Self::new(spec);
-        run.state = checkpoint::load(path, &run.spec, Fold(2), &run.model, Some(&run.optimizer)).unwrap();
-        run
+/// Takes `steps` steps, each on another batch.
+fn train(training: &mut Training, steps: u32) {
+    for _ in 0..steps {
+        let shift = i64::from(training.state.step);
+        let ramp = (Tensor::arange(4 * 3 * 64 * 64, tch::kind::FLOAT_CPU) * (0.37 + shift as f64)).sin();
+        let images = (ramp * 127.0 + 128.0).to_kind(Kind::Uint8).reshape([4, 3, 64, 64]);
+        let targets = (Tensor::arange(4 * 28, tch::kind::INT64_CPU) + shift).remainder(5).eq(0);
+        let loss = training.step(&images, &targets.to_kind(Kind::Float).reshape([4, 28])).unwrap();
+        training.state.loss_sum += loss.double_value(&[]);
     }
 }
 
-fn bytes_of(run: &Run, folder: &Path) -> Vec<u8> {
+fn bytes_of(training: &Training, folder: &Path) -> Vec<u8> {
     let path = folder.join("bytes.safetensors");
-    run.save(&path);
+    training.write(&path).unwrap();
     std::fs::read(path).unwrap()
 }
 
 fn checkpoint_in(folder: &Path) -> PathBuf {
-    let mut run = Run::new(spec());
-    run.train(1);
+    let mut training = training(&spec());
+    train(&mut training, 1);
     let path = folder.join("last.safetensors");
-    run.save(&path);
+    training.write(&path).unwrap();
     path
 }
 
@@ -90,15 +66,15 @@ fn a_resumed_run_ends_with_the_same_bits() {
     let sgd = JobSetSpec { optimizer: OptimizerKind::Sgd, nesterov: true, weight_decay: 1e-4, ..spec() };
     let bf16 = JobSetSpec { precision: Precision::Bf16, head: Head::Linear, ..spec() };
     for spec in [spec(), sgd, bf16] {
-        let mut whole = Run::new(spec.clone());
-        whole.train(3);
+        let mut whole = training(&spec);
+        train(&mut whole, 3);
         let path = folder.path().join("middle.safetensors");
-        whole.save(&path);
-        whole.train(3);
+        whole.write(&path).unwrap();
+        train(&mut whole, 3);
 
-        let mut resumed = Run::resume(spec, &path);
+        let mut resumed = resumed(&spec, &path);
         assert_eq!(resumed.optimizer.steps_taken(), 3);
-        resumed.train(3);
+        train(&mut resumed, 3);
         assert_eq!(resumed.state, whole.state);
         assert!(bytes_of(&resumed, folder.path()) == bytes_of(&whole, folder.path()));
         assert!(resumed.state.loss_sum.is_finite());
@@ -110,25 +86,26 @@ fn a_checkpoint_of_another_spec_or_fold_is_refused_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = checkpoint_in(folder.path());
     let refusal = |spec: &JobSetSpec, fold| {
-        let model = ResNet50::new(spec, fold, Device::Cpu);
-        let optimizer = Optimizer::new(spec, model.parameters());
-        let before = model.parameters()[0].tensor.copy();
-        let error = checkpoint::load(&path, spec, fold, &model, Some(&optimizer)).unwrap_err();
-        assert_eq!(model.parameters()[0].tensor, before);
+        let mut training = Training::new(spec, fold, Device::Cpu);
+        let before = training.model.parameters()[0].tensor.copy();
+        let error = training.resume(&path).unwrap_err();
+        assert_eq!(training.model.parameters()[0].tensor, before);
+        assert_eq!(training.state, TrainingState::new(spec));
+        assert_eq!(check_checkpoint(&path, spec, fold).unwrap_err().to_string(), error.to_string());
         error.to_string()
     };
-    let message = refusal(&JobSetSpec { learning_rate: 0.01, ..spec() }, Fold(2));
+    let message = refusal(&JobSetSpec { learning_rate: 0.01, ..spec() }, FOLD);
     assert!(message.contains("learning_rate = 0.001, and the job has learning_rate = 0.01"), "{message}");
-    let message = refusal(&JobSetSpec { base_width: 8, ..spec() }, Fold(2));
+    let message = refusal(&JobSetSpec { base_width: 8, ..spec() }, FOLD);
     assert!(message.contains("base_width = 4"), "{message}");
     let message = refusal(&spec(), Fold(3));
     assert!(message.contains("fold 2, not of fold 3") && message.contains("last.safetensors"), "{message}");
 
     // What does not shape training may differ, and a model that only scores needs no optimiser.
     let other = JobSetSpec { name: "other".into(), tta: 1, max_attempts: 1, ..spec() };
-    let model = ResNet50::new(&other, Fold(2), Device::Cpu);
-    let state = checkpoint::load(&path, &other, Fold(2), &model, None).unwrap();
-    assert_eq!(state.step, 1);
+    let model = Model::new(&other, FOLD, Device::Cpu);
+    assert_eq!(load_model(&path, &other, FOLD, &model).unwrap().step, 1);
+    check_checkpoint(&path, &other, FOLD).unwrap();
 }
 
 #[test]
@@ -140,17 +117,14 @@ fn a_checkpoint_of_another_version_with_other_keys_is_read() {
     let (known, unknown) = (b"keep_best", b"keep_some");
     let place = bytes.windows(known.len()).position(|window| window == known).unwrap();
     std::fs::write(&path, [&bytes[..place], unknown, &bytes[place + known.len()..]].concat()).unwrap();
-    assert_eq!(Run::resume(spec(), &path).state.step, 1);
+    assert_eq!(resumed(&spec(), &path).state.step, 1);
 }
 
 #[test]
 fn files_that_are_no_checkpoints_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.safetensors");
-    let load = |path: &Path| {
-        let run = Run::new(spec());
-        checkpoint::load(path, &run.spec, Fold(2), &run.model, Some(&run.optimizer)).unwrap_err().to_string()
-    };
+    let load = |path: &Path| training(&spec()).resume(path).unwrap_err().to_string();
     let ones = NamedTensor { name: "conv1.weight".into(), tensor: Tensor::ones([4, 3, 7, 7], tch::kind::FLOAT_CPU) };
     TensorFile::write(&path, std::slice::from_ref(&ones), ("format", "pt".into())).unwrap();
     assert!(load(&path).contains("no \"fivefold\" in its metadata"));
@@ -158,7 +132,7 @@ fn files_that_are_no_checkpoints_are_refused() {
     assert!(load(&path).contains("its format is 99"));
     std::fs::write(&path, b"not a safetensors file").unwrap();
     assert!(load(&path).contains("not a whole safetensors file"));
-    assert!(load(&folder.path().join("none")).contains("reading failed"));
+    assert!(load(&folder.path().join("none")).contains("cannot read"));
 }
 
 #[test]
@@ -169,8 +143,7 @@ fn a_full_disk_is_an_error_and_leaves_the_checkpoint_before() {
     // A folder stands where the file should go: as with a full disk, writing ends in an error of the system.
     let blocked = folder.path().join("blocked");
     std::fs::create_dir_all(blocked.join("inside")).unwrap();
-    let run = Run::new(spec());
-    let error = checkpoint::save(&blocked, &run.spec, Fold(2), &run.model, &run.optimizer, &run.state).unwrap_err();
+    let error = training(&spec()).write(&blocked).unwrap_err();
     assert!(error.to_string().contains("blocked"), "{error}");
     let mut left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
@@ -182,10 +155,9 @@ fn a_full_disk_is_an_error_and_leaves_the_checkpoint_before() {
 fn weights_load_by_torchvisions_names_without_imagenets_head() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("resnet50.safetensors");
-    let source = ResNet50::new(&JobSetSpec { head: Head::Linear, ..spec() }, Fold(0), Device::Cpu);
+    let source = Model::new(&JobSetSpec { head: Head::Linear, ..spec() }, Fold(0), Device::Cpu);
     let named = |keep: &dyn Fn(&str) -> bool| -> Vec<NamedTensor> {
-        let all = source.parameters().iter().chain(source.buffers());
-        all.filter(|tensor| keep(&tensor.name)).map(NamedTensor::shallow_clone).collect()
+        source.tensors().into_iter().filter(|tensor| keep(&tensor.name)).collect()
     };
     let floats = tch::kind::FLOAT_CPU;
     let mut tensors = named(&|name| !name.starts_with("fc.") && !name.ends_with("num_batches_tracked"));
@@ -193,7 +165,7 @@ fn weights_load_by_torchvisions_names_without_imagenets_head() {
     tensors.push(NamedTensor { name: "fc.bias".into(), tensor: Tensor::ones([1000], floats) });
     TensorFile::write(&path, &tensors, ("format", "pt".into())).unwrap();
     for head in [Head::Linear, Head::TwoLayer] {
-        let model = ResNet50::new(&JobSetSpec { head, ..spec() }, Fold(1), Device::Cpu);
+        let model = Model::new(&JobSetSpec { head, ..spec() }, Fold(1), Device::Cpu);
         let own_head = model.parameters().last().unwrap().tensor.copy();
         assert_ne!(model.parameters()[0].tensor, source.parameters()[0].tensor);
         let loaded = weights::load(&path, &model).unwrap();
@@ -204,7 +176,7 @@ fn weights_load_by_torchvisions_names_without_imagenets_head() {
 
     // The same head is kept.
     TensorFile::write(&path, &named(&|_| true), ("format", "pt".into())).unwrap();
-    let model = ResNet50::new(&JobSetSpec { head: Head::Linear, ..spec() }, Fold(1), Device::Cpu);
+    let model = Model::new(&JobSetSpec { head: Head::Linear, ..spec() }, Fold(1), Device::Cpu);
     assert_eq!(weights::load(&path, &model).unwrap().dropped, [""; 0]);
     assert_eq!(model.parameters().last().unwrap().tensor, source.parameters().last().unwrap().tensor);
 

@@ -15,10 +15,8 @@ use fivefold_common::scores::Source;
 use fivefold_common::spec::{Head, JobSetSpec};
 use fivefold_train::data::image_folder::ImageFolder;
 use fivefold_train::engine::events::Event;
-use fivefold_train::engine::scoring::{Scored, score_rows};
-use fivefold_train::engine::stop::StopFlag;
-use fivefold_train::engine::trainer::{FoldData, Resume, Trained, train_fold};
 use fivefold_train::torch::device::Device;
+use fivefold_train::{FoldData, Start, StopFlag, TrainOutcome, Trainer};
 use serde::{Deserialize, Serialize};
 
 use crate::reference::{units, write_plane};
@@ -83,19 +81,17 @@ fn train() -> Course {
         intraop_threads: 1,
         ..JobSetSpec::default()
     };
-    let (stop, mut epochs) = (StopFlag::new(), Vec::new());
+    let mut epochs = Vec::new();
     let mut sink = |event: Event| {
         if let Event::EpochEnded(metrics) = event {
             epochs.push(metrics);
         }
     };
-    let (fold, folder) = (Fold(0), checkpoints.path());
-    let trained =
-        train_fold(&spec, fold, &data, Device::Cpu, &Resume::default(), None, folder, &mut sink, &stop).unwrap();
-    let Trained::Finished { model, .. } = trained else { panic!("nobody asked it to stop") };
-    let scored = score_rows(&spec, fold, &model, data.folder, &data.valid, 2, &mut |_| {}, &stop).unwrap();
-    let Scored::Finished(table) = scored else { panic!("nobody asked it to stop") };
-    let report = build_report(&table, spec.empty_rows).unwrap();
+    let folder = checkpoints.path().to_owned();
+    let trainer = Trainer { spec, fold: Fold(0), data, device: Device::Cpu, folder, start: Start::Seed };
+    let trained = trainer.run(&mut sink, &StopFlag::new()).unwrap();
+    let TrainOutcome::Finished { out_of_fold, .. } = trained else { panic!("nobody asked it to stop") };
+    let report = build_report(&out_of_fold, trainer.spec.empty_rows).unwrap();
     Course {
         train_losses: epochs.iter().map(|epoch| epoch.train_loss).collect(),
         valid_losses: epochs.iter().map(|epoch| epoch.valid_loss).collect(),

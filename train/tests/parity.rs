@@ -10,9 +10,10 @@ use fivefold_common::labels::LABEL_COUNT;
 use fivefold_common::spec::{Head, JobSetSpec, Optimizer as OptimizerKind, Precision};
 use fivefold_train::engine::loss::loss;
 use fivefold_train::engine::optimizer::Optimizer;
-use fivefold_train::engine::precision::autocast;
-use fivefold_train::engine::schedule::{EarlyStop, Plateau, Verdict};
-use fivefold_train::models::resnet50::{Mode, ResNet50};
+use fivefold_train::engine::schedule::{Continuation, EarlyStop, Plateau};
+use fivefold_train::engine::training::Training;
+use fivefold_train::models::{Mode, Model};
+use fivefold_train::torch::autocast::autocast;
 use fivefold_train::torch::device::Device;
 use fivefold_train::torch::tensors::{NamedTensor, channels_last};
 use serde::Deserialize;
@@ -143,7 +144,7 @@ fn relative_error(found: &[f64], reference: &[f64]) -> f64 {
     error / scale
 }
 
-fn statistics_error(model: &ResNet50, reference: &Statistics) -> f64 {
+fn statistics_error(model: &Model, reference: &Statistics) -> f64 {
     let error_of = |(name, reference): (&String, &Vec<f64>)| {
         let buffer = model.buffers().iter().find(|buffer| buffer.name == *name).unwrap();
         relative_error(&numbers(&buffer.tensor)[..reference.len()], reference)
@@ -181,7 +182,7 @@ fn both_sides_compute_the_same_numbers() {
 #[test]
 fn names_shapes_and_kinds_are_torchvisions() {
     for (head, reference) in fixture().names {
-        let model = ResNet50::new(&spec(64, head.parse().unwrap()), Fold(0), Device::Cpu);
+        let model = Model::new(&spec(64, head.parse().unwrap()), Fold(0), Device::Cpu);
         let mut lines: Vec<String> = model
             .parameters()
             .iter()
@@ -199,7 +200,7 @@ fn names_shapes_and_kinds_are_torchvisions() {
 
 #[test]
 fn first_weights_have_torchvisions_moments() {
-    let model = ResNet50::new(&spec(64, Head::Linear), Fold(1), Device::Cpu);
+    let model = Model::new(&spec(64, Head::Linear), Fold(1), Device::Cpu);
     let reference = fixture().initialisation;
     assert_eq!(reference.len(), model.parameters().len());
     for (NamedTensor { name, tensor }, reference) in model.parameters().iter().zip(&reference) {
@@ -226,7 +227,7 @@ fn first_weights_have_torchvisions_moments() {
 fn first_weights_depend_on_seed_and_fold_alone() {
     let fc = |seed, fold| {
         let spec = JobSetSpec { seed, ..spec(4, Head::Linear) };
-        numbers(&ResNet50::new(&spec, Fold(fold), Device::Cpu).parameters()[60].tensor)
+        numbers(&Model::new(&spec, Fold(fold), Device::Cpu).parameters()[60].tensor)
     };
     assert_eq!(fc(1, 0), fc(1, 0));
     assert_ne!(fc(1, 0), fc(1, 1));
@@ -238,7 +239,7 @@ fn logits_and_running_statistics_are_torchvisions() {
     one_thread();
     let mut worst: f64 = 0.0;
     for case in fixture().forwards {
-        let model = ResNet50::new(&spec(case.width, case.head.parse().unwrap()), Fold(0), Device::Cpu);
+        let model = Model::new(&spec(case.width, case.head.parse().unwrap()), Fold(0), Device::Cpu);
         fill(&model);
         let mode = if case.mode == "train" { Mode::Train } else { Mode::Eval };
         let images = images_of("images", case.count, case.size);
@@ -256,7 +257,7 @@ fn logits_and_running_statistics_are_torchvisions() {
 #[test]
 fn bf16_and_fp16_logits_stay_close_to_fp32() {
     one_thread();
-    let model = ResNet50::new(&spec(8, Head::Linear), Fold(0), Device::Cpu);
+    let model = Model::new(&spec(8, Head::Linear), Fold(0), Device::Cpu);
     fill(&model);
     let images = images_of("images", 8, 64);
     for mode in [Mode::Train, Mode::Eval] {
@@ -343,7 +344,7 @@ fn learning_rates_and_stops_are_pytorchs_on_500_sequences() {
                 rate = plateau.learning_rate();
                 falls.push(epoch);
             }
-            if early_stop.end_epoch(score) == Verdict::Stop && stop.is_none() {
+            if early_stop.end_epoch(score) == Continuation::Stop && stop.is_none() {
                 stop = Some(epoch);
             }
             // What a checkpoint does to them.
@@ -357,23 +358,23 @@ fn learning_rates_and_stops_are_pytorchs_on_500_sequences() {
 fn fifty_steps_of_training_are_pytorchs() {
     one_thread();
     for case in fixture().training {
-        let spec = JobSetSpec { base_width: 8, head: case.head.parse().unwrap(), ..spec_of(&case.settings) };
-        let model = ResNet50::new(&spec, Fold(0), Device::Cpu);
-        fill(&model);
-        let mut optimizer = Optimizer::new(&spec, model.parameters());
+        let spec = JobSetSpec {
+            base_width: 8,
+            head: case.head.parse().unwrap(),
+            loss: case.loss.parse().unwrap(),
+            ..spec_of(&case.settings)
+        };
+        let mut training = Training::new(&spec, Fold(0), Device::Cpu);
+        fill(&training.model);
         let mut losses = Vec::new();
         for step in 0..case.losses.len() {
-            optimizer.zero_grad(model.parameters()).unwrap();
-            let logits = model.forward(&images_of(&format!("batch {}", step % 5), case.count, case.size), Mode::Train);
-            let value =
-                loss(case.loss.parse().unwrap(), &logits, &targets_of(&format!("targets {}", step % 5), case.count));
-            value.backward();
-            optimizer.step(model.parameters(), case.settings.learning_rate).unwrap();
-            losses.push(value.double_value(&[]));
+            let images = images_of(&format!("batch {}", step % 5), case.count, case.size);
+            let targets = targets_of(&format!("targets {}", step % 5), case.count);
+            losses.push(training.update(&images, &targets).unwrap().double_value(&[]));
         }
         let errors: Vec<f64> = losses.iter().zip(&case.losses).map(|(a, b)| (a / b - 1.0).abs()).collect();
         let most = |errors: &[f64]| errors.iter().copied().fold(0.0, f64::max);
-        let statistics = statistics_error(&model, &case.statistics);
+        let statistics = statistics_error(&training.model, &case.statistics);
         let name = format!("{} {} {}", case.settings.optimizer, case.head, case.loss);
         println!(
             "{name}: losses {} to {}, errors {:.1e} in 10 steps, {:.1e} in 50, statistics {statistics:.1e}",

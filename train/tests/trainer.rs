@@ -13,15 +13,14 @@ use fivefold_common::manifest::LabelledRow;
 use fivefold_common::progress::{EpochMetrics, Phase};
 use fivefold_common::scores::{ScoreTable, Source};
 use fivefold_common::spec::{JobSetSpec, Optimizer, Precision, ScoredCheckpoint};
-use fivefold_train::checkpoint;
 use fivefold_train::data::image_folder::ImageFolder;
 use fivefold_train::data::sampler::training_rows;
 use fivefold_train::engine::events::{Event, SavedCheckpoint};
-use fivefold_train::engine::scoring::{Scored, score_rows};
-use fivefold_train::engine::stop::{Stop, StopFlag};
-use fivefold_train::engine::trainer::{FoldData, Resume, TrainError, Trained, train_fold};
-use fivefold_train::models::resnet50::ResNet50;
+use fivefold_train::engine::scoring::{Scored, Scoring};
+use fivefold_train::engine::training::load_model;
+use fivefold_train::models::Model;
 use fivefold_train::torch::device::{self, Device};
+use fivefold_train::{FoldData, Predictor, Start, Stop, StopFlag, TrainError, TrainOutcome, Trainer};
 use tch::Tensor;
 use tempfile::TempDir;
 
@@ -71,9 +70,9 @@ impl Fixture {
     fn train(
         &self,
         spec: &JobSetSpec,
-        resume: &Resume,
+        start: &Start,
         mut ask: impl FnMut(&Event) -> Option<Stop>,
-    ) -> (Result<Trained, TrainError>, Vec<Event>) {
+    ) -> (Result<TrainOutcome, TrainError>, Vec<Event>) {
         let stop = StopFlag::new();
         let mut events = Vec::new();
         let mut sink = |event: Event| {
@@ -85,39 +84,54 @@ impl Fixture {
             }
             events.push(event);
         };
-        let folder = self.checkpoints.path();
-        let trained = train_fold(spec, FOLD, &self.data, Device::Cpu, resume, None, folder, &mut sink, &stop);
+        let trainer = Trainer {
+            spec: spec.clone(),
+            fold: FOLD,
+            data: self.data.clone(),
+            device: Device::Cpu,
+            folder: self.checkpoints.path().to_owned(),
+            start: start.clone(),
+        };
+        let trained = trainer.run(&mut sink, &stop);
         (trained, events)
     }
 
     /// Trains to the end.
-    fn finish(&self, spec: &JobSetSpec, resume: &Resume) -> (Outcome, SavedCheckpoint, Vec<Event>) {
-        let (trained, events) = self.train(spec, resume, |_| None);
-        let Trained::Finished { model, checkpoint } = trained.unwrap() else { panic!("nobody asked it to stop") };
-        (self.outcome(spec, &model, &checkpoint.path), checkpoint, events)
-    }
-
-    fn outcome(&self, spec: &JobSetSpec, model: &ResNet50, checkpoint: &Path) -> Outcome {
-        let bits = |tensor: &Tensor| {
-            Vec::<f32>::try_from(tensor.to_kind(tch::Kind::Float).flatten(0, -1)).unwrap().into_iter().map(f32::to_bits)
+    fn finish(&self, spec: &JobSetSpec, start: &Start) -> (Outcome, SavedCheckpoint, Vec<Event>) {
+        let (trained, events) = self.train(spec, start, |_| None);
+        let TrainOutcome::Finished { checkpoint, out_of_fold } = trained.unwrap() else {
+            panic!("nobody asked it to stop")
         };
-        let tensors = model.parameters().iter().chain(model.buffers());
-        let weights = tensors.flat_map(|named| bits(&named.tensor).collect::<Vec<_>>()).collect();
-        let scores = self.score(spec, model).digest_hex();
-        let again = ResNet50::new(spec, FOLD, Device::Cpu);
-        let epochs = checkpoint::load(checkpoint, spec, FOLD, &again, None).unwrap().epochs;
-        Outcome { weights, scores, epochs }
+        (outcome(spec, &checkpoint.path, &out_of_fold), checkpoint, events)
     }
 
-    fn score(&self, spec: &JobSetSpec, model: &ResNet50) -> ScoreTable {
-        let FoldData { folder, valid, decode_threads, .. } = &self.data;
-        let mut sink = |_: Event| {};
-        let flag = StopFlag::new();
-        match score_rows(spec, FOLD, model, folder.clone(), valid, *decode_threads, &mut sink, &flag).unwrap() {
+    /// Scores the validation rows with a checkpoint.
+    fn predict(&self, spec: &JobSetSpec, checkpoint: &Path) -> ScoreTable {
+        let FoldData { folder, valid, decode_threads, .. } = self.data.clone();
+        let predictor = Predictor {
+            spec: spec.clone(),
+            fold: FOLD,
+            folder,
+            rows: valid,
+            decode_threads,
+            device: Device::Cpu,
+            checkpoint: checkpoint.to_owned(),
+        };
+        match predictor.run(&mut |_| {}, &StopFlag::new()).unwrap() {
             Scored::Finished(table) => table,
             Scored::Stopped => panic!("nobody asked it to stop"),
         }
     }
+}
+
+fn outcome(spec: &JobSetSpec, checkpoint: &Path, scores: &ScoreTable) -> Outcome {
+    let model = Model::new(spec, FOLD, Device::Cpu);
+    let epochs = load_model(checkpoint, spec, FOLD, &model).unwrap().epochs;
+    let bits = |tensor: &Tensor| {
+        Vec::<f32>::try_from(tensor.to_kind(tch::Kind::Float).flatten(0, -1)).unwrap().into_iter().map(f32::to_bits)
+    };
+    let weights = model.tensors().iter().flat_map(|named| bits(&named.tensor).collect::<Vec<_>>()).collect();
+    Outcome { weights, scores: scores.digest_hex(), epochs }
 }
 
 /// The bits of a trained model, of its out-of-fold table, and of what its epochs came to.
@@ -175,7 +189,7 @@ fn newest(role: CheckpointRole, events: &[Event]) -> Option<PathBuf> {
 #[test]
 fn training_tells_what_it_does() {
     let fixture = Fixture::new();
-    let (_, checkpoint, events) = fixture.finish(&spec(), &Resume::default());
+    let (_, checkpoint, events) = fixture.finish(&spec(), &Start::Seed);
     let phases: Vec<(Phase, u32, u32)> = events
         .iter()
         .filter_map(|event| match event {
@@ -186,7 +200,7 @@ fn training_tells_what_it_does() {
         })
         .collect();
     let (train, valid) = (Phase::Training, Phase::Validation);
-    assert_eq!(phases, [(train, 0, 6), (valid, 0, 2), (train, 1, 6), (valid, 1, 2)]);
+    assert_eq!(phases, [(train, 0, 6), (valid, 0, 2), (train, 1, 6), (valid, 1, 2), (Phase::Scoring, 2, 3)]);
     let metrics: Vec<_> = events
         .iter()
         .filter_map(|event| match event {
@@ -214,28 +228,34 @@ fn a_training_that_is_stopped_and_resumed_ends_with_the_same_bits() {
     let fixture = Fixture::new();
     // Tells after each batch, so that it can be stopped there.
     let spec = JobSetSpec { checkpoint_every_batches: 1, ..spec() };
-    let (undisturbed, _, _) = fixture.finish(&spec, &Resume::default());
+    let (undisturbed, _, _) = fixture.finish(&spec, &Start::Seed);
 
     // After one batch more, or, to get over the validation's start, one event more.
-    let mut resume = Resume::default();
+    let (mut last, mut best) = (None, None);
     let mut stopped_at = Vec::new();
     let outcome = 'legs: {
         for leg in 0..40 {
             let mut events_left = 2 + leg % 2;
-            let (trained, events) = fixture.train(&spec, &resume, |_| {
+            let start = match last.clone() {
+                Some(last) => Start::Checkpoint { last, best: best.clone() },
+                None => Start::Seed,
+            };
+            let (trained, events) = fixture.train(&spec, &start, |_| {
                 events_left -= 1;
                 (events_left == 0).then_some(Stop::SaveAndStop)
             });
-            resume.best = newest(CheckpointRole::Best, &events).or(resume.best);
+            best = newest(CheckpointRole::Best, &events).or(best);
+            last = newest(CheckpointRole::Last, &events).or(last);
             match trained.unwrap() {
-                Trained::Finished { model, checkpoint } => {
-                    break 'legs fixture.outcome(&spec, &model, &checkpoint.path);
+                TrainOutcome::Finished { checkpoint, out_of_fold } => {
+                    break 'legs outcome(&spec, &checkpoint.path, &out_of_fold);
                 }
-                Trained::Stopped { checkpoint } => {
-                    let checkpoint = checkpoint.unwrap();
+                TrainOutcome::Stopped { checkpoint: Some(checkpoint) } => {
+                    assert_eq!(Some(&checkpoint.path), last.as_ref());
                     stopped_at.push((checkpoint.point.epoch, checkpoint.point.step));
-                    resume.last = Some(checkpoint.path);
                 }
+                // Stopped while it scored: the last checkpoint is up to date.
+                TrainOutcome::Stopped { checkpoint: None } => stopped_at.push((2, 0)),
             }
         }
         panic!("it did not get on: {stopped_at:?}");
@@ -250,11 +270,11 @@ fn a_training_that_is_stopped_and_resumed_ends_with_the_same_bits() {
 #[test]
 fn a_training_that_crashed_ends_with_the_same_bits_from_any_checkpoint() {
     let fixture = Fixture::new();
-    let (undisturbed, _, events) = fixture.finish(&spec(), &Resume::default());
+    let (undisturbed, _, events) = fixture.finish(&spec(), &Start::Seed);
     for checkpoint in checkpoints(&events) {
         if checkpoint.role == CheckpointRole::Last {
-            let resume = Resume { last: Some(checkpoint.path.clone()), best: None };
-            let (outcome, _, _) = fixture.finish(&spec(), &resume);
+            let start = Start::Checkpoint { last: checkpoint.path.clone(), best: None };
+            let (outcome, _, _) = fixture.finish(&spec(), &start);
             assert!(outcome == undisturbed, "other bits from {checkpoint:?}");
         }
     }
@@ -263,10 +283,10 @@ fn a_training_that_crashed_ends_with_the_same_bits_from_any_checkpoint() {
 #[test]
 fn decode_threads_do_not_change_the_bits() {
     let mut fixture = Fixture::new();
-    let (two, _, _) = fixture.finish(&spec(), &Resume::default());
+    let (two, _, _) = fixture.finish(&spec(), &Start::Seed);
     for threads in [1, 5] {
         fixture.data.decode_threads = threads;
-        let (other, _, _) = fixture.finish(&spec(), &Resume::default());
+        let (other, _, _) = fixture.finish(&spec(), &Start::Seed);
         assert!(other == two, "other bits with {threads} threads");
     }
 }
@@ -275,22 +295,21 @@ fn decode_threads_do_not_change_the_bits() {
 fn the_best_checkpoint_scores_when_the_spec_says_so() {
     let fixture = Fixture::new();
     let spec = JobSetSpec { oof_checkpoint: ScoredCheckpoint::Best, epochs: 3, ..spec() };
-    let (undisturbed, checkpoint, events) = fixture.finish(&spec, &Resume::default());
+    let (undisturbed, checkpoint, events) = fixture.finish(&spec, &Start::Seed);
     let best = newest(CheckpointRole::Best, &events).unwrap();
     assert_eq!((&checkpoint.path, checkpoint.role), (&best, CheckpointRole::Best));
     assert!(best.ends_with(format!("best-{}.safetensors", checkpoint.point.epoch - 1)), "{best:?}");
 
-    let model = ResNet50::new(&spec, FOLD, Device::Cpu);
-    checkpoint::load(&best, &spec, FOLD, &model, None).unwrap();
-    assert!(fixture.outcome(&spec, &model, &best) == undisturbed);
+    assert!(outcome(&spec, &best, &fixture.predict(&spec, &best)) == undisturbed);
 
     // A worker that has only the last one needs the best one too.
-    let last = newest(CheckpointRole::Last, &events);
-    let resume = Resume { last: last.clone(), best: Some(best) };
-    let (resumed, _, events) = fixture.finish(&spec, &resume);
+    let last = newest(CheckpointRole::Last, &events).unwrap();
+    let start = Start::Checkpoint { last: last.clone(), best: Some(best) };
+    let (resumed, _, events) = fixture.finish(&spec, &start);
     assert!(resumed == undisturbed);
-    assert_eq!(events, [], "it was finished before");
-    let (without, _) = fixture.train(&spec, &Resume { last, best: None }, |_| None);
+    let scores_only = |event: &Event| matches!(event, Event::Progress(progress) if progress.phase == Phase::Scoring);
+    assert!(events.iter().all(scores_only), "the training was finished before: {events:?}");
+    let (without, _) = fixture.train(&spec, &Start::Checkpoint { last, best: None }, |_| None);
     assert!(matches!(without, Err(TrainError::BestMissing)));
 }
 
@@ -300,9 +319,8 @@ fn a_discarded_training_saves_nothing() {
     for phase in [Phase::Training, Phase::Validation] {
         let spec = JobSetSpec { checkpoint_every_batches: 0, ..spec() };
         let in_phase = |event: &Event| matches!(event, Event::Progress(progress) if progress.phase == phase);
-        let (trained, events) =
-            fixture.train(&spec, &Resume::default(), |event| in_phase(event).then_some(Stop::Discard));
-        assert!(matches!(trained.unwrap(), Trained::Stopped { checkpoint: None }));
+        let (trained, events) = fixture.train(&spec, &Start::Seed, |event| in_phase(event).then_some(Stop::Discard));
+        assert!(matches!(trained.unwrap(), TrainOutcome::Stopped { checkpoint: None }));
         assert!(checkpoints(&events).is_empty());
     }
     assert_eq!(std::fs::read_dir(fixture.checkpoints.path()).unwrap().count(), 0);
@@ -313,17 +331,19 @@ fn scoring_keeps_the_rows_and_stops_when_asked() {
     let fixture = Fixture::new();
     let spec = spec();
     device::prepare(Device::Cpu, &spec).unwrap();
-    let model = ResNet50::new(&spec, FOLD, Device::Cpu);
-    let table = fixture.score(&spec, &model);
+    let model = Model::new(&spec, FOLD, Device::Cpu);
+    let FoldData { folder, valid: rows, .. } = &fixture.data;
+    let scoring = Scoring { spec: &spec, fold: FOLD, folder, rows, decode_threads: 1 };
+    let Scored::Finished(table) = scoring.run(&model, &mut |_| {}, &StopFlag::new()).unwrap() else {
+        panic!("nobody asked it to stop")
+    };
     table.check("scores").unwrap();
     assert_eq!(table.rows.len(), fixture.data.valid.len());
     for (scored, row) in table.rows.iter().zip(&*fixture.data.valid) {
         assert_eq!((&scored.id, scored.source, scored.target, scored.fold), (&row.id, row.source, row.labels, FOLD.0));
     }
-    let FoldData { folder, valid, .. } = &fixture.data;
     let stop = StopFlag::new();
-    let mut sink = |_: Event| stop.ask(Stop::SaveAndStop);
-    let scored = score_rows(&spec, FOLD, &model, folder.clone(), valid, 1, &mut sink, &stop).unwrap();
+    let scored = scoring.run(&model, &mut |_: Event| stop.ask(Stop::SaveAndStop), &stop).unwrap();
     assert!(matches!(scored, Scored::Stopped));
 }
 
@@ -332,7 +352,7 @@ fn every_precision_trains() {
     let fixture = Fixture::new();
     for precision in [Precision::Bf16, Precision::Fp16] {
         let spec = JobSetSpec { precision, epochs: 1, train_batch_per_epoch: 2, valid_batch_per_epoch: 1, ..spec() };
-        let (_, checkpoint, _) = fixture.finish(&spec, &Resume::default());
+        let (_, checkpoint, _) = fixture.finish(&spec, &Start::Seed);
         assert_eq!((checkpoint.point.epoch, checkpoint.point.step), (1, 0));
     }
 }
@@ -341,7 +361,7 @@ fn every_precision_trains() {
 fn a_loss_that_is_not_finite_names_its_batch() {
     let fixture = Fixture::new();
     let spec = JobSetSpec { optimizer: Optimizer::Sgd, learning_rate: 1e30, ..spec() };
-    let (trained, _) = fixture.train(&spec, &Resume::default(), |_| None);
+    let (trained, _) = fixture.train(&spec, &Start::Seed, |_| None);
     let error = trained.err().unwrap();
     let TrainError::NonFiniteLoss { phase: Phase::Training, epoch: 0, step, learning_rate: 1e30, ids } = &error else {
         panic!("{error}")
@@ -359,7 +379,7 @@ fn a_missing_image_is_named() {
     let first = training_rows(&spec(), FOLD, 0, &fixture.data.train)[0];
     let path = image_path(fixture.images.path(), &fixture.data.train[first as usize], "green");
     std::fs::remove_file(&path).unwrap();
-    let (trained, _) = fixture.train(&spec(), &Resume::default(), |_| None);
+    let (trained, _) = fixture.train(&spec(), &Start::Seed, |_| None);
     let error = trained.err().unwrap();
     assert!(matches!(error, TrainError::Image(_)), "{error}");
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
@@ -370,10 +390,10 @@ fn checkpoints_that_cannot_be_used_or_written_are_told_apart() {
     let fixture = Fixture::new();
     let broken = fixture.images.path().join("broken.safetensors");
     std::fs::write(&broken, "no checkpoint").unwrap();
-    let (trained, _) = fixture.train(&spec(), &Resume { last: Some(broken), best: None }, |_| None);
+    let (trained, _) = fixture.train(&spec(), &Start::Checkpoint { last: broken, best: None }, |_| None);
     assert!(matches!(trained, Err(TrainError::Resume(_))));
 
     std::fs::remove_dir(fixture.checkpoints.path()).unwrap();
-    let (trained, _) = fixture.train(&spec(), &Resume::default(), |_| None);
+    let (trained, _) = fixture.train(&spec(), &Start::Seed, |_| None);
     assert!(matches!(trained, Err(TrainError::Checkpoint(_))));
 }

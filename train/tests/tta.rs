@@ -12,9 +12,9 @@ use fivefold_common::manifest::LabelledRow;
 use fivefold_common::scores::Source;
 use fivefold_common::spec::{Head, JobSetSpec};
 use fivefold_train::data::image_folder::ImageFolder;
-use fivefold_train::engine::scoring::{Scored, score_rows};
+use fivefold_train::engine::scoring::{Scored, Scoring};
 use fivefold_train::engine::stop::StopFlag;
-use fivefold_train::models::resnet50::ResNet50;
+use fivefold_train::models::Model;
 use fivefold_train::torch::device::Device;
 use fivefold_train::transform::augmentation::test_time_matrices;
 
@@ -71,11 +71,12 @@ fn probabilities_are_pytorchs() {
             LabelledRow { id: format!("i{image}"), source: Source::Train, labels: Labels::default() }
         })
         .collect();
-    let model = ResNet50::new(&spec(), FOLD, Device::Cpu);
+    let model = Model::new(&spec(), FOLD, Device::Cpu);
     fill(&model);
     let images = Arc::new(ImageFolder::open(folder.path()).unwrap());
     let stop = StopFlag::new();
-    let scored = score_rows(&spec(), FOLD, &model, images, &rows.into(), 2, &mut |_| {}, &stop).unwrap();
+    let scoring = Scoring { spec: &spec(), fold: FOLD, folder: &images, rows: &rows.into(), decode_threads: 2 };
+    let scored = scoring.run(&model, &mut |_| {}, &stop).unwrap();
     let Scored::Finished(table) = scored else { panic!("nobody asked it to stop") };
 
     let reference: Vec<Vec<f64>> = serde_json::from_str(include_str!("fixtures/tta.json")).unwrap();

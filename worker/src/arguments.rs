@@ -68,13 +68,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DEVICE")]
         device: DeviceChoice,
         /// Side of an image in pixels
-        #[arg(long, default_value_t = 512)]
+        #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
         size: u32,
         /// Images per batch
-        #[arg(long, default_value_t = 32)]
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..))]
         batch: u32,
         /// Steps per measurement
-        #[arg(long, default_value_t = 30)]
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
         /// fp32, bf16 or fp16
         #[arg(long, default_value = "fp32")]

@@ -7,10 +7,11 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use clap::Parser as _;
 use fivefold_client::{Address, Connection, Notice, RetryPolicy};
-use fivefold_train::engine::{bench_step, device_check};
+use fivefold_train::engine::bench_step::{Workload, measure};
+use fivefold_train::engine::device_check::check_device;
 use fivefold_train::torch::device::{CudaLibrary, LIBTORCH_VERSION, cuda_device_count, describe, load_cuda};
 use fivefold_train::{Device, DeviceChoice, ImageFolder};
 use fivefold_worker::daemon::{self, Worker};
@@ -47,9 +48,16 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Some(Command::CheckDevice { device }) => device_check::run(one_device(device)?),
+        Some(Command::CheckDevice { device }) => {
+            let check = check_device(device.device()?)?;
+            println!("{check}");
+            ensure!(check.passed(), "{device} does not train as the CPU does: check its driver and its memory");
+            Ok(())
+        }
         Some(Command::BenchStep { device, size, batch, steps, precision }) => {
-            bench_step::run(one_device(device)?, size, batch, steps, precision)
+            let workload = Workload { image_size: size, batch_size: batch, steps, precision };
+            println!("{}", measure(device.device()?, workload)?);
+            Ok(())
         }
         None => {
             let daemon = arguments.daemon.context("--coordinator and --data are required; see --help")?;
@@ -92,7 +100,7 @@ fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
 }
 
 fn worker(arguments: &DaemonArguments, images: ImageFolder, decode_threads: usize) -> anyhow::Result<Worker> {
-    let device = one_device(arguments.device)?;
+    let device = arguments.device.device()?;
     let device_name = match device {
         Device::Cuda(index) => format!("cuda{index}"),
         Device::Cpu => "cpu".into(),
@@ -113,16 +121,4 @@ fn connect(arguments: &DaemonArguments) -> anyhow::Result<Connection> {
         Notice::Retrying { .. } => tracing::warn!("{notice}"),
         Notice::Recovered { .. } => tracing::info!("{notice}"),
     }))
-}
-
-/// The device of this process.
-fn one_device(choice: DeviceChoice) -> anyhow::Result<Device> {
-    let count = cuda_device_count();
-    match choice {
-        DeviceChoice::Cpu => Ok(Device::Cpu),
-        DeviceChoice::Auto if count == 0 => Ok(Device::Cpu),
-        DeviceChoice::Auto => Ok(Device::Cuda(0)),
-        DeviceChoice::Cuda(index) if index < count => Ok(Device::Cuda(index)),
-        DeviceChoice::Cuda(index) => bail!("there is no device cuda:{index}: libtorch sees {count} CUDA devices"),
-    }
 }

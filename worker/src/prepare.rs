@@ -11,7 +11,7 @@ use fivefold_common::ids::{Digest, Fold};
 use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest, ManifestKind, ManifestRow};
 use fivefold_common::scores::Source;
 use fivefold_common::spec::JobSetSpec;
-use fivefold_train::{FoldData, ImageFolder, Predictor, Start, Trainer, checkpoint};
+use fivefold_train::{FoldData, ImageFolder, Predictor, Start, Trainer, check_checkpoint};
 
 use crate::attempt::Attempt;
 use crate::failure::AttemptError;
@@ -179,7 +179,7 @@ async fn checkpoint(
         Err(error) => return Ok(Err(error.to_string())),
     };
     let (spec, checked) = (spec.clone(), path.clone());
-    let problem = blocking(move || Ok(checkpoint::check(&checked, &spec, fold).err())).await?;
+    let problem = blocking(move || Ok(check_checkpoint(&checked, &spec, fold).err())).await?;
     Ok(problem.map_or(Ok(path), |problem| Err(problem.to_string())))
 }
 

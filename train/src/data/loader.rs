@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
+use fivefold_common::labels::{LABEL_COUNT, Labels};
 use fivefold_common::manifest::LabelledRow;
 use tch::Tensor;
 
@@ -24,6 +25,13 @@ pub struct Batch {
     pub rows: Vec<u32>,
     /// The images, u8 `[N, 3, S, S]` on the CPU: red, green and blue planes.
     pub images: Tensor,
+}
+
+/// The labels of a batch as targets: f32 `[N, 28]` on the CPU, 0 or 1. `batch` are places in `rows`.
+pub fn batch_targets(rows: &[LabelledRow], batch: &[u32]) -> Tensor {
+    let held = |labels: Labels| (0..LABEL_COUNT as u8).map(move |label| f32::from(u8::from(labels.contains(label))));
+    let values: Vec<f32> = batch.iter().flat_map(|&row| held(rows[row as usize].labels)).collect();
+    Tensor::from_slice(&values).reshape([batch.len() as i64, LABEL_COUNT as i64])
 }
 
 /// Reads the images of `plan` (for each batch the places of its rows in `rows`) with `threads` threads, at least one.

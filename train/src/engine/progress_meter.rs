@@ -1,41 +1,34 @@
-//! Reports of progress: at a phase's start, and then at most once a second.
+//! Progress events: one at the start of a phase, then at most one a second.
 
 use std::time::{Duration, Instant};
 
-use fivefold_common::progress::{Phase, Progress};
+use fivefold_common::progress::Progress;
 
 use crate::engine::events::{Event, EventSink};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// When progress was reported last, and what was done since.
+/// The time of the last report, and the work since then.
 pub(crate) struct ProgressMeter {
-    /// The report at the phase's start, from which the later ones differ in step, loss and speed.
+    /// The report at the start; later ones differ in step, loss and speed.
     start: Progress,
     images: usize,
     reported: Instant,
 }
 
 impl ProgressMeter {
-    /// Reports that a phase of `step_count` batches begins, `step` of which were done before.
-    pub(crate) fn start(
-        phase: Phase,
-        epoch: u32,
-        (step, step_count): (u32, u32),
-        learning_rate: Option<f64>,
-        sink: &mut dyn EventSink,
-    ) -> Self {
-        let start = Progress { phase, epoch, step, step_count, loss: None, learning_rate, images_per_second: 0.0 };
+    /// Reports the start of a phase.
+    pub(crate) fn start(start: Progress, sink: &mut dyn EventSink) -> Self {
         sink.emit(Event::Progress(start));
         Self { start, images: 0, reported: Instant::now() }
     }
 
-    /// Counts images that are done.
+    /// Counts completed images.
     pub(crate) fn count(&mut self, images: usize) {
         self.images += images;
     }
 
-    /// Whether the last report was long enough ago.
+    /// Whether a second has passed since the last report.
     pub(crate) fn is_due(&self) -> bool {
         self.reported.elapsed() >= INTERVAL
     }

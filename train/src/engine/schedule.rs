@@ -67,7 +67,7 @@ impl Plateau {
 
 /// Whether training goes on after an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Continuation {
     /// Train another epoch.
     GoOn,
     /// The score has not risen for too long.
@@ -95,13 +95,13 @@ impl EarlyStop {
     }
 
     /// Takes in the score of an epoch, more being better.
-    pub fn end_epoch(&mut self, score: f64) -> Verdict {
+    pub fn end_epoch(&mut self, score: f64) -> Continuation {
         if self.best.is_none_or(|best| score > best + self.min_delta) && !score.is_nan() {
             self.best = Some(score);
             self.bad_epochs = 0;
         } else {
             self.bad_epochs += 1;
         }
-        if self.bad_epochs >= self.patience_epochs { Verdict::Stop } else { Verdict::GoOn }
+        if self.bad_epochs >= self.patience_epochs { Continuation::Stop } else { Continuation::GoOn }
     }
 }

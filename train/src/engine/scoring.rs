@@ -1,87 +1,117 @@
-//! Scores of rows that the model was not trained on, by test-time augmentation: the out-of-fold table, the predictions.
+//! Scores of rows that a model was not trained on, with test-time augmentation.
 
 use std::sync::Arc;
 
 use fivefold_common::ids::Fold;
 use fivefold_common::labels::LABEL_COUNT;
 use fivefold_common::manifest::LabelledRow;
-use fivefold_common::progress::Phase;
+use fivefold_common::progress::{Phase, Progress};
 use fivefold_common::scores::{ScoreRow, ScoreTable};
 use fivefold_common::spec::JobSetSpec;
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::data::image_folder::ImageFolder;
 use crate::data::loader::load_batches;
+use crate::engine::error::{TrainError, catch_libtorch};
 use crate::engine::events::EventSink;
-use crate::engine::precision::autocast;
 use crate::engine::progress_meter::ProgressMeter;
 use crate::engine::stop::StopFlag;
-use crate::engine::trainer::{TrainError, floats, with_failures_as_errors};
-use crate::models::resnet50::{Mode, ResNet50};
-use crate::torch::device;
+use crate::models::{Mode, Model};
+use crate::torch::autocast::autocast;
+use crate::torch::device::prepare;
+use crate::torch::tensors::values;
 use crate::transform::augmentation::test_time_matrices;
 use crate::transform::warp::warp;
+
+/// Rows to be scored.
+#[derive(Debug, Clone, Copy)]
+pub struct Scoring<'a> {
+    /// How; of it `tta`, `image_size`, `batch_size`, `precision`, `normalization` and `seed` shape the scores.
+    pub spec: &'a JobSetSpec,
+    /// The fold of the model.
+    pub fold: Fold,
+    /// The images.
+    pub folder: &'a Arc<ImageFolder>,
+    /// The rows.
+    pub rows: &'a Arc<[LabelledRow]>,
+    /// Threads that decode images; the result does not depend on their number.
+    pub decode_threads: usize,
+}
 
 /// How scoring ended.
 #[derive(Debug)]
 pub enum Scored {
-    /// With a score for every row.
+    /// Every row has its scores.
     Finished(ScoreTable),
-    /// It was asked to stop.
+    /// A stop was asked for.
     Stopped,
 }
 
-/// The mean of the sigmoids over `spec.tta` passes for each of `rows`, in their order. An image is decoded and uploaded once;
-/// each pass warps it anew, by a matrix that depends on the seed, the fold, the pass and the image's place in `rows` alone.
-///
-/// # Errors
-/// An image that cannot be used, a score that is not a number, or what libtorch says.
-#[expect(clippy::too_many_arguments, reason = "they are what the scores are a function of")]
-pub fn score_rows(
-    spec: &JobSetSpec,
-    fold: Fold,
-    model: &ResNet50,
-    folder: Arc<ImageFolder>,
-    rows: &Arc<[LabelledRow]>,
-    decode_threads: usize,
-    sink: &mut dyn EventSink,
-    stop: &StopFlag,
-) -> Result<Scored, TrainError> {
-    let device = model.device();
-    with_failures_as_errors(device, spec, || {
-        device::prepare(device, spec)?;
-        let places: Vec<u32> = (0..rows.len() as u32).collect();
-        let plan: Vec<Vec<u32>> = places.chunks(spec.batch_size as usize).map(<[u32]>::to_vec).collect();
-        let mut meter = ProgressMeter::start(Phase::Scoring, spec.epochs, (0, plan.len() as u32), None, sink);
-        let mut table = ScoreTable { rows: Vec::with_capacity(rows.len()) };
-        for (step, batch) in (0u32..).zip(load_batches(folder, rows.clone(), plan, spec.image_size, decode_threads)) {
-            let batch = batch?;
-            let images = batch.images.to_device(device.into());
-            let (first_index, count) = (table.rows.len() as u64, batch.rows.len());
-            let mut sum = Tensor::zeros([count as i64, LABEL_COUNT as i64], (Kind::Double, tch::Device::from(device)));
-            for pass in 0..spec.tta {
-                // Polled here, since all passes over a batch take a while on a CPU.
-                if stop.asked().is_some() {
+impl Scoring<'_> {
+    /// For each row, in order, the mean of the sigmoids over `spec.tta` passes. An image is decoded and uploaded once; each
+    /// pass warps it by another matrix, which depends on the seed, the fold, the pass and the image's place alone.
+    ///
+    /// # Errors
+    /// With the first image that cannot be used, a score that is not finite, or a failure of libtorch.
+    pub fn run(&self, model: &Model, sink: &mut dyn EventSink, stop: &StopFlag) -> Result<Scored, TrainError> {
+        let Self { spec, folder, rows, decode_threads, .. } = *self;
+        catch_libtorch(model.device(), spec, || {
+            prepare(model.device(), spec)?;
+            let places: Vec<u32> = (0..rows.len() as u32).collect();
+            let plan: Vec<Vec<u32>> = places.chunks(spec.batch_size as usize).map(<[u32]>::to_vec).collect();
+            let start =
+                Progress { epoch: spec.epochs, step_count: plan.len() as u32, ..Progress::start_of(Phase::Scoring) };
+            let mut meter = ProgressMeter::start(start, sink);
+            let mut table = ScoreTable { rows: Vec::with_capacity(rows.len()) };
+            for (step, batch) in
+                (1u32..).zip(load_batches(folder.clone(), rows.clone(), plan, spec.image_size, decode_threads))
+            {
+                let batch = batch?;
+                let Some(means) = self.mean_scores(model, &batch.images, table.rows.len() as u64, stop)? else {
                     return Ok(Scored::Stopped);
+                };
+                for (&place, scores) in batch.rows.iter().zip(values(&means)?.as_chunks().0) {
+                    table.rows.push(self.scored_row(place, *scores)?);
                 }
-                let matrices = test_time_matrices(spec, fold, pass, first_index, count);
-                let pixels = warp(&images, &matrices, spec.normalization);
-                let logits = autocast(device, spec.precision, || model.forward(&pixels, Mode::Eval))?;
-                sum += logits.to_kind(Kind::Double).sigmoid();
-            }
-            let means = floats(&(sum / f64::from(spec.tta)))?;
-            for (&place, scores) in batch.rows.iter().zip(means.as_chunks::<LABEL_COUNT>().0) {
-                let LabelledRow { id, source, labels } = rows[place as usize].clone();
-                if scores.iter().any(|score| !score.is_finite()) {
-                    return Err(TrainError::NonFiniteScore { id });
+                meter.count(batch.rows.len());
+                if meter.is_due() {
+                    meter.report(step, None, sink);
                 }
-                table.rows.push(ScoreRow { id, source, fold: fold.0, target: labels, scores: *scores });
             }
-            meter.count(count);
-            if meter.is_due() {
-                meter.report(step + 1, None, sink);
+            Ok(Scored::Finished(table))
+        })
+    }
+
+    /// The mean scores, fp64 `[N, 28]`, of a batch of `images` whose places start at `first_index`; none when a stop was
+    /// asked for. The flag is polled at each pass, since on a CPU a batch may take a while.
+    fn mean_scores(
+        &self,
+        model: &Model,
+        images: &Tensor,
+        first_index: u64,
+        stop: &StopFlag,
+    ) -> Result<Option<Tensor>, TchError> {
+        let (Self { spec, fold, .. }, device) = (*self, model.device());
+        let images = images.to_device(device.into());
+        let count = images.size()[0];
+        let mut sum = Tensor::zeros([count, LABEL_COUNT as i64], (Kind::Double, device.into()));
+        for pass in 0..spec.tta {
+            if stop.asked().is_some() {
+                return Ok(None);
             }
+            let matrices = test_time_matrices(spec, fold, pass, first_index, count as usize);
+            let pixels = warp(&images, &matrices, spec.normalization);
+            let logits = autocast(device, spec.precision, || model.forward(&pixels, Mode::Eval))?;
+            sum += logits.to_kind(Kind::Double).sigmoid();
         }
-        Ok(Scored::Finished(table))
-    })
+        Ok(Some(sum / f64::from(spec.tta)))
+    }
+
+    fn scored_row(&self, place: u32, scores: [f32; LABEL_COUNT]) -> Result<ScoreRow, TrainError> {
+        let LabelledRow { id, source, labels } = self.rows[place as usize].clone();
+        if scores.iter().any(|score| !score.is_finite()) {
+            return Err(TrainError::NonFiniteScore { id });
+        }
+        Ok(ScoreRow { id, source, fold: self.fold.0, target: labels, scores })
+    }
 }

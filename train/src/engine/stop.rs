@@ -1,4 +1,4 @@
-//! The flag by which a fold's training is asked to stop, whatever it is doing.
+//! The flag that stops a running training or scoring.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// How to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// Save a checkpoint first: the worker is shut down, another one goes on with the fold.
+    /// Save a checkpoint first; the fold will be resumed from it.
     SaveAndStop,
-    /// At once: the lease is lost or the job cancelled, so that nobody wants the result.
+    /// At once; the result is not wanted.
     Discard,
 }
 
-/// Shared between who asks and who trains: the training polls it at every batch.
+/// A flag shared between the caller and the training, which polls it at every batch.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicU8>);
 
@@ -21,12 +21,12 @@ const SAVE_AND_STOP: u8 = 1;
 const DISCARD: u8 = 2;
 
 impl StopFlag {
-    /// A flag that nobody has asked by.
+    /// A flag that is not set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks to stop. [`Stop::Discard`] stays, whatever is asked after it.
+    /// Asks to stop. [`Stop::Discard`] is never weakened by a later [`Stop::SaveAndStop`].
     pub fn ask(&self, stop: Stop) {
         let asked = match stop {
             Stop::SaveAndStop => SAVE_AND_STOP,
@@ -43,6 +43,12 @@ impl StopFlag {
             _ => Some(Stop::Discard),
         }
     }
+}
+
+/// The result of work that polls a [`StopFlag`].
+pub(crate) enum Interruptible<T> {
+    Finished(T),
+    Stopped(Stop),
 }
 
 #[cfg(test)]

@@ -1,4 +1,87 @@
-//! The networks, and first weights from a file.
+//! The networks. [`Model::new`] is their registry: it builds the network that `model_name` names.
+//!
+//! To add a network, add its name to [`ModelName`], a module beside [`resnet50`], and an arm to the match in [`Model::new`].
 
-pub mod resnet50;
+mod layers;
+mod resnet50;
 pub mod weights;
+
+use fivefold_common::ids::Fold;
+use fivefold_common::spec::{JobSetSpec, ModelName};
+use tch::{Kind, Tensor};
+
+use crate::models::layers::LayerBuilder;
+use crate::models::resnet50::ResNet50;
+use crate::torch::device::Device;
+use crate::torch::tensors::NamedTensor;
+
+/// What a forward pass is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch statistics are used, running statistics updated, gradients recorded.
+    Train,
+    /// Running statistics are used; no gradients are recorded.
+    Eval,
+}
+
+/// The layers of a network.
+trait Network {
+    /// Logits `[N, 28]` of `images` `[N, 3, S, S]`.
+    fn logits(&self, images: &Tensor, mode: Mode) -> Tensor;
+}
+
+/// A network with 28 outputs, and its tensors by name. Weights are fp32; those of convolutions are channels-last.
+pub struct Model {
+    device: Device,
+    parameters: Vec<NamedTensor>,
+    buffers: Vec<NamedTensor>,
+    batches_tracked: Tensor,
+    network: Box<dyn Network + Send>,
+}
+
+impl Model {
+    /// The network of `spec.model_name` with its initial weights, which depend on `spec.seed` and the fold alone.
+    ///
+    /// Panics when the device's memory is full, as tch does.
+    pub fn new(spec: &JobSetSpec, fold: Fold, device: Device) -> Self {
+        let mut layers = LayerBuilder::new(spec.seed, fold, device);
+        let network: Box<dyn Network + Send> = match spec.model_name {
+            ModelName::Resnet50 => Box::new(ResNet50::build(&mut layers, spec)),
+        };
+        let LayerBuilder { parameters, buffers, batches_tracked, .. } = layers;
+        Self { device, parameters, buffers, batches_tracked, network }
+    }
+
+    /// Logits `[N, 28]` in fp32 of `images`: fp32 `[N, 3, S, S]` on the model's device, preferably channels-last.
+    pub fn forward(&self, images: &Tensor, mode: Mode) -> Tensor {
+        let logits = match mode {
+            Mode::Train => {
+                let _ = self.batches_tracked.shallow_clone().g_add_scalar_(1);
+                self.network.logits(images, mode)
+            }
+            Mode::Eval => tch::no_grad(|| self.network.logits(images, mode)),
+        };
+        logits.to_kind(Kind::Float)
+    }
+
+    /// The trained tensors, in torchvision's order.
+    pub fn parameters(&self) -> &[NamedTensor] {
+        &self.parameters
+    }
+
+    /// Each BatchNorm's `running_mean`, `running_var` (fp32) and `num_batches_tracked` (int64, on the CPU; one tensor for
+    /// all layers).
+    pub fn buffers(&self) -> &[NamedTensor] {
+        &self.buffers
+    }
+
+    /// Handles on all parameters and buffers: the tensors of a checkpoint.
+    pub fn tensors(&self) -> Vec<NamedTensor> {
+        self.parameters.iter().chain(&self.buffers).map(NamedTensor::shallow_clone).collect()
+    }
+
+    /// The device of the tensors.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+}

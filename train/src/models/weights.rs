@@ -1,36 +1,34 @@
-//! First weights from a file: a ResNet50 trained elsewhere, with torchvision's names, which are timm's too.
+//! Pretrained weights: a safetensors file with torchvision's names, which are also timm's.
 
 use std::path::Path;
 
-use crate::models::resnet50::ResNet50;
+use crate::models::Model;
 use crate::torch::tensor_file::{Formats, TensorFile, TensorFileError};
 use crate::torch::tensors::NamedTensor;
 
-/// What was taken from a file of weights.
+/// The tensors of a weights file, loaded and dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
-    /// Tensors that were copied into the model.
+    /// How many tensors were copied into the model.
     pub tensors: usize,
-    /// Tensors of the file that were left: a head with other outputs, an optimiser's state.
+    /// Names of the tensors that were not used: a head with other outputs, an optimiser's state.
     pub dropped: Vec<String>,
 }
 
 /// Copies the weights and running statistics of a safetensors file into `model`, in place.
 ///
-/// A head that does not fit, ImageNet's with its 1000 outputs for instance, is dropped, and the model keeps its own first
-/// weights there. Floats of any format become fp32. `num_batches_tracked` may be absent. Any other tensor that is
-/// missing, extra or of another shape is an error that names all of them, and leaves the model as it was.
-pub fn load(path: &Path, model: &ResNet50) -> Result<Loaded, TensorFileError> {
+/// A head of another shape, such as ImageNet's with its 1000 outputs, is dropped; the model keeps its own initial head. Any
+/// float format becomes fp32. `num_batches_tracked` may be absent.
+///
+/// # Errors
+/// When the file cannot be read, or another tensor is missing, unexpected or of another shape. The error names all of
+/// them; the model is unchanged.
+pub fn load(path: &Path, model: &Model) -> Result<Loaded, TensorFileError> {
     let file = TensorFile::read(path)?;
     let head_fits = fits(&file, model.parameters().iter().filter(|parameter| is_head(&parameter.name)));
-    let targets: Vec<NamedTensor> = model
-        .parameters()
-        .iter()
-        .chain(model.buffers())
-        .filter(|target| head_fits || !is_head(&target.name))
-        .filter(|target| !target.name.ends_with("num_batches_tracked") || file.shape(&target.name).is_some())
-        .map(NamedTensor::shallow_clone)
-        .collect();
+    let mut targets = model.tensors();
+    targets.retain(|target| head_fits || !is_head(&target.name));
+    targets.retain(|target| !target.name.ends_with("num_batches_tracked") || file.shape(&target.name).is_some());
     let is_dropped = |name: &str| (!head_fits && is_head(name)) || name.starts_with("optimizer.");
     file.copy_into(&targets, Formats::AnyFloat, is_dropped)?;
     Ok(Loaded {

@@ -49,6 +49,31 @@ pub enum DeviceChoice {
     Cuda(usize),
 }
 
+/// A device that this machine does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no device cuda:{index}: libtorch sees {count} CUDA devices")]
+pub struct NoSuchDevice {
+    index: usize,
+    count: usize,
+}
+
+impl DeviceChoice {
+    /// The one device to use: with [`DeviceChoice::Auto`] the first CUDA device, or the CPU where there is none.
+    ///
+    /// # Errors
+    /// When libtorch does not see the CUDA device. Call [`load_cuda`] before.
+    pub fn device(self) -> Result<Device, NoSuchDevice> {
+        let count = cuda_device_count();
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Auto if count == 0 => Ok(Device::Cpu),
+            Self::Auto => Ok(Device::Cuda(0)),
+            Self::Cuda(index) if index < count => Ok(Device::Cuda(index)),
+            Self::Cuda(index) => Err(NoSuchDevice { index, count }),
+        }
+    }
+}
+
 /// Text that names no device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a device: it should be auto, cpu or cuda:N")]

@@ -1,5 +1,6 @@
-//! The binding to libtorch: devices, named tensors and their files, and the calls that tch lacks.
+//! The binding to libtorch: devices, autocast, named tensors and their files, and the functions that tch lacks.
 
+pub mod autocast;
 pub mod device;
 pub(crate) mod extension;
 pub mod tensor_file;

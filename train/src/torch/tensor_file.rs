@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use fivefold_common::durable_file::{DurableFile, WriteError};
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -27,17 +28,18 @@ struct Entry {
     place: std::ops::Range<usize>,
 }
 
-/// Why a file of tensors could not be written, read or used. Each message names the file.
+/// Why a file of tensors cannot be written, read or used. Each message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TensorFileError {
-    /// The disk is full, the folder is missing, reading failed, and so on. Nothing half-written is left.
-    #[error("{}: {action} failed: {source}", path.display())]
-    Io {
+    /// The file cannot be written; nothing incomplete is left.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
         /// The file.
         path: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// It is not a whole safetensors file.
@@ -112,39 +114,23 @@ impl TensorFile {
     /// `metadata` is one key and its value, since the order of several would be left to chance and the same tensors should
     /// give the same bytes.
     pub fn write(path: &Path, tensors: &[NamedTensor], metadata: (&str, String)) -> Result<(), TensorFileError> {
-        let io_error = |action, source| TensorFileError::Io { path: path.to_owned(), action, source };
-        let folder = match path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
         let views = tensors
             .iter()
             .map(|named| Ok((named.name.as_str(), TensorView::new(&named.tensor)?)))
             .collect::<Result<Vec<_>, TchError>>()
             .map_err(|source| TensorFileError::Torch { path: path.to_owned(), source })?;
-        let temporary = tempfile::Builder::new()
-            .prefix(".writing-")
-            .tempfile_in(folder)
-            .map_err(|source| io_error("making a temporary file beside it", source))?
-            .into_temp_path();
         let metadata = HashMap::from([(metadata.0.to_owned(), metadata.1)]);
-        safetensors::serialize_to_file(views, Some(metadata), &temporary).map_err(|error| match error {
-            safetensors::SafeTensorError::IoError(source) => io_error("writing", source),
+        let file = DurableFile::create(path)?;
+        safetensors::serialize_to_file(views, Some(metadata), file.temporary_path()).map_err(|error| match error {
+            SafeTensorError::IoError(error) => WriteError { path: path.to_owned(), error }.into(),
             other => TensorFileError::Malformed { path: path.to_owned(), problem: other.to_string() },
         })?;
-        File::open(&temporary).and_then(|file| file.sync_all()).map_err(|source| io_error("syncing", source))?;
-        temporary.persist(path).map_err(|error| io_error("renaming the whole file", error.error))?;
-        // So that the name survives a power cut as well.
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| io_error("syncing its folder", source))
+        Ok(file.commit()?)
     }
 
     /// Reads a file and checks that it is whole. Damage inside the numbers is not seen: that is what digests are for.
     pub fn read(path: &Path) -> Result<Self, TensorFileError> {
-        let bytes = std::fs::read(path).map_err(|source| TensorFileError::Io {
-            path: path.to_owned(),
-            action: "reading",
-            source,
-        })?;
+        let bytes = std::fs::read(path).map_err(|source| TensorFileError::Read { path: path.to_owned(), source })?;
         let (header_length, header) = SafeTensors::read_metadata(&bytes)
             .map_err(|error| TensorFileError::Malformed { path: path.to_owned(), problem: error.to_string() })?;
         let start = 8 + header_length;
@@ -346,7 +332,7 @@ mod tests {
             assert!(matches!(TensorFile::read(&path), Err(TensorFileError::Malformed { .. })), "{length}");
         }
         let missing = folder.path().join("none/a.safetensors");
-        assert!(matches!(TensorFile::write(&missing, &tensors, ("k", "v".into())), Err(TensorFileError::Io { .. })));
-        assert!(matches!(TensorFile::read(&missing), Err(TensorFileError::Io { .. })));
+        assert!(matches!(TensorFile::write(&missing, &tensors, ("k", "v".into())), Err(TensorFileError::Write(_))));
+        assert!(matches!(TensorFile::read(&missing), Err(TensorFileError::Read { .. })));
     }
 }

@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use fivefold_train::models::resnet50::ResNet50;
+use fivefold_train::models::Model;
 use fivefold_train::torch::tensors::NamedTensor;
 use tch::Tensor;
 
@@ -36,7 +36,7 @@ pub(crate) fn filled(name: &str, shape: &[i64], middle: f64, spread: f64) -> Ten
     Tensor::from_slice(&values).reshape(shape)
 }
 
-pub(crate) fn fill(model: &ResNet50) {
+pub(crate) fn fill(model: &Model) {
     for NamedTensor { name, tensor } in model.parameters().iter().chain(model.buffers()) {
         let shape = tensor.size();
         let (middle, spread) = match (name.rsplit('.').next().unwrap(), shape.as_slice()) {

@@ -1,39 +1,24 @@
-//! The number format of the forward pass: autocast, and the loss scale that 16-bit floats need.
+//! The loss scale that fp16 gradients need.
 
 use fivefold_common::spec::Precision;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 
-use crate::torch::device::Device;
 use crate::torch::extension;
 use crate::torch::tensors::NamedTensor;
 
-/// Runs `forward` with libtorch's autocast to `precision` on this thread; plain for fp32.
-///
-/// Only the forward pass belongs inside: the backward pass takes each operation's own format. fp16 on the CPU is emulated
-/// and slow.
-pub fn autocast<T>(device: Device, precision: Precision, forward: impl FnOnce() -> T) -> Result<T, TchError> {
-    let kind = match precision {
-        Precision::Fp32 => return Ok(forward()),
-        Precision::Bf16 => Kind::BFloat16,
-        Precision::Fp16 => Kind::Half,
-    };
-    let _guard = extension::AutocastGuard::enter(device.is_cuda(), kind)?;
-    Ok(forward())
-}
-
-/// Whether a step's gradients can be used.
+/// Whether the gradients of a step can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gradients {
-    /// All are numbers: take the step.
+    /// All are finite: take the step.
     Finite,
-    /// One overflowed: skip the step; the scale was halved.
+    /// At least one overflowed: skip the step. The scale was halved.
     Overflowed,
 }
 
-/// The factor that keeps fp16 gradients from vanishing (Micikevicius et al. 2018), with PyTorch's GradScaler's numbers:
-/// it starts at 65536, doubles after 2000 steps in a row without overflow and halves at each overflow. For fp32 and bf16 it
-/// is 1 and stays so.
+/// The factor that keeps fp16 gradients from vanishing (Micikevicius et al. 2018), with the constants of PyTorch's GradScaler:
+/// it starts at 65536, doubles after 2000 consecutive steps without overflow and halves on overflow. For fp32 and bf16 it is
+/// always 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
     scale: f64,
@@ -41,28 +26,31 @@ pub struct LossScale {
     enabled: bool,
 }
 
-const FIRST_SCALE: f64 = 65536.0;
+const INITIAL_SCALE: f64 = 65536.0;
 const GROWTH_INTERVAL_STEPS: u32 = 2000;
 
 impl LossScale {
     /// The scale before the first step.
     pub fn new(precision: Precision) -> Self {
         let enabled = precision == Precision::Fp16;
-        Self { scale: if enabled { FIRST_SCALE } else { 1.0 }, good_steps: 0, enabled }
+        Self { scale: if enabled { INITIAL_SCALE } else { 1.0 }, good_steps: 0, enabled }
     }
 
-    /// The factor in use.
+    /// The current factor.
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// The loss to call `backward` on.
+    /// The scaled loss, to call `backward` on.
     pub fn scaled(&self, loss: &Tensor) -> Tensor {
         if self.enabled { loss * self.scale } else { loss.shallow_clone() }
     }
 
-    /// Takes the factor out of the gradients again, in place, and adapts it. Call it once between `backward` and the
+    /// Divides the gradients by the factor, in place, and adapts the factor. Call it once, between `backward` and the
     /// optimiser's step.
+    ///
+    /// # Errors
+    /// When a parameter has no gradient, or libtorch fails.
     pub fn unscale(&mut self, parameters: &[NamedTensor]) -> Result<Gradients, TchError> {
         if !self.enabled {
             return Ok(Gradients::Finite);
@@ -89,21 +77,9 @@ impl LossScale {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tch::Kind;
 
-    #[test]
-    fn autocast_changes_the_format_inside_and_only_there() {
-        let a = Tensor::ones([4, 4], tch::kind::FLOAT_CPU);
-        for (precision, kind) in
-            [(Precision::Fp32, Kind::Float), (Precision::Bf16, Kind::BFloat16), (Precision::Fp16, Kind::Half)]
-        {
-            assert_eq!(autocast(Device::Cpu, precision, || a.matmul(&a).kind()).unwrap(), kind);
-            assert_eq!(a.matmul(&a).kind(), Kind::Float);
-        }
-        let unwound = std::panic::catch_unwind(|| autocast(Device::Cpu, Precision::Bf16, || panic!("inside")));
-        assert!(unwound.is_err());
-        assert_eq!(a.matmul(&a).kind(), Kind::Float);
-    }
+    use super::*;
 
     #[test]
     fn the_loss_scale_grows_halves_and_unscales() {

@@ -1,0 +1,99 @@
+//! The state of a fold's training beside its tensors. Checkpoints hold it as JSON.
+
+use std::path::Path;
+
+use fivefold_common::checkpoint::TrainingPoint;
+use fivefold_common::ids::Fold;
+use fivefold_common::progress::EpochMetrics;
+use fivefold_common::spec::JobSetSpec;
+use fivefold_common::threshold::ThresholdFit;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{self, CheckpointError};
+use crate::engine::loss_scale::LossScale;
+use crate::engine::schedule::{Continuation, EarlyStop, Plateau};
+
+/// The state of a fold's training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingState {
+    /// The epoch in training, from 0; when `finished`, one more than the last.
+    pub epoch: u32,
+    /// Completed batches of that epoch.
+    pub step: u32,
+    /// The sum of their losses.
+    pub loss_sum: f64,
+    /// The learning rate schedule.
+    pub plateau: Plateau,
+    /// The early stop.
+    pub early_stop: EarlyStop,
+    /// The scale of fp16 losses.
+    pub loss_scale: LossScale,
+    /// The best validation macro F1 so far.
+    pub best_macro_f1: Option<f64>,
+    /// Whether the last epoch has ended.
+    pub finished: bool,
+    /// The metrics of the epochs so far.
+    pub epochs: Vec<EpochMetrics>,
+}
+
+/// Whether an epoch was better than all before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rank {
+    Best,
+    NotBest,
+}
+
+impl TrainingState {
+    /// The state before the first batch.
+    pub fn new(spec: &JobSetSpec) -> Self {
+        Self {
+            epoch: 0,
+            step: 0,
+            loss_sum: 0.0,
+            plateau: Plateau::new(spec),
+            early_stop: EarlyStop::new(spec),
+            loss_scale: LossScale::new(spec.precision),
+            best_macro_f1: None,
+            finished: false,
+            epochs: Vec::new(),
+        }
+    }
+
+    /// Where training resumes.
+    pub fn point(&self) -> TrainingPoint {
+        TrainingPoint { epoch: self.epoch, step: self.step }
+    }
+
+    /// Records the epoch, of which all batches are done, and moves on to the next one or finishes.
+    pub(crate) fn end_epoch(&mut self, spec: &JobSetSpec, valid_loss: f64, fit: &ThresholdFit) -> (EpochMetrics, Rank) {
+        let metrics = EpochMetrics {
+            epoch: self.epoch,
+            train_loss: self.loss_sum / f64::from(spec.train_batch_per_epoch),
+            valid_loss,
+            macro_f1: fit.macro_f1,
+            threshold: fit.threshold,
+            learning_rate: self.plateau.learning_rate(),
+        };
+        self.plateau.end_epoch(metrics.macro_f1);
+        let continuation = self.early_stop.end_epoch(metrics.macro_f1);
+        let rank =
+            if self.best_macro_f1.is_none_or(|best| metrics.macro_f1 > best) { Rank::Best } else { Rank::NotBest };
+        if rank == Rank::Best {
+            self.best_macro_f1 = Some(metrics.macro_f1);
+        }
+        self.epochs.push(metrics);
+        self.epoch += 1;
+        self.step = 0;
+        self.loss_sum = 0.0;
+        self.finished = continuation == Continuation::Stop || self.epoch >= spec.epochs;
+        (metrics, rank)
+    }
+}
+
+/// Checks that a file is a complete checkpoint of `fold`, trained as `spec` says.
+///
+/// # Errors
+/// When it is damaged, or of another fold or spec.
+pub fn check_checkpoint(path: &Path, spec: &JobSetSpec, fold: Fold) -> Result<(), CheckpointError> {
+    checkpoint::read::<TrainingState>(path, spec, fold).map(|_| ())
+}

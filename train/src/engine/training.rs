@@ -1,0 +1,130 @@
+//! A training in progress, and the one training step.
+
+use std::path::{Path, PathBuf};
+
+use fivefold_common::checkpoint::CheckpointRole;
+use fivefold_common::ids::Fold;
+use fivefold_common::spec::JobSetSpec;
+use tch::{TchError, Tensor};
+
+use crate::checkpoint::{self, CheckpointError};
+use crate::engine::events::SavedCheckpoint;
+use crate::engine::loss::loss;
+use crate::engine::loss_scale::Gradients;
+use crate::engine::optimizer::Optimizer;
+use crate::engine::state::TrainingState;
+use crate::models::{Mode, Model};
+use crate::torch::autocast::autocast;
+use crate::torch::device::Device;
+use crate::transform::augmentation::training_matrices;
+use crate::transform::warp::warp;
+
+/// A model in training, with all that changes from step to step.
+pub struct Training {
+    spec: JobSetSpec,
+    fold: Fold,
+    /// The model.
+    pub model: Model,
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// The rest of the state.
+    pub state: TrainingState,
+}
+
+impl Training {
+    /// The training of `fold` before its first step.
+    pub fn new(spec: &JobSetSpec, fold: Fold, device: Device) -> Self {
+        let model = Model::new(spec, fold, device);
+        let optimizer = Optimizer::new(spec, model.parameters());
+        Self { spec: spec.clone(), fold, model, optimizer, state: TrainingState::new(spec) }
+    }
+
+    /// One training step: augments a batch and updates the weights by it. `images` are u8 `[N, 3, S, S]` and `targets` f32
+    /// `[N, 28]`, 0 or 1, both on the CPU. Returns the mean loss, a scalar that stays on the device.
+    ///
+    /// # Errors
+    /// When libtorch fails. Where tch has no fallible function, it panics instead.
+    pub fn step(&mut self, images: &Tensor, targets: &Tensor) -> Result<Tensor, TchError> {
+        let device = self.model.device().into();
+        let first_index = u64::from(self.state.step) * u64::from(self.spec.batch_size);
+        let count = images.size()[0] as usize;
+        let matrices = training_matrices(&self.spec, self.fold, self.state.epoch, first_index, count);
+        let images = warp(&images.to_device(device), &matrices, self.spec.normalization);
+        let loss = self.update(&images, &targets.to_device(device))?;
+        self.state.step += 1;
+        Ok(loss)
+    }
+
+    /// Forward pass, loss, backward pass and the optimiser's step. `images` are fp32 `[N, 3, S, S]`, preferably
+    /// channels-last, and `targets` f32 `[N, 28]`, both on the model's device. Returns the mean loss.
+    ///
+    /// # Errors
+    /// When libtorch fails. Where tch has no fallible function, it panics instead.
+    pub fn update(&mut self, images: &Tensor, targets: &Tensor) -> Result<Tensor, TchError> {
+        let Self { spec, model, optimizer, state, .. } = self;
+        let parameters = model.parameters();
+        let logits = autocast(model.device(), spec.precision, || model.forward(images, Mode::Train))?;
+        let loss = loss(spec.loss, &logits, targets);
+        optimizer.zero_grad(parameters)?;
+        state.loss_scale.scaled(&loss).f_backward()?;
+        if state.loss_scale.unscale(parameters)? == Gradients::Finite {
+            optimizer.step(parameters, state.plateau.learning_rate())?;
+        }
+        Ok(loss.detach())
+    }
+
+    /// Writes a checkpoint into `folder`: `last-<epoch>-<step>`, named for where training resumes, or `best-<epoch>`, named
+    /// for the epoch that just ended.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, folder: &Path, role: CheckpointRole) -> Result<SavedCheckpoint, CheckpointError> {
+        let TrainingState { epoch, step, .. } = self.state;
+        let path = folder.join(match role {
+            CheckpointRole::Last => format!("last-{epoch}-{step}.safetensors"),
+            CheckpointRole::Best => format!("best-{}.safetensors", epoch.saturating_sub(1)),
+        });
+        self.write(&path)?;
+        Ok(self.saved(path, role))
+    }
+
+    /// Writes a checkpoint to `path`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+        checkpoint::write(path, &self.spec, self.fold, &self.state, self.model.tensors(), self.optimizer.state())
+    }
+
+    /// Continues from a checkpoint. After an error nothing has changed.
+    ///
+    /// # Errors
+    /// When the file is damaged, or of another fold or spec.
+    pub fn resume(&mut self, path: &Path) -> Result<(), CheckpointError> {
+        let checkpoint = checkpoint::read(path, &self.spec, self.fold)?;
+        checkpoint.copy_into(self.model.tensors(), Some(self.optimizer.state()))?;
+        self.state = checkpoint.state;
+        Ok(())
+    }
+
+    /// What `path` is, which was written in this state.
+    pub(crate) fn saved(&self, path: PathBuf, role: CheckpointRole) -> SavedCheckpoint {
+        saved_checkpoint(path, role, &self.state)
+    }
+}
+
+/// What `path` is, which holds `state`.
+pub(crate) fn saved_checkpoint(path: PathBuf, role: CheckpointRole, state: &TrainingState) -> SavedCheckpoint {
+    let macro_f1 = state.epochs.last().map(|epoch| epoch.macro_f1);
+    SavedCheckpoint { path, role, point: state.point(), macro_f1 }
+}
+
+/// Reads the model of a checkpoint, to score with it, and returns the state that training had.
+///
+/// # Errors
+/// When the file is damaged, or of another fold or spec. Then the model is unchanged.
+pub fn load_model(path: &Path, spec: &JobSetSpec, fold: Fold, model: &Model) -> Result<TrainingState, CheckpointError> {
+    let checkpoint = checkpoint::read(path, spec, fold)?;
+    checkpoint.copy_into(model.tensors(), None)?;
+    Ok(checkpoint.state)
+}

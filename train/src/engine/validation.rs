@@ -1,0 +1,76 @@
+//! The validation after an epoch.
+
+use fivefold_common::labels::Labels;
+use fivefold_common::progress::{Phase, Progress};
+use fivefold_common::threshold::{ThresholdFit, fit_threshold};
+use tch::Tensor;
+
+use crate::data::loader::{batch_targets, load_batches};
+use crate::data::sampler::validation_rows;
+use crate::engine::error::TrainError;
+use crate::engine::events::EventSink;
+use crate::engine::loss::loss;
+use crate::engine::pending_losses::PendingLosses;
+use crate::engine::progress_meter::ProgressMeter;
+use crate::engine::stop::{Interruptible, StopFlag};
+use crate::engine::trainer::Trainer;
+use crate::engine::training::Training;
+use crate::models::Mode;
+use crate::torch::autocast::autocast;
+use crate::torch::tensors::values;
+use crate::transform::warp::pixels;
+
+/// The result of a validation.
+pub(crate) struct Validation {
+    /// Mean loss of its batches.
+    pub(crate) loss: f64,
+    /// The threshold with the best macro F1.
+    pub(crate) fit: ThresholdFit,
+}
+
+impl Trainer {
+    /// Scores the epoch's validation rows without augmentation. After an interruption it starts again.
+    pub(crate) fn validate(
+        &self,
+        training: &Training,
+        sink: &mut dyn EventSink,
+        stop: &StopFlag,
+    ) -> Result<Interruptible<Validation>, TrainError> {
+        let (Self { spec, fold, data, device, .. }, Training { model, state, .. }) = (self, training);
+        let rows = validation_rows(spec, *fold, state.epoch, data.valid.len());
+        let plan: Vec<Vec<u32>> = rows.chunks(spec.batch_size as usize).map(<[u32]>::to_vec).collect();
+        let start =
+            Progress { epoch: state.epoch, step_count: plan.len() as u32, ..Progress::start_of(Phase::Validation) };
+        let mut meter = ProgressMeter::start(start, sink);
+        let mut losses = PendingLosses::of_validation(state, &data.valid, *device);
+        let mut scores = Vec::new();
+        let batches = load_batches(data.folder.clone(), data.valid.clone(), plan, spec.image_size, data.decode_threads);
+        for (step, batch) in (1u32..).zip(batches) {
+            if let Some(stop) = stop.asked() {
+                return Ok(Interruptible::Stopped(stop));
+            }
+            let batch = batch?;
+            let images = pixels(&batch.images.to_device((*device).into()), spec.normalization);
+            let targets = batch_targets(&data.valid, &batch.rows).to_device((*device).into());
+            let logits = autocast(*device, spec.precision, || model.forward(&images, Mode::Eval))?;
+            scores.push(logits.sigmoid());
+            meter.count(batch.rows.len());
+            losses.push(&loss(spec.loss, &logits, &targets), batch.rows);
+
+            let report_now = meter.is_due();
+            if losses.are_many() || report_now {
+                losses.read()?;
+            }
+            if report_now {
+                meter.report(step, Some(losses.mean()), sink);
+            }
+        }
+        losses.read()?;
+
+        let labels: Vec<Labels> = rows.iter().map(|&row| data.valid[row as usize].labels).collect();
+        let fit = fit_threshold(&values(&Tensor::f_cat(&scores, 0)?)?, &labels, spec.empty_rows);
+        // Finite losses come from finite logits, and these give scores in 0..=1.
+        let fit = fit.map_err(|error| TrainError::Libtorch(format!("the validation scores are unusable: {error}")))?;
+        Ok(Interruptible::Finished(Validation { loss: losses.mean(), fit }))
+    }
+}
