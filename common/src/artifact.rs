@@ -1,5 +1,6 @@
 //! The kinds of artifacts, and who makes them.
 
+use crate::ids::Digest;
 use crate::words::words;
 
 words! {
@@ -22,6 +23,17 @@ words! {
         /// The submission of a job set (CSV).
         Submission,
     }
+}
+
+/// An artifact that is held whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Artifact {
+    /// What it is.
+    pub kind: ArtifactKind,
+    /// Its name.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size_bytes: u64,
 }
 
 /// Who makes the artifacts of a kind, and their size limit.

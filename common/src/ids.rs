@@ -51,10 +51,35 @@ pub struct JobId(pub i64);
 #[serde(transparent)]
 pub struct Attempt(pub u32);
 
+/// One lease of one job. Every write of a worker names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseRef {
+    /// The job.
+    pub job: JobId,
+    /// The attempt, which is the fence.
+    pub attempt: Attempt,
+}
+
+impl fmt::Display for LeaseRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attempt {} of job {}", self.attempt, self.job)
+    }
+}
+
 /// The number of a fold, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fold(pub u8);
+
+impl Fold {
+    /// Folds are numbered from 0 to one less than this.
+    pub const COUNT_LIMIT: u8 = 100;
+
+    /// The fold of that number, if it is below the limit.
+    pub fn new(number: u32) -> Option<Self> {
+        u8::try_from(number).ok().filter(|&number| number < Self::COUNT_LIMIT).map(Self)
+    }
+}
 
 /// A BLAKE3 digest: the name of an artifact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

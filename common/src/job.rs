@@ -51,7 +51,7 @@ pub enum JobEvent {
 }
 
 /// The state after an event; `None` if the event cannot occur in that state.
-pub fn next(state: JobState, event: JobEvent) -> Option<JobState> {
+pub const fn next(state: JobState, event: JobEvent) -> Option<JobState> {
     use JobEvent as E;
     use JobState as S;
     match (state, event) {
@@ -94,6 +94,43 @@ pub fn next(state: JobState, event: JobEvent) -> Option<JobState> {
             | E::Cancelled
             | E::Retried,
         ) => None,
+    }
+}
+
+/// A state change that [`next`] allows. There is no other way to make one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Transition {
+    from: JobState,
+    to: JobState,
+}
+
+impl Transition {
+    /// The state in which the event may happen.
+    pub fn from(self) -> JobState {
+        self.from
+    }
+
+    /// The state after it.
+    pub fn to(self) -> JobState {
+        self.to
+    }
+}
+
+impl JobState {
+    /// The state change that an event leads to, or `None` where the event cannot happen in this state.
+    pub const fn on(self, event: JobEvent) -> Option<Transition> {
+        match next(self, event) {
+            Some(to) => Some(Transition { from: self, to }),
+            None => None,
+        }
+    }
+
+    /// Whether the job waits for a worker or is with one.
+    pub fn is_unfinished(self) -> bool {
+        match self {
+            Self::Queued | Self::Leased => true,
+            Self::Succeeded | Self::Failed | Self::Cancelled => false,
+        }
     }
 }
 

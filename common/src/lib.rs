@@ -27,6 +27,7 @@
 pub mod artifact;
 pub mod checkpoint;
 pub mod durable_file;
+pub mod event;
 pub mod folds;
 pub mod ids;
 pub mod job;

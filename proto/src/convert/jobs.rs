@@ -21,8 +21,8 @@ pub fn job_set_id_from_wire(text: &str) -> Result<JobSetId, WireError> {
 /// # Errors
 /// If the number is above 99.
 pub fn fold_from_wire(number: u32) -> Result<Fold, WireError> {
-    let fold = u8::try_from(number).ok().filter(|&fold| fold < 100);
-    fold.map(Fold).ok_or_else(|| WireError::new("fold", format!("{number} is not a fold: expected a number below 100")))
+    Fold::new(number)
+        .ok_or_else(|| WireError::new("fold", format!("{number} is not a fold: expected a number below 100")))
 }
 
 same_enum! {

@@ -1,6 +1,6 @@
 //! Leases and failures.
 
-use fivefold_common::ids::{Attempt, JobId};
+use fivefold_common::ids::{Attempt, JobId, LeaseRef};
 use fivefold_common::job::FailureCause;
 
 use super::{WireError, required, same_enum};
@@ -10,12 +10,12 @@ use crate::v1;
 ///
 /// # Errors
 /// If the lease is not set, or its attempt is 0.
-pub fn lease_from_wire(lease: Option<v1::LeaseRef>) -> Result<(JobId, Attempt), WireError> {
+pub fn lease_from_wire(lease: Option<v1::LeaseRef>) -> Result<LeaseRef, WireError> {
     let lease = required("lease", lease)?;
     if lease.attempt == 0 {
         return Err(WireError::new("lease.attempt", "attempts are counted from 1"));
     }
-    Ok((JobId(lease.job_id), Attempt(lease.attempt)))
+    Ok(LeaseRef { job: JobId(lease.job_id), attempt: Attempt(lease.attempt) })
 }
 
 /// The wire form of a lease.
@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn attempts_count_from_one() {
         let lease = lease_to_wire(JobId(1), Attempt(2));
-        assert_eq!(lease_from_wire(Some(lease)), Ok((JobId(1), Attempt(2))));
+        assert_eq!(lease_from_wire(Some(lease)), Ok(LeaseRef { job: JobId(1), attempt: Attempt(2) }));
         assert_eq!(lease_from_wire(Some(v1::LeaseRef { job_id: 1, attempt: 0 })).unwrap_err().field, "lease.attempt");
         assert_eq!(lease_from_wire(None).unwrap_err().field, "lease");
     }
