@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use fivefold_common::role::Role;
 use fivefold_proto::status::{Reason, status};
-use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -17,7 +16,7 @@ use tonic::codegen::{Service, http};
 
 use crate::error::Error;
 use crate::listener::Peer;
-use crate::queue::tokens;
+use crate::queue::Queue;
 
 /// The beginning of every token, by which a leaked one is recognised.
 const PREFIX: &str = "ffv1_";
@@ -125,32 +124,29 @@ impl Guard {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn load(readers: &SqlitePool) -> Result<Guard, Error> {
+    pub async fn load(queue: &dyn Queue) -> Result<Guard, Error> {
         let guard = Guard::default();
-        guard.refresh(readers).await?;
+        guard.refresh(queue).await?;
         Ok(guard)
     }
 
     /// Reads the tokens twice a second until `stopping` is cancelled.
-    pub async fn keep_fresh(self, readers: SqlitePool, stopping: CancellationToken) {
+    pub async fn keep_fresh(self, queue: Arc<dyn Queue>, stopping: CancellationToken) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(REFRESH) => {}
                 () = stopping.cancelled() => return,
             }
-            if let Err(error) = self.refresh(&readers).await {
+            if let Err(error) = self.refresh(&*queue).await {
                 tracing::error!("cannot read the tokens, those read before stay valid: {error}");
             }
         }
     }
 
-    async fn refresh(&self, readers: &SqlitePool) -> Result<(), Error> {
-        let rows = tokens::all(readers).await?;
-        let any = !rows.is_empty();
-        let live = rows
-            .into_iter()
-            .filter(|row| row.revoked_ms.is_none())
-            .filter_map(|row| Some((blake3::Hash::from_bytes(row.hash.try_into().ok()?), row.role.parse().ok()?)));
+    async fn refresh(&self, queue: &dyn Queue) -> Result<(), Error> {
+        let tokens = queue.tokens().await?;
+        let any = !tokens.is_empty();
+        let live = tokens.into_iter().filter(|token| token.revoked.is_none()).map(|token| (token.hash, token.role));
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Tokens { any, live: live.collect() };
         Ok(())
     }

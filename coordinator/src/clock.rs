@@ -1,4 +1,4 @@
-//! The coordinator's clock, the only one that decides.
+//! Time as the coordinator sees it. No other clock decides anything.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,20 +7,27 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The time now.
-    pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-    }
-
-    /// So many seconds later.
     pub fn plus_seconds(self, seconds: u32) -> Self {
         Self(self.0.saturating_add(i64::from(seconds) * 1000))
     }
 
-    /// The same on the wire.
-    pub fn to_wire(self) -> fivefold_proto::Timestamp {
-        let nanos = i32::try_from(self.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
-        fivefold_proto::Timestamp { seconds: self.0.div_euclid(1000), nanos }
+    pub fn minus_seconds(self, seconds: u32) -> Self {
+        Self(self.0.saturating_sub(i64::from(seconds) * 1000))
+    }
+}
+
+/// The port for time.
+pub trait Clock: std::fmt::Debug + Send + Sync {
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 }

@@ -1,21 +1,19 @@
 //! Fivefold's coordinator: the SQLite queue of fold jobs, the artifact store, the threshold and the submission.
 
 pub mod access;
+pub mod app;
+pub mod blobs;
 pub mod clock;
-pub mod database;
 pub mod error;
+pub mod grpc;
 pub mod listener;
-pub mod lists;
 pub mod queue;
-pub mod results;
-pub mod services;
 pub mod state_folder;
-pub mod store;
-pub mod upkeep;
 
 use std::fs::TryLockError;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -27,16 +25,20 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::access::Guard;
-use crate::clock::Timestamp;
-use crate::database::Database;
+use crate::app::{Coordinator, Settings};
+use crate::blobs::Claims;
+use crate::blobs::folder::FolderBlobs;
+use crate::clock::SystemClock;
+use crate::grpc::Services;
+use crate::grpc::limits::Limits;
 use crate::listener::ConnectionLimits;
-use crate::queue::{artifacts, lease};
-use crate::services::Coordinator;
-use crate::services::limits::{Limits, Places};
-use crate::store::Store;
+use crate::queue::sqlite::{Durability, SqliteQueue};
 
 /// Calls at a time over one connection; a client's further ones wait at the client.
 const STREAMS_PER_CONNECTION: u32 = 1024;
+
+/// A worker refers to an upload soon after its end, or never.
+const UNREFERENCED_SECONDS: u32 = 3600;
 
 /// How a coordinator runs.
 #[derive(Debug, Clone)]
@@ -105,49 +107,29 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     let not_serving = tonic_health::ServingStatus::NotServing;
     reporter.set_service_status("", not_serving).await;
 
-    let database = Database::open(&database_file).await?;
-    let guard = Guard::load(database.readers()).await?;
+    let queue = Arc::new(SqliteQueue::open(&database_file, Durability::Disk).await?);
+    let guard = Guard::load(&*queue).await?;
     let address = listener.local_addr()?;
     refuse_strangers(address, &config, &guard)?;
     let (scheme, server) = match &config.tls {
         Some(tls) => ("https", encrypted(tls)?),
         None => ("http", Server::builder()),
     };
-    let store = Store::open(&config.state).await?;
-    let deleted = store.tidy(&artifacts::digests(database.readers()).await?).await?;
-    if deleted > 0 {
-        tracing::info!("{deleted} files that nothing names are deleted");
-    }
-    let lease_seconds = config.lease_seconds;
-    let extended = database
-        .write(move |c| {
-            Box::pin(async move {
-                artifacts::touch_all(&mut *c, Timestamp::now()).await?;
-                lease::extend_all(c, Timestamp::now(), lease_seconds).await
-            })
-        })
-        .await?;
-    if extended > 0 {
-        tracing::info!("{extended} leases go on; their workers have {lease_seconds} s to come back");
-    }
-    let limits = config.limits;
     let coordinator = Coordinator {
-        database,
-        store,
-        lease_seconds,
-        stall_seconds: config.stall_seconds,
-        uploads: Places::new("uploads", limits.uploads),
-        downloads: Places::new("downloads", limits.downloads),
-        watches: Places::new("watches", limits.watches),
-        report_streams: Places::new("streams of reports", limits.report_streams),
-        waits: Places::new("waits for a lease", limits.waits),
-        limits,
-        stopping: stopping.clone(),
+        queue: queue.clone(),
+        blobs: Arc::new(FolderBlobs::open(&config.state).await?),
+        clock: Arc::new(SystemClock),
+        claims: Claims::default(),
+        settings: Settings {
+            lease_seconds: config.lease_seconds,
+            stall_seconds: config.stall_seconds,
+            unreferenced_seconds: UNREFERENCED_SECONDS,
+        },
     };
-    let upkeep = tokio::spawn(upkeep::run(coordinator.clone()));
-
-    let fresh = guard.clone().keep_fresh(coordinator.database.readers().clone(), stopping.clone());
-    let fresh = tokio::spawn(fresh);
+    resume(&coordinator).await?;
+    let services = Services::new(coordinator.clone(), config.limits, stopping.clone());
+    let upkeep = tokio::spawn(app::run_upkeep(coordinator, stopping.clone()));
+    let fresh = tokio::spawn(guard.clone().keep_fresh(queue, stopping.clone()));
     let server = server
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
@@ -157,9 +139,9 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
         .add_service(reflection().build_v1()?)
         // Older clients, grpcurl and Python's grpcio among them, ask for this one.
         .add_service(reflection().build_v1alpha()?)
-        .add_service(JobSetServiceServer::new(coordinator.clone()))
-        .add_service(WorkerServiceServer::new(coordinator.clone()))
-        .add_service(ArtifactServiceServer::new(coordinator));
+        .add_service(JobSetServiceServer::new(services.clone()))
+        .add_service(WorkerServiceServer::new(services.clone()))
+        .add_service(ArtifactServiceServer::new(services));
     reporter.set_service_status("", serving).await;
     tracing::info!("listening on {scheme}://{address}");
     let connections = listener::accept(listener, config.connections, stopping.clone());
@@ -174,6 +156,20 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     upkeep.await.context("upkeep")?;
     fresh.await.context("reading tokens")?;
     outcome
+}
+
+/// What is done at the start, before anybody is served.
+async fn resume(coordinator: &Coordinator) -> anyhow::Result<()> {
+    let deleted = app::start_blobs(coordinator).await?;
+    if deleted > 0 {
+        tracing::info!("{deleted} unreferenced files are deleted");
+    }
+    let leases = app::resume_leases(coordinator).await?;
+    if leases > 0 {
+        let lease_seconds = coordinator.settings.lease_seconds;
+        tracing::info!("{leases} leases go on; their workers have {lease_seconds} s to come back");
+    }
+    Ok(())
 }
 
 /// Refuses to listen where other machines can reach it without encryption and tokens, unless that is wanted.

@@ -6,9 +6,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use fivefold_common::one_line::is_one_line;
 use fivefold_common::role::Role;
 use fivefold_coordinator::access::{new_token, token_hash};
-use fivefold_coordinator::clock::Timestamp;
-use fivefold_coordinator::database::Database;
-use fivefold_coordinator::queue::tokens;
+use fivefold_coordinator::clock::{Clock as _, SystemClock};
+use fivefold_coordinator::queue::sqlite::{Durability, SqliteQueue};
+use fivefold_coordinator::queue::{NewToken, Queue as _};
 use fivefold_coordinator::state_folder;
 
 use crate::state_argument::StateArgument;
@@ -55,12 +55,10 @@ pub(crate) async fn run(command: TokenCommand) -> anyhow::Result<()> {
 async fn create(state: &StateArgument, name: &str, role: Role) -> anyhow::Result<()> {
     let is_name = (1..=100).contains(&name.len()) && is_one_line(name);
     ensure!(is_name, "the name of a token has 1 to 100 printable characters");
-    let database = Database::open(&state_folder::create(&state.folder)?).await?;
+    let queue = SqliteQueue::open(&state_folder::create(&state.folder)?, Durability::Disk).await?;
     let token = new_token().context("the system gave no random bytes")?;
-    let (hash, now, stored) = (token_hash(&token), Timestamp::now(), name.to_owned());
-    let inserted = database
-        .write(move |c| Box::pin(async move { tokens::insert(c, now, &stored, role.word(), hash.as_bytes()).await }));
-    inserted.await?;
+    let new = NewToken { name: name.to_owned(), role, hash: token_hash(&token) };
+    queue.create_token(SystemClock.now(), new).await?;
     eprintln!(
         "token {name} created with the role {role}; only its hash is stored, so keep this line in a private file:"
     );
@@ -69,18 +67,17 @@ async fn create(state: &StateArgument, name: &str, role: Role) -> anyhow::Result
 }
 
 async fn list(state: &StateArgument) -> anyhow::Result<()> {
-    let database = Database::open(&state_folder::database_file(&state.folder)?).await?;
-    for token in tokens::all(database.readers()).await? {
-        let revoked = if token.revoked_ms.is_some() { "  revoked" } else { "" };
-        println!("{:<24} {:<10}{revoked}", token.name, token.role);
+    let queue = SqliteQueue::open(&state_folder::database_file(&state.folder)?, Durability::Disk).await?;
+    for token in queue.tokens().await? {
+        let revoked = if token.revoked.is_some() { "  revoked" } else { "" };
+        println!("{:<24} {:<10}{revoked}", token.name, token.role.word());
     }
     Ok(())
 }
 
 async fn revoke(state: &StateArgument, name: String) -> anyhow::Result<()> {
-    let database = Database::open(&state_folder::database_file(&state.folder)?).await?;
-    let (now, revoked) = (Timestamp::now(), name.clone());
-    database.write(move |c| Box::pin(async move { tokens::revoke(c, now, &revoked).await })).await?;
+    let queue = SqliteQueue::open(&state_folder::database_file(&state.folder)?, Durability::Disk).await?;
+    queue.revoke_token(SystemClock.now(), &name).await?;
     println!("token {name} revoked");
     Ok(())
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use fivefold_common::role::Role;
 use fivefold_coordinator::access::{new_token, token_hash};
-use fivefold_coordinator::clock::Timestamp;
-use fivefold_coordinator::database::Database;
-use fivefold_coordinator::queue::tokens;
+use fivefold_coordinator::clock::{Clock as _, SystemClock};
+use fivefold_coordinator::queue::sqlite::{Durability, SqliteQueue};
+use fivefold_coordinator::queue::{NewToken, Queue as _};
 use fivefold_coordinator::{Config, Exposure, Tls, run};
 use fivefold_proto::client::{Credentials, Line, line};
 use fivefold_proto::status::{Reason, has_reason};
@@ -61,13 +61,10 @@ impl Guarded {
 }
 
 async fn token(state: &Path, name: &'static str, role: Role) -> String {
-    let database = Database::open(&state.join("fivefold.sqlite")).await.unwrap();
+    let queue = SqliteQueue::open(&state.join("fivefold.sqlite"), Durability::Disk).await.unwrap();
     let token = new_token().unwrap();
-    let hash = token_hash(&token);
-    let made = database.write(move |c| {
-        Box::pin(async move { tokens::insert(c, Timestamp::now(), name, role.word(), hash.as_bytes()).await })
-    });
-    made.await.unwrap();
+    let new = NewToken { name: name.to_owned(), role, hash: token_hash(&token) };
+    queue.create_token(SystemClock.now(), new).await.unwrap();
     token
 }
 

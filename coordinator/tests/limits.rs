@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fivefold_common::ids::Digest;
 use fivefold_coordinator::Config;
-use fivefold_coordinator::services::limits::Limits;
+use fivefold_coordinator::grpc::limits::Limits;
 use fivefold_proto::status::{Reason, busy_delay, has_reason};
 use fivefold_proto::v1;
 use fivefold_proto::v1::upload_artifact_request::Part;

@@ -3,14 +3,21 @@
 
 use std::borrow::Cow;
 
-use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId};
+use fivefold_common::artifact::{Artifact, ArtifactKind};
+use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
+use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId, LeaseRef};
+use fivefold_common::job::{JobEvent, JobKind, JobState};
+use fivefold_common::job_set::JobSetState;
+use fivefold_coordinator::app::{self, Settings};
 use fivefold_coordinator::clock::Timestamp;
-use fivefold_coordinator::database::Database;
-use fivefold_coordinator::queue::checkpoints::{self, NewCheckpoint};
-use fivefold_coordinator::queue::ending::{self, JobResult};
-use fivefold_coordinator::queue::{artifacts, fits, job_sets, lease, report};
+use fivefold_coordinator::queue::Effect;
+use fivefold_coordinator::queue::sqlite::{Durability, SqliteQueue};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
+
+use crate::rig::Rig;
+
+mod rig;
 
 const FIRST: &str = include_str!("fixtures/queue-0001.sql");
 
@@ -33,43 +40,48 @@ async fn every_earlier_schema_is_brought_up_to_date_and_its_jobs_go_on() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("fivefold.sqlite");
         old_database(&file, versions).await;
-        let database = Database::open(&file).await.unwrap();
+        let settings = Settings { lease_seconds: 60, stall_seconds: 0, unreferenced_seconds: 3600 };
+        let rig = Rig::open(&file, settings).await;
+        let now = Timestamp(5000);
+        rig.clock.set(now);
+        let (coordinator, queue) = (&rig.coordinator, &rig.coordinator.queue);
 
         let (done, running): (JobSetId, JobSetId) = ("js-aaaaaaaa".parse().unwrap(), "js-bbbbbbbb".parse().unwrap());
-        let row = job_sets::row(database.readers(), &done).await.unwrap();
-        assert_eq!((row.state.as_str(), row.macro_f1), ("succeeded", Some(0.71)));
-        let known = fits::of_job_set(database.readers(), &done).await.unwrap();
-        assert_eq!(known.len(), usize::from(versions < 3), "what was fitted before the table of fits is in it");
+        let job_set = queue.job_set(&done).await.unwrap();
+        assert_eq!((job_set.state, job_set.fit.unwrap().macro_f1), (JobSetState::Succeeded, 0.71));
+        assert_eq!(job_set.fits.len(), usize::from(versions < 3), "what was fitted before the table of fits is in it");
 
         // The worker that was running goes on, delivers, and a fold of the finished job set is trained anew.
-        let attempt = (JobId(4), Attempt(2));
-        let result = Digest::of(b"the result");
-        database
-            .write(move |c| {
-                Box::pin(async move {
-                    let now = Timestamp(5000);
-                    lease::extend_all(&mut *c, now, 60).await?;
-                    report::store(&mut *c, now, 60, attempt, 1, None, &[]).await?;
-                    let checkpoint = Digest::of(b"a checkpoint");
-                    for (digest, kind) in [(checkpoint, "checkpoint"), (result, "oof")] {
-                        artifacts::record(&mut *c, now, digest, kind, 1).await?;
-                    }
-                    let named = NewCheckpoint { digest: checkpoint, role: "last", epoch: 4, step: 0, macro_f1: None };
-                    checkpoints::record(&mut *c, now, attempt.0, attempt.1, named).await?;
-                    let made =
-                        JobResult { digest: result, checkpoint_digest: Some(checkpoint), made_by_json: "{}".into() };
-                    ending::complete(&mut *c, now, attempt, &made).await?;
-                    fits::retrain(&mut *c, now, &"js-aaaaaaaa".parse().unwrap(), Fold(0)).await
-                })
-            })
-            .await
-            .unwrap();
-        let jobs = job_sets::jobs(database.readers(), &running).await.unwrap();
-        assert_eq!(jobs[1].result_digest, Some(result.to_string()));
-        let kept = checkpoints::of_job(database.readers(), attempt.0).await.unwrap();
-        assert_eq!(kept.iter().map(|kept| kept.epoch).collect::<Vec<_>>(), [4, 3]);
-        assert_eq!(job_sets::row(database.readers(), &done).await.unwrap().state, "training");
-        let broken = sqlx::query("PRAGMA foreign_key_check").fetch_all(database.readers()).await.unwrap();
+        let lease = LeaseRef { job: JobId(4), attempt: Attempt(2) };
+        assert_eq!(app::resume_leases(coordinator).await.unwrap(), 1);
+        app::report(coordinator, lease, 1, None, Vec::new()).await.unwrap();
+        let (checkpoint, table) = (Digest::of(b"a checkpoint"), Digest::of(b"the result"));
+        for (digest, kind) in [(checkpoint, ArtifactKind::Checkpoint), (table, ArtifactKind::Oof)] {
+            queue.record_artifact(now, Artifact { kind, digest, size_bytes: 1 }).await.unwrap();
+        }
+        let recorded = Checkpoint {
+            digest: checkpoint,
+            size_bytes: 1,
+            role: CheckpointRole::Last,
+            point: TrainingPoint { epoch: 4, step: 0 },
+            macro_f1: None,
+        };
+        app::record_checkpoint(coordinator, lease, &recorded).await.unwrap();
+        let leased = app::acquire(coordinator, "w", "c").await.unwrap().unwrap();
+        let fivefold_coordinator::queue::Task::Train { checkpoints } = leased.task else { panic!("{leased:?}") };
+        assert_eq!(checkpoints.iter().map(|kept| kept.point.epoch).collect::<Vec<_>>(), [4, 3]);
+        let transition = JobState::Leased.on(JobEvent::Completed).unwrap();
+        let made_by_json = "{}".to_owned();
+        let complete = Effect::Complete { lease, transition, table, checkpoint: Some(checkpoint), made_by_json };
+        queue.change(now, &running, Box::new(move |_| Ok(vec![complete.clone()]))).await.unwrap();
+        app::retrain(coordinator, &done, Fold(0)).await.unwrap();
+
+        let job_set = queue.job_set(&running).await.unwrap();
+        let trained = job_set.jobs_of(JobKind::Train).nth(1).unwrap();
+        assert_eq!(trained.result.as_ref().unwrap().table.digest, table);
+        assert_eq!(queue.job_set(&done).await.unwrap().state, JobSetState::Training);
+        let mut connection = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+        let broken = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut connection).await.unwrap();
         assert!(broken.is_empty());
     }
 }
@@ -84,6 +96,6 @@ async fn a_newer_schema_is_refused_in_words() {
                  VALUES (9999, 'of the future', 1, x'00', 0)";
     sqlx::raw_sql(newer).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
-    let refused = Database::open(&file).await.unwrap_err().to_string();
+    let refused = SqliteQueue::open(&file, Durability::Disk).await.unwrap_err().to_string();
     assert!(refused.contains("9999") && refused.contains("fivefold.sqlite"), "{refused}");
 }

@@ -1,23 +1,30 @@
-//! The queue's SQL against a model in memory: random operations, and after each one both have to say the same. A counter-example
-//! shrinks to a short list of operations.
+//! The use cases on the real queue against a model in memory: random operations, and after each one both have to say the same. A
+//! counter-example shrinks to a short list of operations.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId};
+use fivefold_common::artifact::ArtifactKind;
+use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId, LeaseRef};
 use fivefold_common::job::{FailureCause, JobEvent, JobState, RetryDecision, next, retry_decision};
+use fivefold_common::job_set::JobSetState;
+use fivefold_common::scores::ScoreTable;
 use fivefold_common::spec::JobSetSpec;
+use fivefold_coordinator::app::{self, Answer, Completion, Settings};
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::error::Error;
-use fivefold_coordinator::queue::ending::{self, JobResult};
-use fivefold_coordinator::queue::job_sets::{self, NewJobSet};
-use fivefold_coordinator::queue::{artifacts, fits, lease, report, workers};
+use fivefold_coordinator::queue::NewWorker;
+use fivefold_coordinator::queue::sqlite::{Durability, SqliteQueue};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{Acquire as _, ConnectOptions as _, Connection as _, SqliteConnection};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use crate::rig::{Rig, TRAIN_LIST, csv, fold_rows, score_table, submission};
+
+mod rig;
 
 const CASES: u32 = 700;
 /// From one on, so that a counter-example can shrink to a few.
@@ -44,7 +51,8 @@ enum Operation {
         lease: usize,
         cause: FailureCause,
     },
-    Expire,
+    /// What happens by itself.
+    Sweep,
     Cancel {
         set: usize,
     },
@@ -85,7 +93,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         5 => lease().prop_map(|lease| Operation::Report { lease }),
         2 => lease().prop_map(|lease| Operation::Complete { lease }),
         4 => (lease(), cause).prop_map(|(lease, cause)| Operation::Fail { lease, cause }),
-        3 => Just(Operation::Expire),
+        3 => Just(Operation::Sweep),
         1 => (0..3usize).prop_map(|set| Operation::Cancel { set }),
         1 => (0..3usize, prop::option::of(fold())).prop_map(|(set, fold)| Operation::Retry { set, fold }),
         2 => (0..3usize).prop_map(|set| Operation::Fit { set }),
@@ -99,7 +107,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 #[derive(Debug, Clone)]
 struct ModelJob {
-    id: i64,
+    id: JobId,
     set: usize,
     fold: Fold,
     state: JobState,
@@ -110,7 +118,8 @@ struct ModelJob {
     not_before_ms: i64,
     failures: HashMap<FailureCause, u32>,
     failed_on: Vec<String>,
-    result: Option<Digest>,
+    /// Its table, and the digest of that.
+    result: Option<(ScoreTable, Digest)>,
 }
 
 impl ModelJob {
@@ -118,20 +127,16 @@ impl ModelJob {
     fn on(&mut self, event: JobEvent) {
         self.state = next(self.state, event).unwrap();
     }
-}
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SetState {
-    Training,
-    Succeeded,
-    Failed,
-    Cancelled,
+    fn result_digest(&self) -> Option<Digest> {
+        self.result.as_ref().map(|(_, digest)| *digest)
+    }
 }
 
 #[derive(Debug)]
 struct ModelSet {
     id: JobSetId,
-    state: SetState,
+    state: JobSetState,
     paused: bool,
     /// The OOF digest of every fit.
     fits: Vec<Digest>,
@@ -144,7 +149,7 @@ struct Model {
     sets: Vec<ModelSet>,
     draining: [bool; WORKERS.len()],
     /// Every lease that was given, newest first.
-    leases: Vec<(JobId, Attempt)>,
+    leases: Vec<LeaseRef>,
     requests: [String; WORKERS.len()],
     request_count: usize,
 }
@@ -152,75 +157,41 @@ struct Model {
 /// The real thing, on a file.
 struct Real {
     file: PathBuf,
-    connection: SqliteConnection,
+    rig: Rig,
 }
+
+const SETTINGS: Settings = Settings { lease_seconds: LEASE_SECONDS, stall_seconds: 0, unreferenced_seconds: 3600 };
 
 impl Real {
     async fn open(file: &Path) -> Real {
-        // What is tested is not the disk.
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .foreign_keys(true)
-            .journal_mode(SqliteJournalMode::Memory)
-            .synchronous(SqliteSynchronous::Off);
-        Real { file: file.to_owned(), connection: options.connect().await.unwrap() }
+        Real { file: file.to_owned(), rig: Rig::open(file, SETTINGS).await }
+    }
+
+    /// As after a crash: only the file and the blobs are left.
+    async fn reopen(&mut self) {
+        let queue = SqliteQueue::open(&self.file, Durability::System).await.unwrap();
+        let Rig { blobs, clock, .. } = self.rig.clone();
+        self.rig = Rig::new(std::sync::Arc::new(queue), blobs, clock, SETTINGS);
     }
 }
 
-/// Runs an operation in a transaction, as the coordinator does: what fails leaves nothing behind.
-macro_rules! write {
-    ($real:expr, |$c:ident| $work:expr) => {{
-        let mut transaction = $real.connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        let outcome = {
-            let mut savepoint = transaction.begin().await.unwrap();
-            let $c = &mut *savepoint;
-            let outcome = $work.await;
-            if outcome.is_ok() {
-                savepoint.commit().await.unwrap()
-            } else {
-                savepoint.rollback().await.unwrap()
-            }
-            outcome
-        };
-        transaction.commit().await.unwrap();
-        outcome
-    }};
-}
-
 fn is_stale<T>(outcome: &Result<T, Error>) -> bool {
-    matches!(outcome, Err(Error::StaleAttempt { .. }))
+    matches!(outcome, Err(Error::StaleAttempt(_)))
 }
 
-async fn submit(real: &mut Real, model: &mut Model) {
+async fn submit(real: &Rig, model: &mut Model) {
     let number = model.sets.len();
     if number == 3 {
         return;
     }
-    let id = JobSetId::from_entropy(number as u64 * 7919 + 1);
-    let digest = Digest::of(b"a list");
-    let new = NewJobSet {
-        id: id.clone(),
-        request_id: format!("submit-{number}"),
-        request_digest: digest,
-        spec: model.spec.clone(),
-        train: digest,
-        hpa: None,
-        test: None,
-        weights: None,
-        folds: digest,
-    };
-    let now = model.now;
-    write!(real, |c| async {
-        artifacts::record(&mut *c, now, digest, "manifest", 6).await?;
-        job_sets::insert(c, now, &new).await
-    })
-    .unwrap();
-    for row in job_sets::jobs(&mut real.connection, &id).await.unwrap() {
+    let submission = submission(&format!("submit-{number}"), model.spec.clone(), None);
+    let id = app::submit(&real.coordinator, submission.clone()).await.unwrap();
+    assert_eq!(app::submit(&real.coordinator, submission).await.unwrap(), id, "the same request, the same job set");
+    for job in app::job_set(&real.coordinator, &id).await.unwrap().jobs {
         model.jobs.push(ModelJob {
-            id: row.id,
+            id: job.id,
             set: number,
-            fold: Fold(row.fold as u8),
+            fold: job.fold,
             state: JobState::Queued,
             attempt: 0,
             worker: String::new(),
@@ -232,28 +203,27 @@ async fn submit(real: &mut Real, model: &mut Model) {
             result: None,
         });
     }
-    model.sets.push(ModelSet { id, state: SetState::Training, paused: false, fits: Vec::new() });
+    model.sets.push(ModelSet { id, state: JobSetState::Training, paused: false, fits: Vec::new() });
 }
 
-async fn take_lease(real: &mut Real, model: &mut Model, worker: usize, is_repeated: bool) {
+async fn take_lease(real: &Rig, model: &mut Model, worker: usize, is_repeated: bool) {
     if !is_repeated || model.requests[worker].is_empty() {
         model.request_count += 1;
         model.requests[worker] = format!("wait-{}", model.request_count);
     }
     let (name, request, now) = (WORKERS[worker], model.requests[worker].clone(), model.now);
     let expires_ms = now.plus_seconds(LEASE_SECONDS).0;
-    let leased = write!(real, |c| lease::acquire(c, now, name, &request, LEASE_SECONDS)).unwrap();
+    let leased = app::acquire(&real.coordinator, name, &request).await.unwrap();
+    let leased = leased.map(|leased| leased.lease);
     let held = |job: &ModelJob| job.state == JobState::Leased && job.worker == name && job.request == request;
     if let Some(job) = model.jobs.iter_mut().find(|job| held(job)) {
         job.expires_ms = expires_ms;
-        let leased = leased.unwrap();
-        assert_eq!((leased.id, leased.attempt), (job.id, i64::from(job.attempt)), "the same wait, the same lease");
+        let expected = LeaseRef { job: job.id, attempt: Attempt(job.attempt) };
+        assert_eq!(leased, Some(expected), "the same wait, the same lease");
         return;
     }
     let (sets, draining) = (&model.sets, model.draining[worker]);
-    let free = model.jobs.iter_mut().filter(|job| {
-        job.state == JobState::Queued && job.not_before_ms <= now.0 && !sets[job.set].paused && !draining
-    });
+    let free = model.jobs.iter_mut().filter(|job| is_free(job, sets, now) && !draining);
     let chosen = free.min_by_key(|job| (job.failed_on.iter().any(|failed| failed == name), job.id));
     let Some(job) = chosen else {
         assert!(leased.is_none(), "{leased:?} should not be leased");
@@ -262,40 +232,50 @@ async fn take_lease(real: &mut Real, model: &mut Model, worker: usize, is_repeat
     job.on(JobEvent::Leased);
     job.attempt += 1;
     (job.worker, job.request, job.expires_ms) = (name.to_owned(), request, expires_ms);
-    let leased = leased.unwrap();
-    assert_eq!((leased.id, leased.attempt), (job.id, i64::from(job.attempt)));
-    model.leases.insert(0, (JobId(job.id), Attempt(job.attempt)));
+    let expected = LeaseRef { job: job.id, attempt: Attempt(job.attempt) };
+    assert_eq!(leased, Some(expected));
+    model.leases.insert(0, expected);
+}
+
+fn is_free(job: &ModelJob, sets: &[ModelSet], now: Timestamp) -> bool {
+    job.state == JobState::Queued && job.not_before_ms <= now.0 && !sets[job.set].paused
 }
 
 /// The job of a lease, if the lease is held.
-fn held(jobs: &mut [ModelJob], (job, attempt): (JobId, Attempt)) -> Option<&mut ModelJob> {
-    jobs.iter_mut().find(|held| held.id == job.0 && held.attempt == attempt.0 && held.state == JobState::Leased)
+fn held(jobs: &mut [ModelJob], lease: LeaseRef) -> Option<&mut ModelJob> {
+    jobs.iter_mut()
+        .find(|held| held.id == lease.job && held.attempt == lease.attempt.0 && held.state == JobState::Leased)
 }
 
-async fn report(real: &mut Real, model: &mut Model, lease: (JobId, Attempt)) {
-    let now = model.now;
-    let stored = write!(real, |c| report::store(c, now, LEASE_SECONDS, lease, 1, None, &[]));
+async fn report(real: &Rig, model: &mut Model, lease: LeaseRef) {
+    let answer = app::report(&real.coordinator, lease, 1, None, Vec::new()).await;
+    let is_cancelled =
+        |job: &ModelJob| job.id == lease.job && job.attempt == lease.attempt.0 && job.state == JobState::Cancelled;
+    if model.jobs.iter().any(is_cancelled) {
+        assert_eq!(answer.unwrap(), Answer::Cancelled);
+        return;
+    }
     match held(&mut model.jobs, lease) {
         Some(job) => {
             job.on(JobEvent::Reported);
-            job.expires_ms = now.plus_seconds(LEASE_SECONDS).0;
+            job.expires_ms = model.now.plus_seconds(LEASE_SECONDS).0;
             let draining = WORKERS.iter().position(|name| *name == job.worker).is_some_and(|at| model.draining[at]);
-            assert_eq!(stored.unwrap().give_back, model.sets[job.set].paused || draining);
+            let Answer::Stored(reported) = answer.unwrap() else { panic!("cancelled") };
+            assert_eq!(reported.give_back, model.sets[job.set].paused || draining);
         }
-        None => assert!(is_stale(&stored), "{stored:?}"),
+        None => assert!(is_stale(&answer), "{answer:?}"),
     }
 }
 
-async fn complete(real: &mut Real, model: &mut Model, lease: (JobId, Attempt)) {
-    let now = model.now;
-    let digest = Digest::of(format!("{} {}", lease.0, lease.1).as_bytes());
-    let result = JobResult { digest, checkpoint_digest: None, made_by_json: "{}".into() };
-    let completed = write!(real, |c| async {
-        artifacts::record(&mut *c, now, digest, "oof", 1).await?;
-        ending::complete(c, now, lease, &result).await
-    });
-    let before = model.jobs.iter().find(|job| job.id == lease.0.0).unwrap();
-    if before.state == JobState::Succeeded && before.result == Some(digest) {
+async fn complete(real: &Rig, model: &mut Model, lease: LeaseRef) {
+    let fold = model.jobs.iter().find(|job| job.id == lease.job).unwrap().fold;
+    let table = score_table(fold_rows(&model.spec, fold), fold, &lease.to_string());
+    let digest = real.upload(ArtifactKind::Oof, csv(&table)).await;
+    let checkpoint = Some(real.upload(ArtifactKind::Checkpoint, format!("weights of {lease}")).await);
+    let completion = Completion { lease, table: digest, checkpoint, made_by_json: "{}".into() };
+    let completed = app::complete(&real.coordinator, completion).await;
+    let before = model.jobs.iter().find(|job| job.id == lease.job).unwrap();
+    if before.state == JobState::Succeeded && before.result_digest() == Some(digest) {
         completed.unwrap();
         return;
     }
@@ -303,7 +283,7 @@ async fn complete(real: &mut Real, model: &mut Model, lease: (JobId, Attempt)) {
         Some(job) => {
             completed.unwrap();
             job.on(JobEvent::Completed);
-            job.result = Some(digest);
+            job.result = Some((table, digest));
             let set = job.set;
             end_set(model, set);
         }
@@ -311,77 +291,83 @@ async fn complete(real: &mut Real, model: &mut Model, lease: (JobId, Attempt)) {
     }
 }
 
-async fn fail(real: &mut Real, model: &mut Model, lease: (JobId, Attempt), cause: FailureCause) {
-    let now = model.now;
-    let failed = write!(real, |c| ending::fail(c, now, lease, cause, "why"));
-    let Some(job) = held(&mut model.jobs, lease) else {
+async fn fail(real: &Rig, model: &mut Model, lease: LeaseRef, cause: FailureCause) {
+    let failed = app::fail(&real.coordinator, lease, cause, "why").await;
+    if held(&mut model.jobs, lease).is_none() {
         assert!(is_stale(&failed), "{failed:?}");
         return;
-    };
+    }
+    assert_eq!(failed.unwrap(), end_attempt(model, lease, cause));
+}
+
+/// What a failure leads to.
+fn end_attempt(model: &mut Model, lease: LeaseRef, cause: FailureCause) -> RetryDecision {
+    let job = held(&mut model.jobs, lease).unwrap();
     let count = job.failures.entry(cause).or_default();
     *count += 1;
-    let expected = retry_decision(&model.spec, cause, *count);
-    assert_eq!(failed.unwrap(), expected);
+    let decision = retry_decision(&model.spec, cause, *count);
     if !matches!(cause, FailureCause::WorkerLost | FailureCause::Drained) {
         job.failed_on.push(job.worker.clone());
     }
     (job.worker, job.request) = (String::new(), String::new());
-    match expected {
+    match decision {
         RetryDecision::RetryAfter { seconds } => {
             job.on(JobEvent::AttemptFailed);
-            job.not_before_ms = now.plus_seconds(seconds).0;
+            job.not_before_ms = model.now.plus_seconds(seconds).0;
         }
         RetryDecision::GiveUp => {
             job.on(JobEvent::LastAttemptFailed);
-            job.not_before_ms = now.0;
+            job.not_before_ms = model.now.0;
         }
     }
     let set = job.set;
     end_set(model, set);
+    decision
 }
 
 /// A job set has ended when one of its jobs failed or was cancelled, and none can go on.
 fn end_set(model: &mut Model, set: usize) {
     let states: Vec<JobState> = model.jobs.iter().filter(|job| job.set == set).map(|job| job.state).collect();
     let goes_on = states.iter().any(|state| matches!(state, JobState::Queued | JobState::Leased));
-    if model.sets[set].state != SetState::Training || goes_on {
+    if model.sets[set].state != JobSetState::Training || goes_on {
         return;
     }
     if states.contains(&JobState::Failed) {
-        (model.sets[set].state, model.sets[set].paused) = (SetState::Failed, false);
+        (model.sets[set].state, model.sets[set].paused) = (JobSetState::Failed, false);
     } else if states.contains(&JobState::Cancelled) {
-        (model.sets[set].state, model.sets[set].paused) = (SetState::Cancelled, false);
+        (model.sets[set].state, model.sets[set].paused) = (JobSetState::Cancelled, false);
     }
 }
 
-/// What the coordinator does twice a second.
-async fn expire(real: &mut Real, model: &mut Model) {
+/// What the coordinator does by itself: leases expire, and complete job sets are fitted.
+async fn sweep(real: &Rig, model: &mut Model) {
     let now = model.now;
     let due = |job: &ModelJob| job.state == JobState::Leased && job.expires_ms < now.0;
-    let mut expected: Vec<_> =
-        model.jobs.iter().filter(|job| due(job)).map(|job| (JobId(job.id), Attempt(job.attempt))).collect();
-    let mut expired = lease::expired(&mut real.connection, now).await.unwrap();
-    expected.sort_by_key(|lease| lease.0.0);
-    expired.sort_by_key(|lease| lease.0.0);
-    assert_eq!(expired, expected);
-    for lease in expired {
-        fail(real, model, lease, FailureCause::WorkerLost).await;
+    let due = model.jobs.iter().filter(|job| due(job));
+    let mut expected: Vec<_> = due.map(|job| LeaseRef { job: job.id, attempt: Attempt(job.attempt) }).collect();
+    let mut ended = app::sweep(&real.coordinator).await.unwrap();
+    expected.sort();
+    ended.sort();
+    assert_eq!(ended, expected);
+    for lease in ended {
+        end_attempt(model, lease, FailureCause::WorkerLost);
+    }
+    for set in 0..model.sets.len() {
+        fit_model(model, set);
     }
 }
 
-async fn cancel(real: &mut Real, model: &mut Model, set: usize) {
-    let now = model.now;
-    let id = model.sets[set].id.clone();
-    let cancelled = write!(real, |c| job_sets::cancel(c, now, &id));
+async fn cancel(real: &Rig, model: &mut Model, set: usize) {
+    let cancelled = app::cancel(&real.coordinator, &model.sets[set].id).await;
     match model.sets[set].state {
-        SetState::Succeeded => {
+        JobSetState::Succeeded => {
             assert!(matches!(cancelled, Err(Error::WrongState(_))), "{cancelled:?}");
             return;
         }
-        SetState::Cancelled => return cancelled.unwrap(),
-        SetState::Training | SetState::Failed => cancelled.unwrap(),
+        JobSetState::Cancelled => return cancelled.unwrap(),
+        JobSetState::Training | JobSetState::Predicting | JobSetState::Failed => cancelled.unwrap(),
     }
-    (model.sets[set].state, model.sets[set].paused) = (SetState::Cancelled, false);
+    (model.sets[set].state, model.sets[set].paused) = (JobSetState::Cancelled, false);
     for job in model.jobs.iter_mut().filter(|job| job.set == set) {
         if !matches!(job.state, JobState::Succeeded | JobState::Cancelled) {
             job.on(JobEvent::Cancelled);
@@ -389,16 +375,14 @@ async fn cancel(real: &mut Real, model: &mut Model, set: usize) {
     }
 }
 
-async fn retry(real: &mut Real, model: &mut Model, set: usize, fold: Option<Fold>) {
-    let now = model.now;
-    let id = model.sets[set].id.clone();
-    let retried = write!(real, |c| job_sets::retry(c, now, &id, fold));
+async fn retry(real: &Rig, model: &mut Model, set: usize, fold: Option<Fold>) {
+    let retried = app::retry(&real.coordinator, &model.sets[set].id, fold).await;
     let ended = |job: &ModelJob| {
         job.set == set
             && fold.is_none_or(|fold| job.fold == fold)
             && matches!(job.state, JobState::Failed | JobState::Cancelled)
     };
-    let set_ended = matches!(model.sets[set].state, SetState::Failed | SetState::Cancelled);
+    let set_ended = matches!(model.sets[set].state, JobSetState::Failed | JobSetState::Cancelled);
     if !model.jobs.iter().any(ended) && (fold.is_some() || !set_ended) {
         assert!(matches!(retried, Err(Error::WrongState(_))), "{retried:?}");
         return;
@@ -409,37 +393,32 @@ async fn retry(real: &mut Real, model: &mut Model, set: usize, fold: Option<Fold
         (job.not_before_ms, job.worker, job.request) = (0, String::new(), String::new());
         job.failures.clear();
     }
-    model.sets[set].state = SetState::Training;
+    model.sets[set].state = JobSetState::Training;
 }
 
-async fn fit(real: &mut Real, model: &mut Model, set: usize) {
-    let now = model.now;
-    let id = model.sets[set].id.clone();
-    let results: Vec<_> = model.jobs.iter().filter(|job| job.set == set).map(|job| job.result).collect();
-    let oof = Digest::of(format!("{results:?}").as_bytes());
-    let report = Digest::of(format!("the report of {oof}").as_bytes());
-    write!(real, |c| async {
-        artifacts::record(&mut *c, now, oof, "oof", 1).await?;
-        artifacts::record(&mut *c, now, report, "report", 1).await?;
-        fits::store(c, now, &id, (oof, report), (0.5, 0.7)).await
-    })
-    .unwrap();
+async fn fit(real: &Rig, model: &mut Model, set: usize) {
+    app::advance(&real.coordinator, &model.sets[set].id).await.unwrap();
+    fit_model(model, set);
+}
+
+/// A job set whose folds are all trained is fitted.
+fn fit_model(model: &mut Model, set: usize) {
+    let tables: Option<Vec<_>> = model.jobs.iter().filter(|job| job.set == set).map(|job| job.result.clone()).collect();
     let set = &mut model.sets[set];
-    if set.state == SetState::Training && results.iter().all(Option::is_some) {
-        (set.state, set.paused) = (SetState::Succeeded, false);
-        if !set.fits.contains(&oof) {
-            set.fits.push(oof);
-        }
+    let Some(tables) = tables.filter(|_| set.state == JobSetState::Training) else { return };
+    let merged = ScoreTable { rows: tables.into_iter().flat_map(|(table, _)| table.rows).collect() };
+    let oof = Digest::of(&csv(&merged));
+    (set.state, set.paused) = (JobSetState::Succeeded, false);
+    if !set.fits.contains(&oof) {
+        set.fits.push(oof);
     }
 }
 
-async fn retrain(real: &mut Real, model: &mut Model, set: usize, fold: Fold) {
-    let now = model.now;
-    let id = model.sets[set].id.clone();
-    let retrained = write!(real, |c| fits::retrain(c, now, &id, fold));
+async fn retrain(real: &Rig, model: &mut Model, set: usize, fold: Fold) {
+    let retrained = app::retrain(&real.coordinator, &model.sets[set].id, fold).await;
     let job = model.jobs.iter_mut().find(|job| job.set == set && job.fold == fold).unwrap();
     let set = &mut model.sets[set];
-    if matches!(set.state, SetState::Failed | SetState::Cancelled) || job.state != JobState::Succeeded {
+    if matches!(set.state, JobSetState::Failed | JobSetState::Cancelled) || job.state != JobState::Succeeded {
         assert!(matches!(retrained, Err(Error::WrongState(_))), "{retrained:?}");
         return;
     }
@@ -447,14 +426,13 @@ async fn retrain(real: &mut Real, model: &mut Model, set: usize, fold: Fold) {
     job.on(JobEvent::Retrained);
     (job.not_before_ms, job.worker, job.request, job.result) = (0, String::new(), String::new(), None);
     job.failures.clear();
-    set.state = SetState::Training;
+    set.state = JobSetState::Training;
 }
 
-async fn pause(real: &mut Real, model: &mut Model, set: usize, paused: bool) {
-    let now = model.now;
-    let id = model.sets[set].id.clone();
-    let changed = write!(real, |c| job_sets::set_paused(c, now, &id, paused));
-    if model.sets[set].state == SetState::Training {
+async fn pause(real: &Rig, model: &mut Model, set: usize, paused: bool) {
+    let (coordinator, id) = (&real.coordinator, &model.sets[set].id);
+    let changed = if paused { app::pause(coordinator, id).await } else { app::resume(coordinator, id).await };
+    if model.sets[set].state == JobSetState::Training {
         changed.unwrap();
         model.sets[set].paused = paused;
     } else {
@@ -463,83 +441,77 @@ async fn pause(real: &mut Real, model: &mut Model, set: usize, paused: bool) {
 }
 
 async fn restart(real: &mut Real, model: &mut Model) {
-    let file = real.file.clone();
-    let reopened = Real::open(&file).await;
-    std::mem::replace(real, reopened).connection.close().await.unwrap();
-    let now = model.now;
-    write!(real, |c| lease::extend_all(c, now, LEASE_SECONDS)).unwrap();
+    real.reopen().await;
+    app::resume_leases(&real.rig.coordinator).await.unwrap();
     for job in model.jobs.iter_mut().filter(|job| job.state == JobState::Leased) {
-        job.expires_ms = job.expires_ms.max(now.plus_seconds(LEASE_SECONDS).0);
+        job.expires_ms = job.expires_ms.max(model.now.plus_seconds(LEASE_SECONDS).0);
     }
 }
 
 async fn apply(real: &mut Real, model: &mut Model, operation: &Operation) {
     let lease = |place: usize| model.leases.get(place).copied();
+    let rig = &real.rig;
     match *operation {
-        Operation::Submit => submit(real, model).await,
-        Operation::Lease { worker, is_repeated } => take_lease(real, model, worker, is_repeated).await,
+        Operation::Submit => submit(rig, model).await,
+        Operation::Lease { worker, is_repeated } => take_lease(rig, model, worker, is_repeated).await,
         Operation::Report { lease: place } => {
             if let Some(lease) = lease(place) {
-                report(real, model, lease).await;
+                report(rig, model, lease).await;
             }
         }
         Operation::Complete { lease: place } => {
             if let Some(lease) = lease(place) {
-                complete(real, model, lease).await;
+                complete(rig, model, lease).await;
             }
         }
         Operation::Fail { lease: place, cause } => {
             if let Some(lease) = lease(place) {
-                fail(real, model, lease, cause).await;
+                fail(rig, model, lease, cause).await;
             }
         }
-        Operation::Expire => expire(real, model).await,
-        Operation::Cancel { set } if set < model.sets.len() => cancel(real, model, set).await,
-        Operation::Retry { set, fold } if set < model.sets.len() => retry(real, model, set, fold).await,
-        Operation::Fit { set } if set < model.sets.len() => fit(real, model, set).await,
-        Operation::Retrain { set, fold } if set < model.sets.len() => retrain(real, model, set, fold).await,
-        Operation::Pause { set, paused } if set < model.sets.len() => pause(real, model, set, paused).await,
+        Operation::Sweep => sweep(rig, model).await,
+        Operation::Cancel { set } if set < model.sets.len() => cancel(rig, model, set).await,
+        Operation::Retry { set, fold } if set < model.sets.len() => retry(rig, model, set, fold).await,
+        Operation::Fit { set } if set < model.sets.len() => fit(rig, model, set).await,
+        Operation::Retrain { set, fold } if set < model.sets.len() => retrain(rig, model, set, fold).await,
+        Operation::Pause { set, paused } if set < model.sets.len() => pause(rig, model, set, paused).await,
         Operation::Cancel { .. }
         | Operation::Retry { .. }
         | Operation::Fit { .. }
         | Operation::Retrain { .. }
         | Operation::Pause { .. } => {}
         Operation::Drain { worker, draining } => {
-            write!(real, |c| workers::set_draining(c, WORKERS[worker], draining)).unwrap();
+            app::drain(&rig.coordinator, WORKERS[worker], draining).await.unwrap();
             model.draining[worker] = draining;
         }
-        Operation::ClockJump { seconds } => model.now = Timestamp((model.now.0 + seconds * 1000).max(0)),
+        Operation::ClockJump { seconds } => {
+            model.now = Timestamp((model.now.0 + seconds * 1000).max(0));
+            rig.clock.set(model.now);
+        }
         Operation::Restart => restart(real, model).await,
     }
 }
 
-async fn compare(real: &mut Real, model: &Model) {
+async fn compare(real: &Rig, model: &Model) {
+    let any_free = model.jobs.iter().any(|job| is_free(job, &model.sets, model.now));
+    assert_eq!(app::has_free_job(&real.coordinator).await.unwrap(), any_free);
     for (number, set) in model.sets.iter().enumerate() {
-        let row = job_sets::row(&mut real.connection, &set.id).await.unwrap();
-        let state = match row.state.as_str() {
-            "training" => SetState::Training,
-            "succeeded" => SetState::Succeeded,
-            "failed" => SetState::Failed,
-            "cancelled" => SetState::Cancelled,
-            other => panic!("state {other}"),
-        };
-        assert_eq!((state, row.paused == 1), (set.state, set.paused), "job set {number}");
-        let fits = fits::of_job_set(&mut real.connection, &set.id).await.unwrap();
-        let (mut fits, mut expected): (Vec<_>, Vec<_>) =
-            (fits.into_iter().map(|fit| fit.oof_digest).collect(), set.fits.iter().map(Digest::to_string).collect());
+        let job_set = app::job_set(&real.coordinator, &set.id).await.unwrap();
+        assert_eq!((job_set.state, job_set.paused), (set.state, set.paused), "job set {number}");
+        let mut fits: Vec<_> = job_set.fits.iter().map(|record| record.fit.oof.digest).collect();
+        let mut expected = set.fits.clone();
         fits.sort();
         expected.sort();
         assert_eq!(fits, expected, "job set {number}");
-        let rows = job_sets::jobs(&mut real.connection, &set.id).await.unwrap();
-        for (row, job) in rows.iter().zip(model.jobs.iter().filter(|job| job.set == number)) {
-            assert_eq!(row.state, job.state.word(), "job {}", job.id);
-            assert_eq!((row.id, row.attempt), (job.id, i64::from(job.attempt)));
-            assert_eq!(row.result_digest, job.result.map(|digest| digest.to_string()));
+        for (real, job) in job_set.jobs.iter().zip(model.jobs.iter().filter(|job| job.set == number)) {
+            assert_eq!(real.state, job.state, "job {}", job.id);
+            assert_eq!((real.id, real.attempt.map_or(0, |attempt| attempt.0)), (job.id, job.attempt));
+            assert_eq!(real.result.as_ref().map(|result| result.table.digest), job.result_digest());
             if job.state == JobState::Leased {
-                assert_eq!(row.worker_name, job.worker);
+                assert_eq!(real.worker.as_ref(), Some(&job.worker));
             }
             if matches!(job.state, JobState::Failed | JobState::Cancelled) {
-                assert!(!row.state_reason.is_empty(), "job {} does not say why", job.id);
+                assert!(!real.state_reason.is_empty(), "job {} does not say why", job.id);
             }
         }
     }
@@ -557,16 +529,17 @@ async fn run(operations: &[Operation], file: &Path) {
         requests: Default::default(),
         request_count: 0,
     };
+    real.rig.clock.set(model.now);
     for name in WORKERS {
-        let now = model.now;
-        write!(real, |c| workers::register(c, now, name, "cpu", "0")).unwrap();
+        let worker = NewWorker { name: name.into(), device: "cpu".into(), version: "0".into() };
+        app::register_worker(&real.rig.coordinator, worker).await.unwrap();
     }
-    submit(&mut real, &mut model).await;
+    real.rig.upload(ArtifactKind::Manifest, TRAIN_LIST.as_bytes()).await;
+    submit(&real.rig, &mut model).await;
     for operation in operations {
         apply(&mut real, &mut model, operation).await;
-        compare(&mut real, &model).await;
+        compare(&real.rig, &model).await;
     }
-    real.connection.close().await.unwrap();
 }
 
 #[test]
@@ -578,9 +551,10 @@ fn the_queue_does_what_its_model_does() {
     let operations = prop::collection::vec(operation(), OPERATIONS);
     let empty = folder.path().join("empty.sqlite");
     runtime.block_on(async {
-        let mut real = Real::open(&empty).await;
-        sqlx::migrate!("../migrations").run(&mut real.connection).await.unwrap();
-        real.connection.close().await.unwrap();
+        let mut connection =
+            SqliteConnectOptions::new().filename(&empty).create_if_missing(true).connect().await.unwrap();
+        sqlx::migrate!("../migrations").run(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
     });
     TestRunner::new(config)
         .run(&operations, |operations| {

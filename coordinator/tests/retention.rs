@@ -1,112 +1,127 @@
-//! Which checkpoints are kept, and what is forgotten: never a blob that something names.
+//! Which checkpoints are kept, and which artifacts are deleted: never one that is referred to.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use fivefold_common::ids::{Attempt, Digest, JobId, JobSetId};
+use fivefold_common::artifact::ArtifactKind;
+use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
+use fivefold_common::ids::{Digest, Fold, JobSetId, LeaseRef};
 use fivefold_common::spec::JobSetSpec;
+use fivefold_coordinator::app::{self, Completion, Settings};
 use fivefold_coordinator::clock::Timestamp;
-use fivefold_coordinator::queue::checkpoints::{self, NewCheckpoint};
-use fivefold_coordinator::queue::ending::{self, JobResult};
-use fivefold_coordinator::queue::job_sets::{self, NewJobSet};
-use fivefold_coordinator::queue::{artifacts, fits, lease, workers};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, SqliteConnection};
+use fivefold_coordinator::queue::{NewWorker, Task};
+
+use crate::rig::{Rig, TRAIN_LIST, csv, fold_rows, score_table, submission};
+
+mod rig;
 
 const NOW: Timestamp = Timestamp(1_000_000);
 const LATER: Timestamp = Timestamp(2_000_000);
 
-/// A database with one leased fold.
-async fn one_leased_fold(spec: JobSetSpec) -> (SqliteConnection, tempfile::TempDir, JobSetId, JobId) {
+/// A rig with one leased fold.
+struct Fixture {
+    rig: Rig,
+    _folder: tempfile::TempDir,
+    id: JobSetId,
+    lease: LeaseRef,
+    spec: JobSetSpec,
+}
+
+async fn one_leased_fold(spec: JobSetSpec) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
-    let options = SqliteConnectOptions::new().filename(folder.path().join("q.sqlite")).create_if_missing(true);
-    let mut connection = options.foreign_keys(true).connect().await.unwrap();
-    sqlx::migrate!("../migrations").run(&mut connection).await.unwrap();
-    let list = blob(&mut connection, "a list", "manifest").await;
-    let id = JobSetId::from_entropy(1);
-    let new = NewJobSet {
-        id: id.clone(),
-        request_id: "r".into(),
-        request_digest: list,
-        spec: JobSetSpec { fold: vec![0], ..spec },
-        train: list,
-        hpa: None,
-        test: None,
-        weights: None,
-        folds: list,
-    };
-    job_sets::insert(&mut connection, NOW, &new).await.unwrap();
-    workers::register(&mut connection, NOW, "w", "cpu", "0").await.unwrap();
-    let leased = lease::acquire(&mut connection, NOW, "w", "a", 60).await.unwrap().unwrap();
-    (connection, folder, id, JobId(leased.id))
+    let settings = Settings { lease_seconds: 60, stall_seconds: 0, unreferenced_seconds: 0 };
+    let rig = Rig::open(&folder.path().join("q.sqlite"), settings).await;
+    rig.clock.set(NOW);
+    rig.upload(ArtifactKind::Manifest, TRAIN_LIST.as_bytes()).await;
+    let spec = JobSetSpec { fold: vec![0], ..spec };
+    let id = app::submit(&rig.coordinator, submission("r", spec.clone(), None)).await.unwrap();
+    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into() };
+    app::register_worker(&rig.coordinator, worker).await.unwrap();
+    let lease = app::acquire(&rig.coordinator, "w", "a").await.unwrap().unwrap().lease;
+    Fixture { rig, _folder: folder, id, lease, spec }
 }
 
-async fn blob(connection: &mut SqliteConnection, content: &str, kind: &str) -> Digest {
-    let digest = Digest::of(content.as_bytes());
-    artifacts::record(connection, NOW, digest, kind, content.len() as u64).await.unwrap();
-    digest
-}
-
-async fn record(connection: &mut SqliteConnection, job: JobId, role: &'static str, epoch: u32) -> Digest {
-    let digest = blob(connection, &format!("{role} of epoch {epoch}"), "checkpoint").await;
-    let checkpoint = NewCheckpoint { digest, role, epoch, step: 0, macro_f1: None };
-    checkpoints::record(connection, NOW, job, Attempt(1), checkpoint).await.unwrap();
-    digest
-}
-
-/// What would be deleted now; all of it can be.
-async fn collect(connection: &mut SqliteConnection) -> Vec<Digest> {
-    let unnamed = artifacts::unnamed(&mut *connection, LATER).await.unwrap();
-    for digest in &unnamed {
-        assert!(artifacts::forget(connection, *digest, LATER).await.unwrap());
+impl Fixture {
+    async fn record(&self, role: CheckpointRole, epoch: u32) -> Digest {
+        let content = format!("{role} of epoch {epoch}");
+        let size_bytes = content.len() as u64;
+        let digest = self.rig.upload(ArtifactKind::Checkpoint, content).await;
+        let checkpoint =
+            Checkpoint { digest, size_bytes, role, point: TrainingPoint { epoch, step: 0 }, macro_f1: None };
+        app::record_checkpoint(&self.rig.coordinator, self.lease, &checkpoint).await.unwrap();
+        digest
     }
-    unnamed
+
+    /// The checkpoints that a worker would resume from: the same request gets the same lease.
+    async fn kept(&self) -> Vec<Checkpoint> {
+        let leased = app::acquire(&self.rig.coordinator, "w", "a").await.unwrap().unwrap();
+        assert_eq!(leased.lease, self.lease);
+        match leased.task {
+            Task::Train { checkpoints } => checkpoints,
+            task @ Task::Predict { .. } => panic!("{task:?}"),
+        }
+    }
+
+    /// Deletes what is unreferenced, and says what that was.
+    async fn clean(&self) -> Vec<Digest> {
+        self.rig.clock.set(LATER);
+        let before = self.rig.blobs.digests();
+        app::clean(&self.rig.coordinator).await.unwrap();
+        self.rig.clock.set(NOW);
+        let after = self.rig.blobs.digests();
+        assert_eq!(after, self.rig.coordinator.queue.artifacts().await.unwrap());
+        before.difference(&after).copied().collect()
+    }
 }
 
 #[tokio::test]
 async fn as_many_checkpoints_are_kept_as_the_spec_says() {
-    let (mut connection, _folder, _, job) =
-        one_leased_fold(JobSetSpec { keep_last: 3, keep_best: 2, ..JobSetSpec::default() }).await;
+    let fixture = one_leased_fold(JobSetSpec { keep_last: 3, keep_best: 2, ..JobSetSpec::default() }).await;
     for epoch in 0..5 {
-        record(&mut connection, job, "last", epoch).await;
-        record(&mut connection, job, "best", epoch).await;
+        fixture.record(CheckpointRole::Last, epoch).await;
+        fixture.record(CheckpointRole::Best, epoch).await;
     }
-    let kept = checkpoints::of_job(&mut connection, job).await.unwrap();
-    let kept: Vec<_> = kept.iter().map(|kept| (kept.role.as_str(), kept.epoch)).collect();
-    assert_eq!(kept, [("last", 4), ("last", 3), ("last", 2), ("best", 4), ("best", 3)]);
-    assert_eq!(collect(&mut connection).await.len(), 5, "the others go");
-    assert_eq!(collect(&mut connection).await, []);
+    let kept: Vec<_> = fixture.kept().await.iter().map(|kept| (kept.role, kept.point.epoch)).collect();
+    let (last, best) = (CheckpointRole::Last, CheckpointRole::Best);
+    assert_eq!(kept, [(last, 4), (last, 3), (last, 2), (best, 4), (best, 3)]);
+    assert_eq!(fixture.clean().await.len(), 5, "the others go");
+    assert_eq!(fixture.clean().await, []);
 }
 
 #[tokio::test]
 async fn a_checkpoint_that_was_overtaken_on_its_way_is_not_the_newest() {
-    let (mut connection, _folder, _, job) = one_leased_fold(JobSetSpec::default()).await;
-    let (older, newer) = (record(&mut connection, job, "last", 1).await, record(&mut connection, job, "last", 2).await);
+    let fixture = one_leased_fold(JobSetSpec::default()).await;
+    let older = fixture.record(CheckpointRole::Last, 1).await;
+    let newer = fixture.record(CheckpointRole::Last, 2).await;
     // The first call again, late.
-    record(&mut connection, job, "last", 1).await;
-    let kept = checkpoints::of_job(&mut connection, job).await.unwrap();
-    assert_eq!(kept.iter().map(|kept| kept.digest.clone()).collect::<Vec<_>>(), [newer.to_string(), older.to_string()]);
+    fixture.record(CheckpointRole::Last, 1).await;
+    let kept: Vec<_> = fixture.kept().await.iter().map(|kept| kept.digest).collect();
+    assert_eq!(kept, [newer, older]);
 }
 
 #[tokio::test]
-async fn what_something_names_or_somebody_just_wanted_is_not_forgotten() {
-    let (mut connection, _folder, id, job) = one_leased_fold(JobSetSpec::default()).await;
-    let kept = record(&mut connection, job, "last", 0).await;
-    let wanted = blob(&mut connection, "wanted", "checkpoint").await;
-    let lost = blob(&mut connection, "an attempt's that lost its lease", "oof").await;
-    assert_eq!(artifacts::touch(&mut connection, LATER, wanted).await.unwrap(), Some(6));
-    assert_eq!(artifacts::touch(&mut connection, LATER, Digest::of(b"nothing")).await.unwrap(), None);
-    assert_eq!(collect(&mut connection).await, [lost]);
-    for named in [kept, Digest::of(b"a list"), wanted] {
-        assert!(!artifacts::forget(&mut connection, named, LATER).await.unwrap(), "whoever asks");
+async fn what_is_referred_to_or_was_just_wanted_is_not_deleted() {
+    let fixture = one_leased_fold(JobSetSpec::default()).await;
+    let (rig, coordinator) = (&fixture.rig, &fixture.rig.coordinator);
+    let kept = fixture.record(CheckpointRole::Last, 0).await;
+    let wanted = rig.upload(ArtifactKind::Checkpoint, "wanted").await;
+    let lost = rig.upload(ArtifactKind::Oof, "of an attempt that lost its lease").await;
+    rig.clock.set(LATER);
+    let queue = &coordinator.queue;
+    assert_eq!(queue.touch_artifact(LATER, wanted).await.unwrap(), Some(6));
+    assert_eq!(queue.touch_artifact(LATER, Digest::of(b"nothing")).await.unwrap(), None);
+    assert_eq!(fixture.clean().await, [lost]);
+    for referred in [kept, Digest::of(TRAIN_LIST.as_bytes()), wanted] {
+        assert!(!queue.forget_artifact(referred, LATER).await.unwrap(), "whoever asks");
     }
 
     // A fold that is trained again: what the fit came from stays, with the fit.
-    let result = blob(&mut connection, "oof", "oof").await;
-    let made = JobResult { digest: result, checkpoint_digest: Some(kept), made_by_json: "{}".into() };
-    ending::complete(&mut connection, NOW, (job, Attempt(1)), &made).await.unwrap();
-    let fit = (blob(&mut connection, "merged", "oof").await, blob(&mut connection, "report", "report").await);
-    fits::store(&mut connection, NOW, &id, fit, (0.5, 0.7)).await.unwrap();
-    fits::retrain(&mut connection, NOW, &id, fivefold_common::ids::Fold(0)).await.unwrap();
-    assert_eq!(checkpoints::of_job(&mut connection, job).await.unwrap(), []);
-    assert_eq!(collect(&mut connection).await, []);
-    assert_eq!(fits::of_job_set(&mut connection, &id).await.unwrap().len(), 1);
+    let table = score_table(fold_rows(&fixture.spec, Fold(0)), Fold(0), "first");
+    let table = rig.upload(ArtifactKind::Oof, csv(&table)).await;
+    let completion = Completion { lease: fixture.lease, table, checkpoint: Some(kept), made_by_json: "{}".to_owned() };
+    app::complete(coordinator, completion).await.unwrap();
+    app::advance(coordinator, &fixture.id).await.unwrap();
+    app::retrain(coordinator, &fixture.id, Fold(0)).await.unwrap();
+    let again = app::acquire(coordinator, "w", "b").await.unwrap().unwrap();
+    assert_eq!(again.task, Task::Train { checkpoints: Vec::new() });
+    assert_eq!(fixture.clean().await, []);
+    assert_eq!(app::job_set(coordinator, &fixture.id).await.unwrap().fits.len(), 1);
 }

@@ -9,11 +9,14 @@ use std::process::Command;
 use fivefold_common::ids::Digest;
 use fivefold_common::role::Role;
 use fivefold_coordinator::clock::Timestamp;
-use fivefold_coordinator::database::Database;
-use fivefold_coordinator::queue::tokens;
+use fivefold_coordinator::queue::sqlite::{Durability, SqliteQueue};
+use fivefold_coordinator::queue::{NewToken, Queue as _};
 use fivefold_coordinator::state_folder;
 use fivefold_proto::status::{Reason, has_reason};
 use fivefold_proto::v1;
+
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::site::program::{COORDINATOR, Program};
 use crate::site::{Site, spec};
@@ -25,24 +28,20 @@ const WAL_HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 const PAGE_BYTES: usize = 4096;
 
-async fn write_row(database: &Database, number: usize) {
-    let (name, hash) = (format!("row-{number}"), blake3::hash(&number.to_le_bytes()));
-    let write = database.write(move |c| {
-        Box::pin(
-            async move { tokens::insert(c, Timestamp(number as i64), &name, Role::User.word(), hash.as_bytes()).await },
-        )
-    });
-    write.await.unwrap();
+async fn write_row(queue: &SqliteQueue, number: usize) {
+    let token = NewToken { name: format!("row-{number}"), role: Role::User, hash: blake3::hash(&number.to_le_bytes()) };
+    queue.create_token(Timestamp(number as i64), token).await.unwrap();
 }
 
 /// The rows of a database that is opened as after a crash, in their order.
 async fn rows_after_a_crash(file: &Path) -> Vec<String> {
-    let database = Database::open(file).await.unwrap();
-    let sound: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(database.readers()).await.unwrap();
+    let queue = SqliteQueue::open(file, Durability::Disk).await.unwrap();
+    let mut reader = SqliteConnectOptions::new().filename(file).read_only(true).connect().await.unwrap();
+    let sound: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut reader).await.unwrap();
     assert_eq!(sound, "ok");
-    let names = sqlx::query_scalar("SELECT name FROM tokens ORDER BY id").fetch_all(database.readers()).await.unwrap();
+    let names = sqlx::query_scalar("SELECT name FROM tokens ORDER BY id").fetch_all(&mut reader).await.unwrap();
     // It takes writes, too.
-    write_row(&database, 1_000_000).await;
+    write_row(&queue, 1_000_000).await;
     names
 }
 
@@ -51,9 +50,9 @@ async fn a_torn_file_leaves_what_was_committed_before_it() {
     const ROWS: usize = 12;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fivefold.sqlite");
-    let database = Database::open(&file).await.unwrap();
+    let queue = SqliteQueue::open(&file, Durability::Disk).await.unwrap();
     for number in 0..ROWS {
-        write_row(&database, number).await;
+        write_row(&queue, number).await;
     }
     let (main, wal) =
         (std::fs::read(&file).unwrap(), std::fs::read(folder.path().join("fivefold.sqlite-wal")).unwrap());

@@ -4,7 +4,9 @@
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use fivefold_common::ids::Digest;
-use fivefold_coordinator::store::Store;
+use fivefold_coordinator::blobs::folder::FolderBlobs;
+use fivefold_coordinator::blobs::{Blobs as _, Claims};
+use fivefold_coordinator::error::Error;
 use libfuzzer_sys::fuzz_target;
 
 const BLOBS: [&[u8]; 2] = [b"fivefold", b"a checkpoint of many more bytes than the other one"];
@@ -27,26 +29,24 @@ fuzz_target!(|tries: Vec<Try>| {
             let bytes = BLOBS[usize::from(attempt.blob)];
             let digest = Digest::of(bytes);
             // Opened again, as after a crash.
-            let store = Store::open(folder.path()).await.expect("it opens");
+            let blobs = FolderBlobs::open(folder.path()).await.expect("it opens");
             let size_bytes = if attempt.lies { u64::from(attempt.announced_bytes) } else { bytes.len() as u64 };
-            let claim = store.claim(digest).expect("nobody else has it");
-            let begun = store.begin_upload(&claim, size_bytes, Some(u64::from(attempt.offset_bytes))).await;
-            let Ok(mut upload) = begun else { continue };
+            let claim = Claims::default().claim(digest).expect("nobody else has it");
             let mut rest = &bytes[bytes.len().min(attempt.offset_bytes.into())..];
-            let mut is_open = true;
+            let mut chunks = Vec::new();
             for length in attempt.chunks {
                 let (chunk, after) = rest.split_at(rest.len().min(length.into()));
                 rest = after;
                 let sent = if attempt.lies { vec![length; length.into()] } else { chunk.to_vec() };
-                is_open &= upload.append(Bytes::from(sent)).await.is_ok();
+                chunks.push(Ok(Bytes::from(sent)));
             }
-            if attempt.finishes && is_open {
-                let _ = upload.finish().await;
-            } else {
-                let _ = upload.pause().await;
+            if !attempt.finishes {
+                chunks.push(Err(Error::Unavailable("it breaks off".into())));
             }
+            let chunks = Box::pin(tokio_stream::iter(chunks));
+            let _ = blobs.upload(&claim, size_bytes, attempt.offset_bytes.into(), chunks).await;
             for bytes in BLOBS {
-                if let Ok(held) = store.read(Digest::of(bytes)).await {
+                if let Ok(held) = blobs.read(Digest::of(bytes)).await {
                     assert_eq!(held, bytes, "a blob that is there is whole");
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
@@ -101,4 +101,57 @@ fn room_files(source: &Path, room: &str) -> Vec<(String, String)> {
         text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
     };
     paths.iter().map(|path| (path.display().to_string(), code(path))).collect()
+}
+
+/// The files below a path of this repository, with their text.
+fn sources(path: &str) -> Vec<(PathBuf, String)> {
+    let mut waiting = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)];
+    let mut sources = Vec::new();
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).expect("the folder can be read");
+            waiting.extend(entries.map(|entry| entry.expect("the folder can be read").path()));
+        } else {
+            let text = std::fs::read_to_string(&path).expect("the file can be read");
+            sources.push((path, text));
+        }
+    }
+    assert!(!sources.is_empty(), "there is no {path}");
+    sources
+}
+
+/// Whether a source names a crate or a module of this crate.
+fn names(text: &str, name: &str) -> bool {
+    let path = format!("{name}::");
+    let is_word = |char: char| char.is_alphanumeric() || char == '_';
+    text.match_indices(&path).any(|(at, _)| !text[..at].ends_with(is_word))
+}
+
+#[test]
+fn the_use_cases_of_the_coordinator_know_no_frameworks() {
+    let inner = ["app", "queue/mod.rs", "queue/job_set.rs", "queue/change.rs", "blobs", "clock.rs", "error.rs"];
+    for (file, text) in inner.iter().flat_map(|path| sources(&format!("coordinator/src/{path}"))) {
+        for name in ["tonic", "prost", "sqlx", "axum", "fivefold_proto", "grpc", "access", "listener", "state_folder"] {
+            assert!(!names(&text, name), "{} knows {name}", file.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_sqlite_queue_and_the_state_folder_know_the_database() {
+    for (file, text) in sources("coordinator/src") {
+        let is_adapter = file.components().any(|part| part.as_os_str() == "sqlite");
+        let is_allowed = is_adapter || file.ends_with("state_folder.rs");
+        assert!(is_allowed || !names(&text, "sqlx"), "{} knows sqlx", file.display());
+    }
+}
+
+#[test]
+fn the_coordinator_has_three_ports() {
+    let is_port = |line: &&str| line.trim_start().starts_with("pub trait ");
+    let ports: Vec<String> = sources("coordinator/src")
+        .iter()
+        .flat_map(|(_, text)| text.lines().filter(is_port).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(ports.len(), 3, "{ports:#?}");
 }

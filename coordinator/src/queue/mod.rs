@@ -1,18 +1,304 @@
-//! The queue: all SQL of the coordinator, one file per role. Every function takes a connection and the time, so that tests
-//! can drive it without a server or a clock.
+//! The port to the queue: job sets, jobs, leases and everything that is stored about them.
 //!
-//! A worker's write names (job, attempt), and its `WHERE` asks for exactly that attempt in state `leased`; zero rows changed
-//! mean [`Error::StaleAttempt`](crate::error::Error::StaleAttempt). Which state may follow which is in
-//! [`fivefold_common::job::next`]; the `WHERE` clauses say the same, and a test holds them to it.
+//! Each method is one transaction: all of it is stored, durably, before the method returns, or nothing is. A write of a
+//! worker names its lease; if the lease is not the job's current one, the write changes nothing and fails with
+//! [`Error::StaleAttempt`].
 
-pub mod artifacts;
-pub mod checkpoints;
-pub mod ending;
-pub mod events;
-pub mod fits;
-pub mod job_sets;
-pub mod lease;
-pub mod report;
-pub mod stalled;
-pub mod tokens;
-pub mod workers;
+mod change;
+mod job_set;
+pub mod sqlite;
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+
+use fivefold_common::artifact::{Artifact, ArtifactKind};
+use fivefold_common::checkpoint::Checkpoint;
+use fivefold_common::event::EventName;
+use fivefold_common::ids::{Digest, Fold, JobId, JobSetId, LeaseRef};
+use fivefold_common::job::{JobKind, JobState, Transition};
+use fivefold_common::progress::{EpochReport, Progress};
+use fivefold_common::role::Role;
+use fivefold_common::spec::JobSetSpec;
+use tokio::sync::watch;
+
+pub use self::change::{Decide, Effect, NewEvent};
+pub use self::job_set::{Fit, FitRecord, Inputs, Job, JobResult, JobSet, SubmissionNumber};
+use crate::clock::Timestamp;
+use crate::error::Error;
+
+#[async_trait::async_trait]
+pub trait Queue: Debug + Send + Sync {
+    /// One job set with its jobs and fits, as of one moment.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    async fn job_set(&self, id: &JobSetId) -> Result<JobSet, Error>;
+
+    /// At most `limit` job sets that were submitted before the one of that number, newest first.
+    async fn job_sets(&self, before: Option<SubmissionNumber>, limit: u32) -> Result<Vec<JobSet>, Error>;
+
+    /// Job sets in training or prediction, oldest first.
+    async fn unfinished(&self) -> Result<Vec<JobSetId>, Error>;
+
+    /// At most `limit` events of a job set after `cursor`, oldest first.
+    async fn events(&self, id: &JobSetId, cursor: i64, limit: u32) -> Result<Vec<Event>, Error>;
+
+    /// A job's epochs in their order.
+    async fn epochs(&self, job: JobId) -> Result<Vec<EpochReport>, Error>;
+
+    /// The job of an attempt.
+    ///
+    /// # Errors
+    /// [`Error::StaleAttempt`] if the attempt is not the job's newest.
+    async fn attempt(&self, lease: LeaseRef) -> Result<Attempted, Error>;
+
+    /// Stores a job set with one queued train job per fold, unless its request was stored before.
+    async fn submit(&self, now: Timestamp, job_set: NewJobSet) -> Result<Submitted, Error>;
+
+    /// The job set of an earlier request.
+    async fn submitted(&self, request_id: &str) -> Result<Option<EarlierRequest>, Error>;
+
+    /// Lets `decide` look at a job set and stores the effects that it returns. Returns them.
+    ///
+    /// # Errors
+    /// Those of `decide`; then nothing is changed.
+    async fn change(&self, now: Timestamp, id: &JobSetId, decide: Decide) -> Result<Vec<Effect>, Error>;
+
+    /// Leases the oldest free job to a worker: by job set, train jobs first, then by fold; a job that failed on this
+    /// worker comes after all others. Jobs of paused job sets, and draining workers, are left out. The worker's repeated
+    /// request gets the same lease, which is extended.
+    async fn acquire(&self, now: Timestamp, request: LeaseRequest) -> Result<Option<Leased>, Error>;
+
+    /// Whether there is a free job for any worker.
+    async fn has_free_job(&self, now: Timestamp) -> Result<bool, Error>;
+
+    /// Extends a lease and stores progress and epochs, unless a report of this number or a later one was stored before.
+    async fn report(&self, now: Timestamp, report: NewReport) -> Result<Reported, Error>;
+
+    /// Adds a checkpoint and removes the oldest of its role above `keep`. One that is not later than the attempt's
+    /// newest changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if its artifact is not held.
+    async fn record_checkpoint(
+        &self,
+        now: Timestamp,
+        lease: LeaseRef,
+        checkpoint: &Checkpoint,
+        keep: u32,
+    ) -> Result<(), Error>;
+
+    /// Leases that expired before `now`.
+    async fn expired(&self, now: Timestamp) -> Result<Vec<(JobSetId, LeaseRef)>, Error>;
+
+    /// Leased jobs without progress since `since`, uploads aside.
+    async fn standing_still(&self, since: Timestamp) -> Result<Vec<Standstill>, Error>;
+
+    /// After a restart of the coordinator: leases expire no earlier than `expires` and count as advancing now, and
+    /// workers' uploads count as wanted now. Returns the number of leases.
+    async fn resume(&self, now: Timestamp, expires: Timestamp) -> Result<u64, Error>;
+
+    async fn register_worker(&self, now: Timestamp, worker: NewWorker) -> Result<(), Error>;
+
+    /// Notes a sign of life.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the worker never registered.
+    async fn see_worker(&self, now: Timestamp, name: &str) -> Result<(), Error>;
+
+    /// # Errors
+    /// [`Error::NotFound`] if the worker never registered.
+    async fn set_draining(&self, name: &str, draining: bool) -> Result<(), Error>;
+
+    /// All workers by name.
+    async fn workers(&self) -> Result<Vec<Worker>, Error>;
+
+    /// Adds an artifact whose bytes are held whole. Adding it again only renews it.
+    async fn record_artifact(&self, now: Timestamp, artifact: Artifact) -> Result<(), Error>;
+
+    /// Size in bytes of an artifact that is held; `None` otherwise.
+    async fn artifact_size(&self, digest: Digest) -> Result<Option<u64>, Error>;
+
+    /// Notes that an artifact is wanted now and returns its size in bytes; `None` if it is not held.
+    async fn touch_artifact(&self, now: Timestamp, digest: Digest) -> Result<Option<u64>, Error>;
+
+    /// Whether a job needs an artifact: a list, the folds, the weights, its own checkpoint, or the one that it scores
+    /// with.
+    async fn is_needed_by(&self, job: JobId, digest: Digest) -> Result<bool, Error>;
+
+    async fn artifacts(&self) -> Result<HashSet<Digest>, Error>;
+
+    /// Workers' uploads that nothing refers to and nobody wanted since `since`.
+    async fn unreferenced(&self, since: Timestamp) -> Result<Vec<Digest>, Error>;
+
+    /// Removes an artifact that nothing refers to and nobody wanted since `since`. Returns whether it did; then the
+    /// bytes may be deleted.
+    async fn forget_artifact(&self, digest: Digest, since: Timestamp) -> Result<bool, Error>;
+
+    /// Every token ever made, by name.
+    async fn tokens(&self) -> Result<Vec<Token>, Error>;
+
+    /// # Errors
+    /// [`Error::WrongState`] if the name is taken.
+    async fn create_token(&self, now: Timestamp, token: NewToken) -> Result<(), Error>;
+
+    /// # Errors
+    /// [`Error::NotFound`].
+    async fn revoke_token(&self, now: Timestamp, name: &str) -> Result<(), Error>;
+
+    /// Changes after every write.
+    fn changes(&self) -> watch::Receiver<u64>;
+}
+
+#[derive(Debug, Clone)]
+pub struct NewJobSet {
+    pub id: JobSetId,
+    /// The caller's name for the request.
+    pub request_id: String,
+    /// Tells a repeated request from another one with the same id.
+    pub request_digest: Digest,
+    pub spec: JobSetSpec,
+    pub inputs: Inputs,
+    pub event: NewEvent,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submitted {
+    Stored,
+    /// Its request had been stored before, and nothing was changed.
+    Earlier(EarlierRequest),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlierRequest {
+    pub job_set: JobSetId,
+    pub digest: Digest,
+}
+
+/// The job of an attempt, and what is needed to work on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempted {
+    pub job_set: JobSetId,
+    pub kind: JobKind,
+    pub fold: Fold,
+    pub state: JobState,
+    pub spec: JobSetSpec,
+    pub inputs: Inputs,
+}
+
+/// A worker's wish for a job.
+#[derive(Debug, Clone)]
+pub struct LeaseRequest {
+    pub worker: String,
+    /// The same in repeats of one request.
+    pub request_id: String,
+    pub expires: Timestamp,
+    /// What happens to the job.
+    pub transition: Transition,
+    /// Describes the new lease.
+    pub event: fn(&Leased) -> NewEvent,
+}
+
+/// A job with everything that its worker needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Leased {
+    pub lease: LeaseRef,
+    pub worker: String,
+    pub job_set: JobSetId,
+    pub fold: Fold,
+    pub task: Task,
+    pub spec: JobSetSpec,
+    pub inputs: Inputs,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Task {
+    /// Train, from the first of these checkpoints that can be used: `last` before `best`, newest first.
+    Train { checkpoints: Vec<Checkpoint> },
+    /// Score the test list with this checkpoint.
+    Predict { checkpoint: Artifact },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewReport {
+    pub lease: LeaseRef,
+    pub expires: Timestamp,
+    /// Counts the reports of an attempt from 1.
+    pub sequence: u64,
+    pub progress: Option<Progress>,
+    /// Epochs that ended since the last report.
+    pub epochs: Vec<EpochReport>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reported {
+    /// Reports up to this number are stored.
+    pub sequence: u64,
+    /// Whether the worker should save a checkpoint and return the lease: the job set is paused or the worker drained.
+    pub give_back: bool,
+}
+
+/// A leased job that makes no progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standstill {
+    pub job_set: JobSetId,
+    pub lease: LeaseRef,
+    pub since: Timestamp,
+    /// Whether it is marked as stalled.
+    pub marked: bool,
+}
+
+/// An entry of a job set's event log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its position in the log.
+    pub cursor: i64,
+    pub time: Timestamp,
+    /// `None` if it concerns the whole job set.
+    pub job: Option<JobId>,
+    pub name: EventName,
+    /// A sentence for users.
+    pub message: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewWorker {
+    pub name: String,
+    pub device: String,
+    pub version: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    pub name: String,
+    pub device: String,
+    pub version: String,
+    pub last_seen: Timestamp,
+    /// The job of its newest lease.
+    pub job: Option<JobId>,
+    /// It is leased no more jobs.
+    pub draining: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    pub name: String,
+    pub role: Role,
+    pub hash: blake3::Hash,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    pub name: String,
+    pub role: Role,
+    pub hash: blake3::Hash,
+    pub revoked: Option<Timestamp>,
+}
+
+/// The kind of the table that a job's result is.
+pub fn result_kind(kind: JobKind) -> ArtifactKind {
+    match kind {
+        JobKind::Train => ArtifactKind::Oof,
+        JobKind::Predict => ArtifactKind::Predictions,
+    }
+}

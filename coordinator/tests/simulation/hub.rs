@@ -1,34 +1,37 @@
-//! The coordinator of the simulation: the queue's own SQL on a real file, without the network around it. A crash leaves the file
-//! as the system had it at that moment, in the middle of a transaction or after it.
+//! The coordinator of the simulation: the use cases on a real file, without the network around them. A crash leaves the file
+//! as the system had it at that moment: in the middle of a transaction, after it, or between two steps of a use case.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId};
-use fivefold_common::job::{FailureCause, JobKind};
+use fivefold_common::artifact::{Artifact, ArtifactKind};
+use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
+use fivefold_common::ids::{Digest, Fold, JobSetId, LeaseRef};
+use fivefold_common::job::JobKind;
+use fivefold_common::job_set::JobSetState;
+use fivefold_common::progress::{EpochMetrics, EpochReport, Phase, Progress};
 use fivefold_common::spec::JobSetSpec;
+use fivefold_coordinator::app::{self, Completion, Coordinator, Party, Settings};
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::error::Error;
-use fivefold_coordinator::queue::checkpoints::{self, NewCheckpoint};
-use fivefold_coordinator::queue::ending::{self, JobResult};
-use fivefold_coordinator::queue::job_sets::{self, NewJobSet};
-use fivefold_coordinator::queue::{artifacts, fits, lease, report, stalled, workers};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
+use fivefold_coordinator::queue::sqlite::{Durability, SqliteQueue};
+use fivefold_coordinator::queue::{NewWorker, Reported, Task};
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
-use crate::protocol::{Answer, Call, EPOCHS, Lease, merged};
+use crate::mortal::MortalQueue;
+use crate::protocol::{Answer, Call, EPOCHS, Lease};
+use crate::rig::{ManualClock, MemoryBlobs, Rig, TEST_LIST, TRAIN_LIST, submission};
 
 pub(crate) const LEASE_SECONDS: u32 = 1200;
-const STALL_SECONDS: i64 = 3 * 3600;
-const UNNAMED_SECONDS: i64 = 7200;
-
-/// The blobs on the coordinator's disk.
-pub(crate) type Blobs = BTreeMap<Digest, String>;
+const SETTINGS: Settings =
+    Settings { lease_seconds: LEASE_SECONDS, stall_seconds: 3 * 3600, unreferenced_seconds: 7200 };
 
 /// A user's wish.
 #[derive(Debug, Clone)]
 pub(crate) enum Wish {
-    Submit { request_id: String, id: JobSetId, spec: Box<JobSetSpec> },
+    Submit { request_id: String, spec: Box<JobSetSpec> },
     Cancel(JobSetId),
     Retry(JobSetId),
     Pause(JobSetId, bool),
@@ -36,271 +39,237 @@ pub(crate) enum Wish {
     Drain(String, bool),
 }
 
+/// What a coordinator has outside of its process.
+struct State {
+    folder: PathBuf,
+    /// Counts the crashes.
+    generation: u32,
+    blobs: Arc<MemoryBlobs>,
+    clock: Arc<ManualClock>,
+}
+
+impl State {
+    fn file(&self) -> PathBuf {
+        self.folder.join(format!("{}.sqlite", self.generation))
+    }
+
+    /// A connection beside the coordinator's.
+    async fn connect(&self) -> SqliteConnection {
+        SqliteConnectOptions::new().filename(self.file()).connect().await.unwrap()
+    }
+}
+
 /// A running coordinator.
 pub(crate) struct Hub {
-    folder: PathBuf,
-    generation: u32,
-    pub(crate) connection: SqliteConnection,
-    pub(crate) blobs: Blobs,
-}
-
-fn file(folder: &Path, generation: u32) -> PathBuf {
-    folder.join(format!("{generation}.sqlite"))
-}
-
-async fn open(file: &Path) -> SqliteConnection {
-    // What is tested is not the disk; what a dead process had written is there, synced or not.
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .foreign_keys(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Off)
-        .locking_mode(SqliteLockingMode::Exclusive);
-    options.connect().await.unwrap()
+    state: State,
+    queue: Arc<MortalQueue>,
+    rig: Rig,
 }
 
 impl Hub {
     pub(crate) async fn new(folder: &Path) -> Hub {
-        let mut connection = open(&file(folder, 0)).await;
-        sqlx::migrate!("../migrations").run(&mut connection).await.unwrap();
-        Hub { folder: folder.to_owned(), generation: 0, connection, blobs: Blobs::new() }
+        let state = State {
+            folder: folder.to_owned(),
+            generation: 0,
+            blobs: Arc::default(),
+            clock: Arc::new(ManualClock::default()),
+        };
+        Hub::open(state).await
+    }
+
+    async fn open(state: State) -> Hub {
+        // The disk is not what is tested: what a dead process had written is there, synced or not.
+        let queue = SqliteQueue::open(&state.file(), Durability::System).await.unwrap();
+        let queue = Arc::new(MortalQueue::new(queue));
+        let rig = Rig::new(queue.clone(), state.blobs.clone(), state.clock.clone(), SETTINGS);
+        Hub { state, queue, rig }
+    }
+
+    pub(crate) fn coordinator(&self) -> &Coordinator {
+        &self.rig.coordinator
+    }
+
+    pub(crate) fn blobs(&self) -> HashSet<Digest> {
+        self.state.blobs.digests()
+    }
+
+    /// Whether the database is sound, as SQLite says.
+    pub(crate) async fn integrity(&self) -> String {
+        let mut connection = self.state.connect().await;
+        sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut connection).await.unwrap()
     }
 
     /// Answers a worker; the answer is there when what it says is committed.
     pub(crate) async fn answer(&mut self, now: Timestamp, worker: &str, call: &Call) -> Answer {
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        let answered = do_call(&mut transaction, &mut self.blobs, now, worker, call).await;
-        match answered {
-            Ok(answer) => {
-                transaction.commit().await.unwrap();
-                answer
-            }
-            Err(error) => {
-                transaction.rollback().await.unwrap();
-                match (error, call) {
-                    (Error::StaleAttempt { job, attempt }, Call::Report { .. })
-                        if report::is_cancelled(&mut self.connection, job, attempt).await.unwrap() =>
-                    {
-                        Answer::Cancelled
-                    }
-                    (Error::StaleAttempt { .. }, _) => Answer::Stale,
-                    (Error::NotFound { what: "worker", .. }, _) => Answer::Unknown,
-                    (error, call) => panic!("{call:?} of {worker}: {error}"),
-                }
-            }
+        self.state.clock.set(now);
+        match do_call(&self.rig, worker, call).await {
+            Ok(answer) => answer,
+            Err(Error::StaleAttempt(_)) => Answer::Stale,
+            Err(Error::NotFound { what: "worker", .. }) => Answer::Unknown,
+            Err(error) => panic!("{call:?} of {worker}: {error}"),
         }
     }
 
-    /// Does what a user wants, or says why not.
-    pub(crate) async fn grant(&mut self, now: Timestamp, wish: &Wish) -> Result<(), Error> {
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        let granted = do_wish(&mut transaction, &mut self.blobs, now, wish).await;
-        match granted {
-            Ok(()) => transaction.commit().await.unwrap(),
-            Err(_) => transaction.rollback().await.unwrap(),
-        }
-        granted
+    /// Does what a user wants, or says why not. A submission has an id.
+    pub(crate) async fn grant(&mut self, now: Timestamp, wish: &Wish) -> Result<Option<JobSetId>, Error> {
+        self.state.clock.set(now);
+        do_wish(&self.rig, wish).await
+    }
+
+    pub(crate) async fn job_set_state(&self, id: &JobSetId) -> JobSetState {
+        app::job_set(self.coordinator(), id).await.unwrap().state
     }
 
     /// What is done without being asked. Returns the attempts that it ended.
-    pub(crate) async fn upkeep(&mut self, now: Timestamp) -> Vec<(JobId, Attempt)> {
-        let mut ended = Vec::new();
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        let c = &mut *transaction;
-        for (job, attempt) in lease::expired(&mut *c, now).await.unwrap() {
-            ending::fail(c, now, (job, attempt), FailureCause::WorkerLost, "").await.unwrap();
-            ended.push((job, attempt));
-        }
-        stalled::mark(c, now, Timestamp(now.0 - STALL_SECONDS * 250)).await.unwrap();
-        for lease in stalled::overdue(&mut *c, Timestamp(now.0 - STALL_SECONDS * 1000)).await.unwrap() {
-            ending::fail(c, now, lease, FailureCause::Stalled, "no step").await.unwrap();
-            ended.push(lease);
-        }
-        for id in job_sets::unfinished(&mut *c).await.unwrap() {
-            advance(c, &mut self.blobs, now, &id).await;
-        }
-        let before = Timestamp(now.0 - UNNAMED_SECONDS * 1000);
-        for digest in artifacts::unnamed(&mut *c, before).await.unwrap() {
-            assert!(artifacts::forget(c, digest, before).await.unwrap(), "nothing names it");
-            self.blobs.remove(&digest);
-        }
-        transaction.commit().await.unwrap();
+    pub(crate) async fn upkeep(&mut self, now: Timestamp) -> Vec<LeaseRef> {
+        self.state.clock.set(now);
+        let ended = app::sweep(self.coordinator()).await.unwrap();
+        app::clean(self.coordinator()).await.unwrap();
         ended
     }
 
-    /// Dies, in the middle of `during` if there is such a call, and leaves its files.
-    pub(crate) async fn crash(mut self, now: Timestamp, during: Option<(&str, &Call)>) -> Remains {
-        let generation = self.generation + 1;
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        if let Some((worker, call)) = during {
-            // Whatever it comes to: it is not committed.
-            let _ = do_call(&mut transaction, &mut self.blobs, now, worker, call).await;
+    /// Dies and leaves its files: in the middle of a transaction; and of a call if there is one, after so many steps of it.
+    pub(crate) async fn crash(mut self, now: Timestamp, during: Option<(&str, &Call, u32)>) -> Remains {
+        self.state.clock.set(now);
+        if let Some((worker, call, steps)) = during {
+            self.queue.die_after(steps);
+            // Whatever it comes to: nobody is told.
+            let _ = do_call(&self.rig, worker, call).await;
         }
-        let (from, to) = (file(&self.folder, self.generation), file(&self.folder, generation));
-        for suffix in ["", "-wal"] {
-            let name = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
-            if name(&from).exists() {
-                std::fs::copy(name(&from), name(&to)).unwrap();
-            }
-        }
-        drop(transaction);
-        drop(self.connection);
+        let from = self.state.file();
+        self.state.generation += 1;
+        copy_in_a_transaction(&from, &self.state.file()).await;
+        drop((self.queue, self.rig));
         for suffix in ["", "-wal", "-shm"] {
             // What is not there need not go.
             let _ = std::fs::remove_file(format!("{}{suffix}", from.display()));
         }
-        Remains { folder: self.folder, generation, blobs: self.blobs }
+        Remains { state: self.state }
     }
+}
+
+/// Copies a database while a transaction is being written: its pages are in the file, its commit is not.
+async fn copy_in_a_transaction(from: &Path, to: &Path) {
+    let mut connection = SqliteConnectOptions::new().filename(from).connect().await.unwrap();
+    sqlx::raw_sql("PRAGMA cache_size = 1").execute(&mut connection).await.unwrap();
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    for unfinished in [
+        "UPDATE jobs SET attempt = attempt + 1000, state_reason = hex(randomblob(500))",
+        "UPDATE job_sets SET paused = 1 - paused, state_reason = hex(zeroblob(500))",
+        "DELETE FROM checkpoints",
+    ] {
+        sqlx::raw_sql(unfinished).execute(&mut *transaction).await.unwrap();
+    }
+    for suffix in ["", "-wal"] {
+        std::fs::copy(format!("{}{suffix}", from.display()), format!("{}{suffix}", to.display())).unwrap();
+    }
+    transaction.rollback().await.unwrap();
 }
 
 /// What a coordinator that died leaves.
 pub(crate) struct Remains {
-    folder: PathBuf,
-    generation: u32,
-    blobs: Blobs,
+    state: State,
 }
 
 impl Remains {
     /// Starts a coordinator on it, as the real one starts.
     pub(crate) async fn start(self, now: Timestamp) -> Hub {
-        let Remains { folder, generation, mut blobs } = self;
-        let mut connection = open(&file(&folder, generation)).await;
-        let named = artifacts::digests(&mut connection).await.unwrap();
-        blobs.retain(|digest, _| named.contains(&digest.to_string()));
-        artifacts::touch_all(&mut connection, now).await.unwrap();
-        lease::extend_all(&mut connection, now, LEASE_SECONDS).await.unwrap();
-        Hub { folder, generation, connection, blobs }
+        self.state.clock.set(now);
+        let hub = Hub::open(self.state).await;
+        app::start_blobs(hub.coordinator()).await.unwrap();
+        app::resume_leases(hub.coordinator()).await.unwrap();
+        hub
     }
 }
 
-async fn do_call(
-    c: &mut SqliteConnection,
-    blobs: &mut Blobs,
-    now: Timestamp,
-    worker: &str,
-    call: &Call,
-) -> Result<Answer, Error> {
+async fn do_call(rig: &Rig, worker: &str, call: &Call) -> Result<Answer, Error> {
+    let coordinator = &rig.coordinator;
     match call {
-        Call::Register => workers::register(c, now, worker, "none", "0").await.map(|()| Answer::Done),
+        Call::Register => {
+            let worker = NewWorker { name: worker.to_owned(), device: "none".into(), version: "0".into() };
+            app::register_worker(coordinator, worker).await.map(|()| Answer::Done)
+        }
         Call::Acquire { request_id } => {
-            workers::seen(&mut *c, now, worker).await?;
-            let Some(leased) = lease::acquire(c, now, worker, request_id, LEASE_SECONDS).await? else {
+            app::see_worker(coordinator, worker).await?;
+            let Some(leased) = app::acquire(coordinator, worker, request_id).await? else {
                 return Ok(Answer::Leased(None));
             };
-            let lease = (JobId(leased.id), Attempt(leased.attempt as u32));
-            let job_set = ending::stored_id(&leased.job_set_id)?;
-            let (kind, fold) = (leased.kind.parse().unwrap(), Fold(leased.fold as u8));
-            let checkpoints = match kind {
-                JobKind::Train => {
-                    let held = checkpoints::of_job(c, lease.0).await?;
-                    held.iter().map(|held| (held.digest.parse().unwrap(), held.epoch as u32)).collect()
+            let (kind, checkpoints) = match leased.task {
+                Task::Train { checkpoints } => {
+                    (JobKind::Train, checkpoints.iter().map(|held| (held.digest, held.point.epoch)).collect())
                 }
-                JobKind::Predict => {
-                    let jobs = job_sets::jobs(c, &job_set).await?;
-                    let trained = jobs.iter().find(|job| job.kind == "train" && job.fold == leased.fold).unwrap();
-                    vec![(trained.result_checkpoint_digest.as_deref().unwrap().parse().unwrap(), EPOCHS)]
-                }
+                Task::Predict { checkpoint } => (JobKind::Predict, vec![(checkpoint.digest, EPOCHS)]),
             };
+            let (lease, job_set, fold) = (leased.lease, leased.job_set, leased.fold);
             Ok(Answer::Leased(Some(Lease { lease, job_set, kind, fold, checkpoints })))
         }
         Call::Report { lease, sequence, step, epochs } => {
-            let progress = report::Progress { step: *step, ..report::Progress::default() };
-            let epochs: Vec<_> = epochs.iter().map(|epoch| metrics(*epoch)).collect();
-            let stored = report::store(c, now, LEASE_SECONDS, *lease, *sequence, Some(progress), &epochs).await?;
-            assert!(stored.sequence >= *sequence, "a report that is answered is stored");
-            Ok(Answer::Reported { give_back: stored.give_back })
+            let progress = Progress { step: *step, ..Progress::start_of(Phase::Training) };
+            let epochs = epochs.iter().map(|epoch| metrics(*epoch)).collect();
+            match app::report(coordinator, *lease, *sequence, Some(progress), epochs).await? {
+                app::Answer::Stored(Reported { sequence: stored, give_back }) => {
+                    assert!(stored >= *sequence, "a report that is answered is stored");
+                    Ok(Answer::Reported { give_back })
+                }
+                app::Answer::Cancelled => Ok(Answer::Cancelled),
+            }
         }
-        Call::Upload { lease, kind, content } => {
-            lease::require(&mut *c, lease.0, lease.1).await?;
-            let digest = Digest::of(content.as_bytes());
-            blobs.insert(digest, content.clone());
-            artifacts::record(c, now, digest, kind, content.len() as u64).await?;
-            Ok(Answer::Done)
-        }
+        Call::Upload { lease, kind, content } => upload(rig, *lease, *kind, content).await,
         Call::Download { lease, digest } => {
-            lease::require(c, lease.0, lease.1).await?;
-            Ok(Answer::Content(blobs.get(digest).cloned()))
+            app::allow_download(coordinator, *lease, *digest).await?;
+            Ok(Answer::Content(rig.blobs.get(*digest).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())))
         }
         Call::Record { lease, digest, epoch } => {
-            let checkpoint = NewCheckpoint { digest: *digest, role: "last", epoch: *epoch, step: 0, macro_f1: None };
-            checkpoints::record(c, now, lease.0, lease.1, checkpoint).await.map(|()| Answer::Done)
+            let point = TrainingPoint { epoch: *epoch, step: 0 };
+            let role = CheckpointRole::Last;
+            let checkpoint = Checkpoint { digest: *digest, size_bytes: 0, role, point, macro_f1: None };
+            app::record_checkpoint(coordinator, *lease, &checkpoint).await.map(|()| Answer::Done)
         }
         Call::Complete { lease, digest, checkpoint } => {
-            ending::of_attempt(&mut *c, lease.0, lease.1).await?;
-            let result = JobResult { digest: *digest, checkpoint_digest: *checkpoint, made_by_json: "{}".into() };
-            ending::complete(c, now, *lease, &result).await.map(|()| Answer::Done)
+            let made_by_json = "{}".to_owned();
+            let completion = Completion { lease: *lease, table: *digest, checkpoint: *checkpoint, made_by_json };
+            app::complete(coordinator, completion).await.map(|()| Answer::Done)
         }
-        Call::Fail { lease, cause } => ending::fail(c, now, *lease, *cause, "why").await.map(|_| Answer::Done),
-        Call::Release { lease } => ending::fail(c, now, *lease, FailureCause::Drained, "").await.map(|_| Answer::Done),
+        Call::Fail { lease, cause } => app::fail(coordinator, *lease, *cause, "why").await.map(|_| Answer::Done),
+        Call::Release { lease } => app::release(coordinator, *lease).await.map(|()| Answer::Done),
     }
 }
 
-async fn do_wish(c: &mut SqliteConnection, blobs: &mut Blobs, now: Timestamp, wish: &Wish) -> Result<(), Error> {
+async fn upload(rig: &Rig, lease: LeaseRef, kind: ArtifactKind, content: &str) -> Result<Answer, Error> {
+    app::allow_upload(&rig.coordinator, Party::Worker, Some(lease), kind).await?;
+    let artifact = Artifact { kind, digest: Digest::of(content.as_bytes()), size_bytes: content.len() as u64 };
+    let chunks = Box::pin(tokio_stream::iter([Ok(content.to_owned().into())]));
+    app::upload(&rig.coordinator, artifact, 0, chunks).await?;
+    Ok(Answer::Done)
+}
+
+async fn do_wish(rig: &Rig, wish: &Wish) -> Result<Option<JobSetId>, Error> {
+    let coordinator = &rig.coordinator;
     match wish {
-        Wish::Submit { request_id, id, spec } => {
-            let list = put(c, blobs, now, "manifest", "a list".into()).await;
-            if job_sets::of_request(&mut *c, request_id).await?.is_some() {
-                return Ok(());
-            }
-            let new = NewJobSet {
-                id: id.clone(),
-                request_id: request_id.clone(),
-                request_digest: Digest::of(request_id.as_bytes()),
-                spec: JobSetSpec::clone(spec),
-                train: list,
-                hpa: None,
-                test: Some(list),
-                weights: None,
-                folds: list,
-            };
-            job_sets::insert(c, now, &new).await
+        Wish::Submit { request_id, spec } => {
+            rig.upload(ArtifactKind::Manifest, TRAIN_LIST.as_bytes()).await;
+            let test = rig.upload(ArtifactKind::Manifest, TEST_LIST).await;
+            let submission = submission(request_id, JobSetSpec::clone(spec), Some(test));
+            return app::submit(coordinator, submission).await.map(Some);
         }
-        Wish::Cancel(id) => job_sets::cancel(c, now, id).await,
-        Wish::Retry(id) => job_sets::retry(c, now, id, None).await,
-        Wish::Pause(id, paused) => job_sets::set_paused(c, now, id, *paused).await,
-        Wish::Retrain(id, fold) => fits::retrain(c, now, id, *fold).await,
-        Wish::Drain(worker, draining) => workers::set_draining(c, worker, *draining).await,
+        Wish::Cancel(id) => app::cancel(coordinator, id).await?,
+        Wish::Retry(id) => app::retry(coordinator, id, None).await?,
+        Wish::Pause(id, true) => app::pause(coordinator, id).await?,
+        Wish::Pause(id, false) => app::resume(coordinator, id).await?,
+        Wish::Retrain(id, fold) => app::retrain(coordinator, id, *fold).await?,
+        Wish::Drain(worker, draining) => app::drain(coordinator, worker, *draining).await?,
     }
+    Ok(None)
 }
 
-/// Takes a job set's next step, as the coordinator's results do.
-async fn advance(c: &mut SqliteConnection, blobs: &mut Blobs, now: Timestamp, id: &JobSetId) {
-    let row = job_sets::row(&mut *c, id).await.unwrap();
-    let jobs = job_sets::jobs(&mut *c, id).await.unwrap();
-    let kind = if row.state == "training" { "train" } else { "predict" };
-    let due: Vec<_> = jobs.iter().filter(|job| job.kind == kind).collect();
-    if due.iter().any(|job| job.state != "succeeded") {
-        return;
-    }
-    let tables: Vec<Digest> = due.iter().map(|job| job.result_digest.as_deref().unwrap().parse().unwrap()).collect();
-    for table in &tables {
-        assert!(blobs.contains_key(table), "a result of {id} is lost");
-    }
-    let merged = put(c, blobs, now, if kind == "train" { "oof" } else { "submission" }, merged(&tables)).await;
-    if kind == "train" {
-        let report = put(c, blobs, now, "report", format!("the report of {merged}")).await;
-        fits::store(c, now, id, (merged, report), (0.5, 0.7)).await.unwrap();
-    } else {
-        fits::store_submission(c, now, id, merged).await.unwrap();
-    }
-}
-
-async fn put(c: &mut SqliteConnection, blobs: &mut Blobs, now: Timestamp, kind: &str, content: String) -> Digest {
-    let digest = Digest::of(content.as_bytes());
-    artifacts::record(c, now, digest, kind, content.len() as u64).await.unwrap();
-    blobs.insert(digest, content);
-    digest
-}
-
-pub(crate) fn metrics(epoch: u32) -> report::EpochMetrics {
-    report::EpochMetrics {
-        epoch: i64::from(epoch),
+pub(crate) fn metrics(epoch: u32) -> EpochReport {
+    let metrics = EpochMetrics {
+        epoch,
         train_loss: 1.0 / f64::from(epoch + 1),
         valid_loss: 0.0,
-        valid_macro_f1: 0.0,
-        valid_threshold: 0.0,
+        macro_f1: 0.0,
+        threshold: 0.0,
         learning_rate: 0.0,
-        duration_seconds: 0.0,
-    }
+    };
+    EpochReport { metrics, duration_seconds: 0.0 }
 }

@@ -7,27 +7,28 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod hub;
+mod mortal;
 mod promises;
 mod protocol;
+#[path = "../rig/mod.rs"]
+mod rig;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fivefold_common::ids::{Digest, Fold, JobSetId};
+use fivefold_common::job_set::JobSetState;
 use fivefold_common::randomness::{Purpose, Stream};
-use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::error::Error;
-use fivefold_coordinator::queue::job_sets;
 
 use crate::hub::{Hub, Remains, Wish};
 use crate::promises::Promises;
-use crate::protocol::{Answer, Call};
+use crate::protocol::{Answer, Call, FOLDS, spec};
 use crate::worker::{Alarm, Effect, Worker};
 
 const WORKERS: usize = 100;
-const FOLDS: u32 = 5;
 const JOB_SETS: u32 = 60;
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;
@@ -118,9 +119,7 @@ impl World {
             world.after(after_ms, Event::WorkerStarts(number));
         }
         for number in 0..JOB_SETS {
-            let id = JobSetId::from_entropy(seed.wrapping_mul(1000) + u64::from(number));
-            let spec = JobSetSpec { folds: FOLDS, max_attempts: 100, non_finite_retries: 10, ..JobSetSpec::default() };
-            let wish = Wish::Submit { request_id: format!("request-{number}"), id, spec: Box::new(spec) };
+            let wish = Wish::Submit { request_id: format!("request-{number}"), spec: Box::new(spec()) };
             let after_ms = world.random.below(STORM * 3 / 4);
             world.after(after_ms, Event::Wish(wish));
         }
@@ -222,7 +221,8 @@ impl World {
         let Some(Site::Up(hub)) = &mut self.site else { return };
         if dies_within {
             self.faults += 1;
-            return self.hub_dies(Some((name, call))).await;
+            let steps = self.random.below(8) as u32;
+            return self.hub_dies(Some((name, call, steps))).await;
         }
         self.calls += 1;
         let answer = hub.answer(now, &name, &call).await;
@@ -236,14 +236,14 @@ impl World {
         self.send(worker, Event::Answer { worker, process, number, answer });
     }
 
-    async fn hub_dies(&mut self, during: Option<(String, Call)>) {
+    async fn hub_dies(&mut self, during: Option<(String, Call, u32)>) {
         let now = self.clock();
         let Some(site) = self.site.take() else { return };
         let Site::Up(hub) = site else {
             self.site = Some(site);
             return;
         };
-        let during = during.as_ref().map(|(name, call)| (name.as_str(), call));
+        let during = during.as_ref().map(|(name, call, steps)| (name.as_str(), call, *steps));
         self.site = Some(Site::Down(hub.crash(now, during).await));
         // On the machine where it starts again, the clock is another one.
         self.clock_off_ms += self.random.between(-10.0, 10.0) as i64 * MINUTE as i64;
@@ -259,10 +259,7 @@ impl World {
             }
             for id in &self.job_sets {
                 // A budget was used up, or a user had cancelled it: somebody looks after it.
-                if matches!(
-                    job_sets::row(&mut hub.connection, id).await.unwrap().state.as_str(),
-                    "failed" | "cancelled"
-                ) {
+                if matches!(hub.job_set_state(id).await, JobSetState::Failed | JobSetState::Cancelled) {
                     hub.grant(now, &Wish::Retry(id.clone())).await.unwrap();
                 }
             }
@@ -294,16 +291,17 @@ impl World {
         let Some(Site::Up(hub)) = &mut self.site else {
             return self.after(5 * MINUTE, Event::Wish(wish));
         };
-        match hub.grant(now, &wish).await {
-            Ok(()) => self.promises.note_wish(&wish, &mut hub.connection).await,
+        let submitted = match hub.grant(now, &wish).await {
+            Ok(submitted) => submitted,
             Err(Error::WrongState(_) | Error::NotFound { .. }) => return,
             Err(error) => panic!("{wish:?}: {error}"),
-        }
-        if let Wish::Submit { id, .. } = &wish {
+        };
+        self.promises.note_wish(&wish, hub).await;
+        if let Some(id) = submitted {
             if is_lost {
                 return self.after(MINUTE, Event::Wish(wish));
             }
-            self.job_sets.push(id.clone());
+            self.job_sets.push(id);
         }
     }
 
@@ -361,7 +359,7 @@ impl World {
             return false;
         }
         let Some(Site::Up(hub)) = &mut self.site else { return false };
-        job_sets::unfinished(&mut hub.connection).await.unwrap().is_empty()
+        hub.coordinator().queue.unfinished().await.unwrap().is_empty()
     }
 }
 
@@ -404,7 +402,7 @@ fn run(seed: u64) -> Summary {
     }
     let _failing = Failing(seed);
     // Nothing runs beside it, so that what happens depends on the seed alone.
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let summary = runtime.block_on(simulate(seed));
     let Summary { hours, calls, faults, .. } = &summary;
     println!("SEED={seed}: {hours} h of {WORKERS} workers, {calls} calls, {faults} faults");

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use fivefold_common::ids::{Attempt, Digest, JobId, JobSetId};
-use fivefold_coordinator::queue::{artifacts, fits, job_sets, report};
-use sqlx::SqliteConnection;
+use fivefold_common::ids::{Attempt, Digest, JobSetId, LeaseRef};
+use fivefold_common::job::{JobKind, JobState};
+use fivefold_common::job_set::JobSetState;
+use fivefold_coordinator::app;
 
 use crate::hub::{Hub, Wish, metrics};
-use crate::protocol::{Answer, Call, EPOCHS, merged, undisturbed};
+use crate::protocol::{Answer, Call, EPOCHS, Results, results, undisturbed};
+use crate::rig::csv;
 
 /// What is known of a job from the answers alone.
 #[derive(Debug, Default)]
@@ -32,7 +34,7 @@ impl Promises {
     /// Takes note of an answer that is committed, and refuses one that breaks a promise.
     pub(crate) fn note(&mut self, call: &Call, answer: &Answer) {
         if let (Call::Acquire { .. }, Answer::Leased(Some(given))) = (call, answer) {
-            let (job, attempt) = given.lease;
+            let LeaseRef { job, attempt } = given.lease;
             let known = self.jobs.entry(job.0).or_default();
             let is_again = known.attempt == Some(attempt) && !known.ended;
             assert!(is_again || known.attempt.is_none_or(|newest| attempt.0 > newest.0), "{given:?} after {known:?}");
@@ -43,7 +45,7 @@ impl Promises {
             (known.attempt, known.ended) = (Some(attempt), false);
             return;
         }
-        let Some((job, attempt)) = call.lease() else { return };
+        let Some(LeaseRef { job, attempt }) = call.lease() else { return };
         if matches!(answer, Answer::Stale | Answer::Cancelled | Answer::Unknown) {
             return;
         }
@@ -63,25 +65,25 @@ impl Promises {
     }
 
     /// The coordinator took a lease back.
-    pub(crate) fn note_end(&mut self, (job, attempt): (JobId, Attempt)) {
+    pub(crate) fn note_end(&mut self, LeaseRef { job, attempt }: LeaseRef) {
         let known = self.jobs.entry(job.0).or_default();
         assert_eq!(known.attempt, Some(attempt));
         known.ended = true;
     }
 
     /// A user had something done.
-    pub(crate) async fn note_wish(&mut self, wish: &Wish, connection: &mut SqliteConnection) {
+    pub(crate) async fn note_wish(&mut self, wish: &Wish, hub: &Hub) {
         let (id, retrained) = match wish {
             Wish::Cancel(id) => (id, None),
-            Wish::Retrain(id, fold) => (id, Some(i64::from(fold.0))),
+            Wish::Retrain(id, fold) => (id, Some(*fold)),
             _ => return,
         };
-        for job in job_sets::jobs(connection, id).await.unwrap() {
-            let known = self.jobs.entry(job.id).or_default();
-            if retrained == Some(job.fold) && job.kind == "train" {
+        for job in app::job_set(hub.coordinator(), id).await.unwrap().jobs {
+            let known = self.jobs.entry(job.id.0).or_default();
+            if retrained == Some(job.fold) && job.kind == JobKind::Train {
                 let attempt = known.attempt;
                 *known = Known { attempt, ended: true, ..Known::default() };
-            } else if retrained.is_none() && job.state == "cancelled" {
+            } else if retrained.is_none() && job.state == JobState::Cancelled {
                 known.ended = true;
             }
         }
@@ -89,37 +91,33 @@ impl Promises {
 }
 
 /// After all is over: every job set has the results of an undisturbed run, and the disk holds what the database names.
-pub(crate) async fn hold_in_the_end(hub: &mut Hub, acknowledged: &[JobSetId]) {
+pub(crate) async fn hold_in_the_end(hub: &Hub, acknowledged: &[JobSetId]) {
     for id in acknowledged {
-        let row = job_sets::row(&mut hub.connection, id).await.unwrap();
-        assert_eq!(row.state, "succeeded", "{id}: {}", row.state_reason);
-        let jobs = job_sets::jobs(&mut hub.connection, id).await.unwrap();
+        let job_set = app::job_set(hub.coordinator(), id).await.unwrap();
+        assert_eq!(job_set.state, JobSetState::Succeeded, "{id}: {}", job_set.state_reason);
         let (mut tables, mut predictions) = (Vec::new(), Vec::new());
-        for job in &jobs {
-            let trainer = undisturbed(id, fivefold_common::ids::Fold(job.fold as u8));
-            let (expected, all) = match job.kind.as_str() {
-                "train" => (trainer.oof(), &mut tables),
-                _ => (trainer.predictions(), &mut predictions),
+        for job in &job_set.jobs {
+            let trainer = undisturbed(id, job.fold);
+            let (expected, all) = match job.kind {
+                JobKind::Train => (trainer.oof(job.fold), &mut tables),
+                JobKind::Predict => (trainer.predictions(job.fold), &mut predictions),
             };
-            let expected = Digest::of(expected.as_bytes());
-            assert_eq!(job.result_digest, Some(expected.to_string()), "fold {} of {id}", job.fold);
+            let result = job.result.as_ref().map(|result| result.table.digest);
+            assert_eq!(result, Some(Digest::of(&csv(&expected))), "fold {} of {id}", job.fold);
             all.push(expected);
-            if job.kind == "train" {
-                let epochs = report::epochs(&mut hub.connection, JobId(job.id)).await.unwrap();
+            if job.kind == JobKind::Train {
+                let epochs = app::epochs(hub.coordinator(), id, job.fold).await.unwrap();
                 let all_of_them: Vec<_> = (0..EPOCHS).map(metrics).collect();
                 assert_eq!(epochs, all_of_them, "fold {} of {id}: every epoch's metrics, once", job.fold);
             }
         }
-        let digest = |tables: &[Digest]| Some(Digest::of(merged(tables).as_bytes()).to_string());
-        assert_eq!((tables.len(), predictions.len()), (jobs.len() / 2, jobs.len() / 2));
-        assert_eq!(row.oof_digest, digest(&tables), "{id}");
-        assert_eq!(row.submission_digest, digest(&predictions), "{id}");
-        let fits = fits::of_job_set(&mut hub.connection, id).await.unwrap();
-        assert_eq!(fits.last().map(|fit| fit.oof_digest.clone()), row.oof_digest);
+        assert_eq!((tables.len(), predictions.len()), (job_set.jobs.len() / 2, job_set.jobs.len() / 2));
+        let fit = job_set.fit.unwrap();
+        let found = Results { oof: fit.oof.digest, submission: fit.submission.unwrap().digest };
+        assert_eq!(found, results(&tables, &predictions), "{id}");
+        assert_eq!(job_set.fits.last().map(|record| record.fit.oof), Some(fit.oof));
     }
-    let named = artifacts::digests(&mut hub.connection).await.unwrap();
-    let held: std::collections::HashSet<String> = hub.blobs.keys().map(Digest::to_string).collect();
-    assert_eq!(named, held, "no blob is missing, none is orphaned");
-    let sound: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut hub.connection).await.unwrap();
-    assert_eq!(sound, "ok");
+    let named = hub.coordinator().queue.artifacts().await.unwrap();
+    assert_eq!(named, hub.blobs(), "no blob is missing, none is orphaned");
+    assert_eq!(hub.integrity().await, "ok");
 }

@@ -1,28 +1,36 @@
 //! What workers and the coordinator say to each other in the simulation, and what the fake trainer makes.
 
-use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId};
+use fivefold_common::artifact::ArtifactKind;
+use fivefold_common::ids::{Digest, Fold, JobSetId, LeaseRef};
 use fivefold_common::job::{FailureCause, JobKind};
+use fivefold_common::report::build_report;
+use fivefold_common::scores::ScoreTable;
+use fivefold_common::spec::JobSetSpec;
+use fivefold_common::submission::{mean_scores, write_submission};
+
+use crate::rig::{csv, fold_rows, score_table, test_rows};
 
 /// Epochs of a fold.
 pub(crate) const EPOCHS: u32 = 8;
+pub(crate) const FOLDS: u32 = 5;
 
 /// What a worker asks.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Call {
     Register,
     Acquire { request_id: String },
-    Report { lease: (JobId, Attempt), sequence: u64, step: u32, epochs: Vec<u32> },
-    Upload { lease: (JobId, Attempt), kind: &'static str, content: String },
-    Download { lease: (JobId, Attempt), digest: Digest },
-    Record { lease: (JobId, Attempt), digest: Digest, epoch: u32 },
-    Complete { lease: (JobId, Attempt), digest: Digest, checkpoint: Option<Digest> },
-    Fail { lease: (JobId, Attempt), cause: FailureCause },
-    Release { lease: (JobId, Attempt) },
+    Report { lease: LeaseRef, sequence: u64, step: u32, epochs: Vec<u32> },
+    Upload { lease: LeaseRef, kind: ArtifactKind, content: String },
+    Download { lease: LeaseRef, digest: Digest },
+    Record { lease: LeaseRef, digest: Digest, epoch: u32 },
+    Complete { lease: LeaseRef, digest: Digest, checkpoint: Option<Digest> },
+    Fail { lease: LeaseRef, cause: FailureCause },
+    Release { lease: LeaseRef },
 }
 
 impl Call {
     /// The lease that it names.
-    pub(crate) fn lease(&self) -> Option<(JobId, Attempt)> {
+    pub(crate) fn lease(&self) -> Option<LeaseRef> {
         match self {
             Call::Register | Call::Acquire { .. } => None,
             Call::Report { lease, .. }
@@ -54,7 +62,7 @@ pub(crate) enum Answer {
 /// A job with everything that is needed to work on it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Lease {
-    pub(crate) lease: (JobId, Attempt),
+    pub(crate) lease: LeaseRef,
     pub(crate) job_set: JobSetId,
     pub(crate) kind: JobKind,
     pub(crate) fold: Fold,
@@ -89,13 +97,18 @@ impl Trainer {
     }
 
     /// Its out-of-fold table, when it has trained every epoch.
-    pub(crate) fn oof(&self) -> String {
-        format!("out-of-fold scores of {}", self.state)
+    pub(crate) fn oof(&self, fold: Fold) -> ScoreTable {
+        score_table(fold_rows(&spec(), fold), fold, &self.state.to_string())
     }
 
-    pub(crate) fn predictions(&self) -> String {
-        format!("predictions of {}", self.state)
+    pub(crate) fn predictions(&self, fold: Fold) -> ScoreTable {
+        score_table(test_rows(), fold, &self.state.to_string())
     }
+}
+
+/// The spec of all job sets.
+pub(crate) fn spec() -> JobSetSpec {
+    JobSetSpec { folds: FOLDS, max_attempts: 100, non_finite_retries: 10, ..JobSetSpec::default() }
 }
 
 /// What a fold's trainer is in the end when nothing disturbs it.
@@ -107,8 +120,20 @@ pub(crate) fn undisturbed(job_set: &JobSetId, fold: Fold) -> Trainer {
     trainer
 }
 
-/// The content of a job set's merged table, from the digests of its folds' tables in their order.
-pub(crate) fn merged(tables: &[Digest]) -> String {
-    let parts: Vec<_> = tables.iter().map(Digest::to_string).collect();
-    format!("merged from {}", parts.join(" "))
+/// The digests of a job set's results when nothing disturbs it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Results {
+    pub(crate) oof: Digest,
+    pub(crate) submission: Digest,
+}
+
+/// The results of these out-of-fold tables and predictions, in the order of their folds.
+pub(crate) fn results(tables: &[ScoreTable], predictions: &[ScoreTable]) -> Results {
+    let merged = ScoreTable { rows: tables.iter().flat_map(|table| table.rows.clone()).collect() };
+    let empty_rows = spec().empty_rows;
+    let threshold = build_report(&merged, empty_rows).unwrap().threshold;
+    let ids: Vec<_> = test_rows().into_iter().map(|row| row.id).collect();
+    let mut submission = Vec::new();
+    write_submission(&ids, &mean_scores(predictions).unwrap(), threshold, empty_rows, &mut submission).unwrap();
+    Results { oof: Digest::of(&csv(&merged)), submission: Digest::of(&submission) }
 }

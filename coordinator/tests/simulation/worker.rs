@@ -1,12 +1,16 @@
 //! A worker of the simulation: what the real one does, with a fake trainer and with three calls under way at most: one of its
 //! main line, one report, one for a checkpoint. An unanswered call is made again as it was.
 
-use fivefold_common::ids::{Attempt, Digest, JobId};
+use fivefold_common::artifact::ArtifactKind;
+use fivefold_common::ids::{Digest, LeaseRef};
 use fivefold_common::job::{FailureCause, JobKind};
 use fivefold_common::randomness::Stream;
 
+use fivefold_common::scores::ScoreTable;
+
 use crate::hub::LEASE_SECONDS;
 use crate::protocol::{Answer, Call, EPOCHS, Lease, Trainer};
+use crate::rig::csv;
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;
@@ -28,9 +32,9 @@ pub(crate) enum Alarm {
     /// Time to ask for work again.
     Ask,
     /// Time to report, in this attempt.
-    Report((JobId, Attempt)),
+    Report(LeaseRef),
     /// An epoch, or the prediction, is done.
-    Trained((JobId, Attempt)),
+    Trained(LeaseRef),
 }
 
 /// What a worker wants from the world.
@@ -120,7 +124,7 @@ impl Worker {
             (Call::Report { epochs, sequence, .. }, Answer::Reported { give_back }) => {
                 self.reported(sequence, &epochs, give_back)
             }
-            (Call::Upload { kind: "checkpoint", content, .. }, _) => self.uploaded(&content),
+            (Call::Upload { kind: ArtifactKind::Checkpoint, content, .. }, _) => self.uploaded(&content),
             (Call::Upload { content, .. }, _) => self.complete(&content),
             (Call::Record { .. }, _) => self.next_checkpoint(),
             (Call::Complete { .. } | Call::Fail { .. } | Call::Release { .. }, _) => self.leave(SECOND),
@@ -129,7 +133,7 @@ impl Worker {
         std::mem::take(&mut self.effects)
     }
 
-    fn holds(&self, lease: (JobId, Attempt)) -> bool {
+    fn holds(&self, lease: LeaseRef) -> bool {
         self.job.as_ref().is_some_and(|job| job.lease.lease == lease)
     }
 
@@ -232,8 +236,8 @@ impl Worker {
             return;
         }
         if job.lease.kind == JobKind::Predict {
-            let (lease, content) = (job.lease.lease, trainer.predictions());
-            return self.send(Lane::Main, Call::Upload { lease, kind: "predictions", content });
+            let (lease, content) = (job.lease.lease, text(&trainer.predictions(job.lease.fold)));
+            return self.send(Lane::Main, Call::Upload { lease, kind: ArtifactKind::Predictions, content });
         }
         job.unreported.push(trainer.epoch);
         trainer.train_epoch();
@@ -277,7 +281,8 @@ impl Worker {
         // It is named only when its epochs' metrics are stored, and a newer one may come until then.
         let is_reported = |trainer: &mut Trainer| trainer.epoch <= job.reported_epochs;
         let Some(trainer) = job.waiting.take_if(is_reported) else { return self.finish_when_stored() };
-        let call = Call::Upload { lease: job.lease.lease, kind: "checkpoint", content: trainer.checkpoint() };
+        let call =
+            Call::Upload { lease: job.lease.lease, kind: ArtifactKind::Checkpoint, content: trainer.checkpoint() };
         self.send(Lane::Checkpoints, call);
     }
 
@@ -297,8 +302,8 @@ impl Worker {
         }
         let lease = job.lease.lease;
         if job.finished {
-            let content = trainer.oof();
-            self.send(Lane::Main, Call::Upload { lease, kind: "oof", content });
+            let content = text(&trainer.oof(job.lease.fold));
+            self.send(Lane::Main, Call::Upload { lease, kind: ArtifactKind::Oof, content });
         } else if job.giving_back {
             self.send(Lane::Main, Call::Release { lease });
         }
@@ -313,4 +318,8 @@ impl Worker {
         };
         self.send(Lane::Main, Call::Complete { lease, digest, checkpoint });
     }
+}
+
+fn text(table: &ScoreTable) -> String {
+    String::from_utf8(csv(table)).unwrap()
 }

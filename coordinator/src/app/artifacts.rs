@@ -1,0 +1,156 @@
+//! Uploads and downloads.
+
+use bytes::Bytes;
+use fivefold_common::artifact::{Artifact, ArtifactKind, ArtifactOrigin};
+use fivefold_common::ids::{Digest, LeaseRef};
+use fivefold_common::job::JobState;
+
+use super::Coordinator;
+use crate::blobs::Chunks;
+use crate::error::Error;
+
+/// Who reads or writes an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    User,
+    /// Reaches the artifacts of its lease alone.
+    Worker,
+}
+
+/// How much of an artifact is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    Whole {
+        size_bytes: u64,
+    },
+    /// An upload can be resumed at this offset.
+    Partial {
+        offset_bytes: u64,
+    },
+}
+
+/// Refuses an upload under a lease that is not held. A worker needs a lease, and uploads only kinds that workers make.
+///
+/// # Errors
+/// [`Error::RoleNotEnough`] or [`Error::StaleAttempt`].
+pub async fn allow_upload(
+    coordinator: &Coordinator,
+    party: Party,
+    lease: Option<LeaseRef>,
+    kind: ArtifactKind,
+) -> Result<(), Error> {
+    match (party, lease) {
+        (_, Some(lease)) => require_lease(coordinator, lease).await?,
+        (Party::Worker, None) => return Err(Error::bad_field("lease", "it is not set")),
+        (Party::User, None) => {}
+    }
+    if party == Party::Worker && !matches!(kind.origin(), ArtifactOrigin::Worker { .. }) {
+        return Err(Error::RoleNotEnough(format!("a worker uploads no artifact of the kind {kind}")));
+    }
+    Ok(())
+}
+
+/// Refuses a worker's download of an artifact that its leased job does not need.
+///
+/// # Errors
+/// [`Error::RoleNotEnough`] or [`Error::StaleAttempt`].
+pub async fn allow_download(coordinator: &Coordinator, lease: LeaseRef, digest: Digest) -> Result<(), Error> {
+    require_lease(coordinator, lease).await?;
+    if coordinator.queue.is_needed_by(lease.job, digest).await? {
+        return Ok(());
+    }
+    Err(Error::RoleNotEnough(format!("{digest} is not part of the leased job {}", lease.job)))
+}
+
+async fn require_lease(coordinator: &Coordinator, lease: LeaseRef) -> Result<(), Error> {
+    match coordinator.queue.attempt(lease).await?.state {
+        JobState::Leased => Ok(()),
+        _ => Err(Error::StaleAttempt(lease)),
+    }
+}
+
+/// How much of an artifact is held. A whole one is kept for a while from now on.
+///
+/// # Errors
+/// If the database or the disk fails.
+pub async fn held(coordinator: &Coordinator, digest: Digest) -> Result<Held, Error> {
+    match touch(coordinator, digest).await? {
+        Some(size_bytes) => Ok(Held::Whole { size_bytes }),
+        None => Ok(Held::Partial { offset_bytes: coordinator.blobs.held_bytes(digest).await? }),
+    }
+}
+
+/// Notes that an artifact is wanted, and returns its size in bytes; `None` if it is not held.
+async fn touch(coordinator: &Coordinator, digest: Digest) -> Result<Option<u64>, Error> {
+    if coordinator.queue.artifact_size(digest).await?.is_none() {
+        return Ok(None);
+    }
+    coordinator.queue.touch_artifact(coordinator.now(), digest).await
+}
+
+/// Stores an artifact, or the rest of it from `offset_bytes` on.
+///
+/// # Errors
+/// Those of [`Blobs::upload`](crate::blobs::Blobs::upload).
+pub async fn upload(
+    coordinator: &Coordinator,
+    artifact: Artifact,
+    offset_bytes: u64,
+    chunks: Chunks,
+) -> Result<(), Error> {
+    if touch(coordinator, artifact.digest).await?.is_some() {
+        return Ok(());
+    }
+    // Held from before the second look until the row is there: the artifact may be deleted in between.
+    let claim = coordinator.claims.claim(artifact.digest)?;
+    if touch(coordinator, artifact.digest).await?.is_some() {
+        return Ok(());
+    }
+    coordinator.blobs.upload(&claim, artifact.size_bytes, offset_bytes, chunks).await?;
+    coordinator.queue.record_artifact(coordinator.now(), artifact).await
+}
+
+/// Size of an artifact in bytes.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn size_bytes(coordinator: &Coordinator, digest: Digest) -> Result<u64, Error> {
+    coordinator.queue.artifact_size(digest).await?.ok_or_else(|| Error::no_artifact(digest))
+}
+
+/// The bytes of an artifact from an offset on.
+///
+/// # Errors
+/// If the disk fails.
+pub async fn download(coordinator: &Coordinator, digest: Digest, offset_bytes: u64) -> Result<Chunks, Error> {
+    coordinator.blobs.read_from(digest, offset_bytes).await
+}
+
+/// Stores an artifact that the coordinator made: first its bytes, then its row.
+///
+/// # Errors
+/// If the database or the disk fails.
+pub async fn put(coordinator: &Coordinator, kind: ArtifactKind, bytes: Vec<u8>) -> Result<Artifact, Error> {
+    let artifact = Artifact { kind, digest: Digest::of(&bytes), size_bytes: bytes.len() as u64 };
+    let claim = coordinator.claims.claim(artifact.digest)?;
+    coordinator.blobs.put(&claim, Bytes::from(bytes)).await?;
+    coordinator.queue.record_artifact(coordinator.now(), artifact).await?;
+    Ok(artifact)
+}
+
+/// Deletes blobs without a row, which a crash may leave: their uploads were never acknowledged. For the start, before anybody
+/// uploads. Returns the number of files.
+///
+/// # Errors
+/// If the database or the disk fails.
+pub async fn start_blobs(coordinator: &Coordinator) -> Result<usize, Error> {
+    coordinator.blobs.tidy(&coordinator.queue.artifacts().await?).await
+}
+
+/// Refuses an artifact that is not held; `field` is the field of the request that names it.
+pub(super) async fn require_artifact(coordinator: &Coordinator, field: &str, digest: Digest) -> Result<(), Error> {
+    match coordinator.queue.artifact_size(digest).await? {
+        Some(_) => Ok(()),
+        None => Err(Error::bad_field(field, format!("{digest} is not held: upload it first"))),
+    }
+}

@@ -1,0 +1,88 @@
+//! Jobs that have their result.
+
+use fivefold_common::event::EventName;
+use fivefold_common::ids::{Digest, LeaseRef};
+use fivefold_common::job::{JobEvent, JobKind, JobState};
+use fivefold_common::scores::ScoreTable;
+
+use super::Coordinator;
+use super::decision::Decision;
+use super::lists::{Lists, read_folds, read_scores, read_test_rows};
+use crate::error::Error;
+use crate::queue::{Attempted, Effect, JobSet};
+
+/// A result that is uploaded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    pub lease: LeaseRef,
+    /// The out-of-fold table or the predictions.
+    pub table: Digest,
+    /// The checkpoint that made the table; `None` for a predict job.
+    pub checkpoint: Option<Digest>,
+    /// What the worker says of itself, as JSON.
+    pub made_by_json: String,
+}
+
+/// Ends a job with its result. A repeated completion is answered like the first.
+///
+/// # Errors
+/// [`Error::StaleAttempt`]; or the result is not held, or does not have exactly the rows of its fold.
+pub async fn complete(coordinator: &Coordinator, completion: Completion) -> Result<(), Error> {
+    let attempted = coordinator.queue.attempt(completion.lease).await?;
+    check(coordinator, &attempted, &completion).await?;
+    let complete = move |job_set: &JobSet| accept(job_set, &completion);
+    coordinator.change(&attempted.job_set, Box::new(complete)).await?;
+    Ok(())
+}
+
+fn accept(job_set: &JobSet, completion: &Completion) -> Result<Vec<Effect>, Error> {
+    let Completion { lease, table, checkpoint, ref made_by_json } = *completion;
+    let mut decision = Decision::on(job_set);
+    let is_repeated = job_set.job(lease.job).is_some_and(|job| {
+        let result = job.result.as_ref().map(|result| result.table.digest);
+        job.state == JobState::Succeeded && job.attempt == Some(lease.attempt) && result == Some(table)
+    });
+    if is_repeated {
+        return Ok(Vec::new());
+    }
+    let job = decision.held(lease)?;
+    let message = match job.kind {
+        JobKind::Train => format!("fold {} is trained", job.fold),
+        JobKind::Predict => format!("fold {} is predicted", job.fold),
+    };
+    let transition = decision.move_job(lease.job, JobEvent::Completed, "")?;
+    let made_by_json = made_by_json.clone();
+    decision.add(Effect::Complete { lease, transition, table, checkpoint, made_by_json });
+    decision.log(EventName::Succeeded, Some(lease.job), message);
+    // Others may have failed or been cancelled before.
+    decision.end_if_nothing_is_left();
+    Ok(decision.effects())
+}
+
+/// Refuses a result that is not held, or does not have exactly the rows of its fold.
+async fn check(coordinator: &Coordinator, attempted: &Attempted, completion: &Completion) -> Result<ScoreTable, Error> {
+    if !matches!(attempted.state, JobState::Leased | JobState::Succeeded) {
+        return Err(Error::StaleAttempt(completion.lease));
+    }
+    for digest in [Some(completion.table), completion.checkpoint].into_iter().flatten() {
+        if coordinator.queue.artifact_size(digest).await?.is_none() {
+            return Err(Error::NotFound { what: "artifact", name: format!("{digest}: upload it first") });
+        }
+    }
+    let (blobs, inputs) = (&*coordinator.blobs, &attempted.inputs);
+    let expected = match attempted.kind {
+        JobKind::Train => {
+            if completion.checkpoint.is_none() {
+                return Err(Error::bad_field("checkpoint", "a train job names the one that made its result"));
+            }
+            let lists = Lists::read(blobs, inputs.train, inputs.hpa).await?;
+            let folds = read_folds(blobs, inputs.folds).await?;
+            lists.fold_rows(&attempted.spec, attempted.fold, &folds)?.valid
+        }
+        JobKind::Predict => {
+            let test = inputs.test.ok_or_else(|| Error::Stored(format!("{} has no test list", attempted.job_set)))?;
+            read_test_rows(blobs, test).await?
+        }
+    };
+    read_scores(blobs, completion.table, attempted.fold, expected).await
+}

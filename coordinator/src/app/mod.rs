@@ -1,0 +1,79 @@
+//! The use cases of the coordinator: what users and workers ask for, and what happens by itself.
+//!
+//! They know the ports to the queue, to the blobs and to time, and nothing of what is in front of them or behind the ports.
+//! A state change is decided here, by [`fivefold_common::job::next`], within the transaction that stores it.
+
+mod advance;
+mod artifacts;
+mod checkpoint;
+mod complete;
+mod control;
+mod decision;
+mod fail;
+mod lease;
+mod lists;
+mod report;
+mod submit;
+mod upkeep;
+mod views;
+
+use std::sync::Arc;
+
+use fivefold_common::ids::JobSetId;
+
+pub use self::advance::advance;
+pub use self::artifacts::{
+    Held, Party, allow_download, allow_upload, download, held, put, size_bytes, start_blobs, upload,
+};
+pub use self::checkpoint::record_checkpoint;
+pub use self::complete::{Completion, complete};
+pub use self::control::{cancel, drain, pause, predict, register_worker, resume, retrain, retry, see_worker};
+pub use self::fail::{fail, release};
+pub use self::lease::{acquire, has_free_job, resume_leases};
+pub use self::report::{Answer, report};
+pub use self::submit::{Submission, submit};
+pub use self::upkeep::{clean, run_upkeep, sweep};
+pub use self::views::{epochs, events, job_set, job_sets, workers};
+use crate::blobs::{Blobs, Claims};
+use crate::clock::{Clock, Timestamp};
+use crate::error::Error;
+use crate::queue::{Decide, Effect, Queue};
+
+/// What the use cases work with.
+#[derive(Debug, Clone)]
+pub struct Coordinator {
+    pub queue: Arc<dyn Queue>,
+    pub blobs: Arc<dyn Blobs>,
+    pub clock: Arc<dyn Clock>,
+    pub claims: Claims,
+    pub settings: Settings,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How long a lease lasts without a report.
+    pub lease_seconds: u32,
+    /// How long a leased job may make no progress before its attempt is ended; 0 for ever.
+    pub stall_seconds: u32,
+    /// How long a worker's upload is kept that nothing refers to.
+    pub unreferenced_seconds: u32,
+}
+
+impl Coordinator {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn lease_expires(&self) -> Timestamp {
+        self.now().plus_seconds(self.settings.lease_seconds)
+    }
+
+    async fn change(&self, id: &JobSetId, decide: Decide) -> Result<Vec<Effect>, Error> {
+        self.queue.change(self.now(), id, decide).await
+    }
+}
+
+/// Runs a computation beside the tasks of the server.
+async fn blocking<T: Send + 'static>(compute: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(compute).await.unwrap_or(Err(Error::EndedEarly("a computation")))
+}

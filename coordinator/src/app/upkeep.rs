@@ -1,0 +1,139 @@
+//! What happens without being asked: leases expire, stalled attempts end, results are made, unreferenced uploads are deleted.
+
+use std::time::Duration;
+
+use fivefold_common::event::EventName;
+use fivefold_common::ids::{JobSetId, LeaseRef};
+use fivefold_common::job::FailureCause;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::decision::Decision;
+use super::fail::{self, end_attempt};
+use super::{Coordinator, advance};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::queue::{Effect, JobSet, Standstill};
+
+const SWEEP: Duration = Duration::from_millis(500);
+const SWEEPS_PER_CLEANING: u32 = 240;
+
+/// Runs upkeep until `stopping` is cancelled. A failure is logged once and tried again.
+pub async fn run_upkeep(coordinator: Coordinator, stopping: CancellationToken) {
+    let mut ticks = interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sweeps: u32 = 0;
+    let mut last_problem = String::new();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stopping.cancelled() => return,
+        }
+        let mut swept = sweep(&coordinator).await.map(|_| ());
+        if swept.is_ok() && sweeps.is_multiple_of(SWEEPS_PER_CLEANING) {
+            swept = clean(&coordinator).await;
+        }
+        sweeps = sweeps.wrapping_add(1);
+        let problem = swept.err().map(|error| error.to_string()).unwrap_or_default();
+        if !problem.is_empty() && problem != last_problem {
+            tracing::error!("upkeep: {problem}; it is tried again");
+        }
+        last_problem = problem;
+    }
+}
+
+/// Does what is due. Returns the attempts that it ended.
+///
+/// # Errors
+/// If the database or the disk fails. What is left is done by the next sweep.
+pub async fn sweep(coordinator: &Coordinator) -> Result<Vec<LeaseRef>, Error> {
+    let mut ended = Vec::new();
+    for (id, lease) in coordinator.queue.expired(coordinator.now()).await? {
+        if end(coordinator, &id, lease, FailureCause::WorkerLost, String::new()).await? {
+            ended.push(lease);
+        }
+    }
+    if coordinator.settings.stall_seconds > 0 {
+        ended.extend(end_stalled(coordinator).await?);
+    }
+    for id in coordinator.queue.unfinished().await? {
+        advance(coordinator, &id).await?;
+    }
+    Ok(ended)
+}
+
+/// Ends an attempt unless it has been renewed or has ended by now. Returns whether it did.
+async fn end(
+    coordinator: &Coordinator,
+    id: &JobSetId,
+    lease: LeaseRef,
+    cause: FailureCause,
+    message: String,
+) -> Result<bool, Error> {
+    let now = coordinator.now();
+    let decide = move |job_set: &JobSet| match job_set.job(lease.job) {
+        Some(job) if cause == FailureCause::WorkerLost && job.lease_expires >= now => Ok(Vec::new()),
+        _ => end_attempt(job_set, now, lease, cause, &message),
+    };
+    match fail::end(coordinator, id, Box::new(decide)).await {
+        Ok(ended) => Ok(ended.is_some()),
+        Err(Error::StaleAttempt(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Marks jobs that made no progress for a quarter of the limit, and ends attempts that made none for all of it.
+async fn end_stalled(coordinator: &Coordinator) -> Result<Vec<LeaseRef>, Error> {
+    let seconds = coordinator.settings.stall_seconds;
+    let now = coordinator.now();
+    let limit_ms = i64::from(seconds) * 1000;
+    let mut ended = Vec::new();
+    for Standstill { job_set, lease, since, marked } in
+        coordinator.queue.standing_still(Timestamp(now.0 - limit_ms / 4)).await?
+    {
+        if !marked {
+            mark_stalled(coordinator, &job_set, lease, now).await?;
+        }
+        let message = format!("no step for {seconds} s");
+        if since < now.minus_seconds(seconds)
+            && end(coordinator, &job_set, lease, FailureCause::Stalled, message).await?
+        {
+            ended.push(lease);
+        }
+    }
+    Ok(ended)
+}
+
+async fn mark_stalled(coordinator: &Coordinator, id: &JobSetId, lease: LeaseRef, now: Timestamp) -> Result<(), Error> {
+    let decide = move |job_set: &JobSet| {
+        let mut decision = Decision::on(job_set);
+        let job = decision.held(lease)?;
+        let (seconds, worker) = ((now.0 - job.advanced.0) / 1000, job.worker.as_deref().unwrap_or_default());
+        let message = format!("fold {} has stood still for {seconds} s on {worker}", job.fold);
+        decision.add(Effect::MarkStalled { lease });
+        decision.log(EventName::Stalled, Some(lease.job), message);
+        Ok(decision.effects())
+    };
+    match coordinator.change(id, Box::new(decide)).await {
+        Ok(_) => tracing::warn!("job {} of {id} makes no progress", lease.job),
+        Err(Error::StaleAttempt(_)) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Deletes workers' uploads that nothing refers to. The row goes first: a file without a row only takes space.
+///
+/// # Errors
+/// If the database or the disk fails.
+pub async fn clean(coordinator: &Coordinator) -> Result<(), Error> {
+    let since = coordinator.now().minus_seconds(coordinator.settings.unreferenced_seconds);
+    for digest in coordinator.queue.unreferenced(since).await? {
+        // An upload of the same bytes comes before this or after it. One that is under way needs the blob.
+        let Ok(claim) = coordinator.claims.claim(digest) else { continue };
+        if coordinator.queue.forget_artifact(digest, since).await? {
+            coordinator.blobs.delete(&claim).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! `JobSetService`: what users ask for.
+
+use fivefold_common::ids::{Digest, JobSetId};
+use fivefold_proto::convert::{
+    WireError, digest_from_wire, epoch_to_wire, fold_from_wire, job_set_id_from_wire, optional_digest_from_wire,
+    required, spec_from_wire, spec_to_wire,
+};
+use fivefold_proto::v1;
+use fivefold_proto::v1::job_set_service_server::JobSetService;
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use super::limits::{self, Answers};
+use super::{Services, messages, watch};
+use crate::access::Caller;
+use crate::app::{self, Submission};
+use crate::queue::SubmissionNumber;
+
+const USUAL_PAGE_SIZE: usize = 20;
+const MAX_PAGE_SIZE: usize = 100;
+const MAX_REQUEST_ID_BYTES: usize = 64;
+
+impl Services {
+    async fn job_set(&self, id: &JobSetId) -> Result<Option<v1::JobSet>, Status> {
+        Ok(Some(messages::job_set(&app::job_set(&self.coordinator, id).await?)))
+    }
+}
+
+fn submission(request: v1::SubmitJobSetRequest) -> Result<Submission, WireError> {
+    let v1::SubmitJobSetRequest { request_id, spec, manifests } = request;
+    if request_id.is_empty() || request_id.len() > MAX_REQUEST_ID_BYTES {
+        return Err(WireError::new("request_id", format!("it should have 1 to {MAX_REQUEST_ID_BYTES} characters")));
+    }
+    let spec = spec_from_wire(required("spec", spec)?)?;
+    let manifests = required("manifests", manifests)?;
+    let mut content = spec_to_wire(&spec).encode_to_vec();
+    content.extend(manifests.encode_to_vec());
+    Ok(Submission {
+        request_id,
+        request_digest: Digest::of(&content),
+        spec,
+        train: digest_from_wire("manifests.train_digest", &manifests.train_digest)?,
+        hpa: optional_digest_from_wire("manifests.hpa_digest", &manifests.hpa_digest)?,
+        test: optional_digest_from_wire("manifests.test_digest", &manifests.test_digest)?,
+        weights: optional_digest_from_wire("manifests.weights_digest", &manifests.weights_digest)?,
+    })
+}
+
+#[tonic::async_trait]
+impl JobSetService for Services {
+    async fn submit_job_set(
+        &self,
+        request: Request<v1::SubmitJobSetRequest>,
+    ) -> Result<Response<v1::SubmitJobSetResponse>, Status> {
+        let submission = submission(request.into_inner())?;
+        let id = app::submit(&self.coordinator, submission).await?;
+        Ok(Response::new(v1::SubmitJobSetResponse { job_set: self.job_set(&id).await? }))
+    }
+
+    async fn get_job_set(
+        &self,
+        request: Request<v1::GetJobSetRequest>,
+    ) -> Result<Response<v1::GetJobSetResponse>, Status> {
+        let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
+        Ok(Response::new(v1::GetJobSetResponse { job_set: self.job_set(&id).await? }))
+    }
+
+    async fn list_job_sets(
+        &self,
+        request: Request<v1::ListJobSetsRequest>,
+    ) -> Result<Response<v1::ListJobSetsResponse>, Status> {
+        let request = request.into_inner();
+        let page_size = match usize::try_from(request.page_size) {
+            Ok(0) => USUAL_PAGE_SIZE,
+            size => size.unwrap_or(MAX_PAGE_SIZE).min(MAX_PAGE_SIZE),
+        };
+        let before = match request.page_token.as_str() {
+            "" => None,
+            token => {
+                let number = token.parse().map_err(|_| WireError::new("page_token", "it is not one that was given"))?;
+                Some(SubmissionNumber(number))
+            }
+        };
+        let (job_sets, next) = app::job_sets(&self.coordinator, before, page_size).await?;
+        Ok(Response::new(v1::ListJobSetsResponse {
+            job_sets: job_sets.iter().map(messages::job_set).collect(),
+            next_page_token: next.map(|number| number.0.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    type WatchJobSetStream = Answers<v1::WatchJobSetResponse>;
+
+    async fn watch_job_set(
+        &self,
+        request: Request<v1::WatchJobSetRequest>,
+    ) -> Result<Response<Self::WatchJobSetStream>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let id = job_set_id_from_wire(&request.job_set_id)?;
+        app::job_set(&self.coordinator, &id).await?;
+        // A slow reader delays its own watch alone.
+        let (sender, answers) = limits::answers(self.watches.take()?, 1, self.limits.slow);
+        tokio::spawn(watch::run(self.clone(), caller, id, request.after_cursor, sender));
+        Ok(Response::new(answers))
+    }
+
+    async fn list_epoch_metrics(
+        &self,
+        request: Request<v1::ListEpochMetricsRequest>,
+    ) -> Result<Response<v1::ListEpochMetricsResponse>, Status> {
+        let request = request.into_inner();
+        let id = job_set_id_from_wire(&request.job_set_id)?;
+        let epochs = app::epochs(&self.coordinator, &id, fold_from_wire(request.fold)?).await?;
+        Ok(Response::new(v1::ListEpochMetricsResponse { epochs: epochs.iter().map(epoch_to_wire).collect() }))
+    }
+
+    async fn cancel_job_set(
+        &self,
+        request: Request<v1::CancelJobSetRequest>,
+    ) -> Result<Response<v1::CancelJobSetResponse>, Status> {
+        let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
+        app::cancel(&self.coordinator, &id).await?;
+        Ok(Response::new(v1::CancelJobSetResponse { job_set: self.job_set(&id).await? }))
+    }
+
+    async fn pause_job_set(
+        &self,
+        request: Request<v1::PauseJobSetRequest>,
+    ) -> Result<Response<v1::PauseJobSetResponse>, Status> {
+        let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
+        app::pause(&self.coordinator, &id).await?;
+        Ok(Response::new(v1::PauseJobSetResponse { job_set: self.job_set(&id).await? }))
+    }
+
+    async fn resume_job_set(
+        &self,
+        request: Request<v1::ResumeJobSetRequest>,
+    ) -> Result<Response<v1::ResumeJobSetResponse>, Status> {
+        let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
+        app::resume(&self.coordinator, &id).await?;
+        Ok(Response::new(v1::ResumeJobSetResponse { job_set: self.job_set(&id).await? }))
+    }
+
+    async fn retry_job_set(
+        &self,
+        request: Request<v1::RetryJobSetRequest>,
+    ) -> Result<Response<v1::RetryJobSetResponse>, Status> {
+        let request = request.into_inner();
+        let id = job_set_id_from_wire(&request.job_set_id)?;
+        let fold = request.fold.map(fold_from_wire).transpose()?;
+        app::retry(&self.coordinator, &id, fold).await?;
+        Ok(Response::new(v1::RetryJobSetResponse { job_set: self.job_set(&id).await? }))
+    }
+
+    async fn retrain_fold(
+        &self,
+        request: Request<v1::RetrainFoldRequest>,
+    ) -> Result<Response<v1::RetrainFoldResponse>, Status> {
+        let request = request.into_inner();
+        let id = job_set_id_from_wire(&request.job_set_id)?;
+        app::retrain(&self.coordinator, &id, fold_from_wire(request.fold)?).await?;
+        Ok(Response::new(v1::RetrainFoldResponse { job_set: self.job_set(&id).await? }))
+    }
+
+    async fn predict_job_set(
+        &self,
+        request: Request<v1::PredictJobSetRequest>,
+    ) -> Result<Response<v1::PredictJobSetResponse>, Status> {
+        let request = request.into_inner();
+        let id = job_set_id_from_wire(&request.job_set_id)?;
+        let test = digest_from_wire("test_digest", &request.test_digest)?;
+        app::predict(&self.coordinator, &id, test).await?;
+        Ok(Response::new(v1::PredictJobSetResponse { job_set: self.job_set(&id).await? }))
+    }
+}

@@ -1,0 +1,145 @@
+//! Job sets, leases and workers as messages.
+
+use fivefold_common::artifact::Artifact;
+use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
+use fivefold_common::ids::Digest;
+use fivefold_common::job::{JobKind, JobState};
+use fivefold_common::spec::ScoredCheckpoint;
+use fivefold_proto::convert::{
+    artifact_kind_to_wire, checkpoint_to_wire, epoch_to_wire, job_kind_to_wire, job_set_state_to_wire,
+    job_state_to_wire, progress_to_wire, spec_to_wire,
+};
+use fivefold_proto::v1;
+
+use crate::clock::Timestamp;
+use crate::queue::{Event, Fit, FitRecord, Inputs, Job, JobSet, Leased, Task, Worker};
+
+pub(super) fn timestamp(time: Timestamp) -> fivefold_proto::Timestamp {
+    let nanos = i32::try_from(time.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
+    fivefold_proto::Timestamp { seconds: time.0.div_euclid(1000), nanos }
+}
+
+fn artifact(artifact: Artifact) -> v1::Artifact {
+    v1::Artifact {
+        kind: artifact_kind_to_wire(artifact.kind).into(),
+        digest: artifact.digest.to_string(),
+        size_bytes: artifact.size_bytes,
+    }
+}
+
+fn optional_digest(digest: Option<Digest>) -> String {
+    digest.map(|digest| digest.to_string()).unwrap_or_default()
+}
+
+fn manifests(inputs: &Inputs) -> v1::Manifests {
+    v1::Manifests {
+        train_digest: inputs.train.to_string(),
+        hpa_digest: optional_digest(inputs.hpa),
+        test_digest: optional_digest(inputs.test),
+        weights_digest: optional_digest(inputs.weights),
+    }
+}
+
+/// A job set with its jobs and results.
+pub(super) fn job_set(job_set: &JobSet) -> v1::JobSet {
+    v1::JobSet {
+        id: job_set.id.to_string(),
+        spec: Some(spec_to_wire(&job_set.spec)),
+        state: job_set_state_to_wire(job_set.state).into(),
+        state_reason: job_set.state_reason.clone(),
+        jobs: job_set.jobs.iter().map(job).collect(),
+        manifests: Some(manifests(&job_set.inputs)),
+        results: job_set.fit.iter().flat_map(results).collect(),
+        create_time: Some(timestamp(job_set.created)),
+        update_time: Some(timestamp(job_set.updated)),
+        macro_f1: job_set.fit.map(|fit| fit.macro_f1),
+        threshold: job_set.fit.map(|fit| fit.threshold),
+        paused: job_set.paused,
+        fits: job_set.fits.iter().map(fit).collect(),
+    }
+}
+
+fn results(fit: &Fit) -> Vec<v1::Artifact> {
+    [Some(fit.oof), Some(fit.report), fit.submission].into_iter().flatten().map(artifact).collect()
+}
+
+fn fit(FitRecord { fit, created }: &FitRecord) -> v1::Fit {
+    v1::Fit {
+        results: results(fit),
+        macro_f1: fit.macro_f1,
+        threshold: fit.threshold,
+        create_time: Some(timestamp(*created)),
+    }
+}
+
+fn job(job: &Job) -> v1::Job {
+    let results = job.result.iter().flat_map(|result| [Some(result.table), result.checkpoint]).flatten();
+    let waits = job.state == JobState::Queued && job.not_before.0 > 0;
+    let is_stalled = job.state == JobState::Leased && job.stalled;
+    v1::Job {
+        id: job.id.0,
+        kind: job_kind_to_wire(job.kind).into(),
+        fold: job.fold.0.into(),
+        state: job_state_to_wire(job.state).into(),
+        state_reason: job.state_reason.clone(),
+        attempt: job.attempt.map_or(0, |attempt| attempt.0),
+        worker_name: job.worker.clone().unwrap_or_default(),
+        progress: job.progress.as_ref().map(progress_to_wire),
+        best_macro_f1: job.best_macro_f1,
+        not_before_time: waits.then(|| timestamp(job.not_before)),
+        last_epoch: job.last_epoch.as_ref().map(epoch_to_wire),
+        results: results.map(artifact).collect(),
+        stalled_since_time: is_stalled.then(|| timestamp(job.advanced)),
+    }
+}
+
+pub(super) fn event(event: Event) -> v1::Event {
+    v1::Event {
+        cursor: event.cursor,
+        time: Some(timestamp(event.time)),
+        job_id: event.job.map_or(0, |job| job.0),
+        name: event.name.word().to_owned(),
+        message: event.message,
+    }
+}
+
+pub(super) fn lease(leased: &Leased, lease_seconds: u32) -> v1::Lease {
+    let (kind, checkpoints) = match &leased.task {
+        Task::Train { checkpoints } => (JobKind::Train, checkpoints.iter().map(checkpoint_to_wire).collect()),
+        Task::Predict { checkpoint } => (JobKind::Predict, vec![scoring_checkpoint(leased, checkpoint)]),
+    };
+    v1::Lease {
+        job_id: leased.lease.job.0,
+        attempt: leased.lease.attempt.0,
+        lease_seconds,
+        job_set_id: leased.job_set.to_string(),
+        kind: job_kind_to_wire(kind).into(),
+        fold: leased.fold.0.into(),
+        spec: Some(spec_to_wire(&leased.spec)),
+        manifests: Some(manifests(&leased.inputs)),
+        folds_digest: leased.inputs.folds.to_string(),
+        checkpoints,
+    }
+}
+
+/// The checkpoint of a predict job, which resumes nowhere.
+fn scoring_checkpoint(leased: &Leased, checkpoint: &Artifact) -> v1::Checkpoint {
+    let role = match leased.spec.oof_checkpoint {
+        ScoredCheckpoint::Last => CheckpointRole::Last,
+        ScoredCheckpoint::Best => CheckpointRole::Best,
+    };
+    let Artifact { digest, size_bytes, .. } = *checkpoint;
+    let point = TrainingPoint { epoch: 0, step: 0 };
+    checkpoint_to_wire(&Checkpoint { digest, size_bytes, role, point, macro_f1: None })
+}
+
+pub(super) fn worker(worker: Worker) -> v1::Worker {
+    v1::Worker {
+        name: worker.name,
+        device: worker.device,
+        version: worker.version,
+        last_seen_time: Some(timestamp(worker.last_seen)),
+        job_id: worker.job.map_or(0, |job| job.0),
+        draining: worker.draining,
+    }
+}

@@ -1,0 +1,43 @@
+//! The gRPC services: wire types to the vocabulary, a use case, and back. Streams, limits and tokens are handled here.
+
+mod artifacts;
+mod job_sets;
+pub mod limits;
+mod messages;
+mod status;
+mod watch;
+mod workers;
+
+use tokio_util::sync::CancellationToken;
+
+use self::limits::{Limits, Places};
+use crate::app::Coordinator;
+
+/// All services of one coordinator.
+#[derive(Debug, Clone)]
+pub struct Services {
+    coordinator: Coordinator,
+    limits: Limits,
+    uploads: Places,
+    downloads: Places,
+    watches: Places,
+    report_streams: Places,
+    waits: Places,
+    /// Cancelled when the coordinator stops: streams and waits for a lease end.
+    stopping: CancellationToken,
+}
+
+impl Services {
+    pub fn new(coordinator: Coordinator, limits: Limits, stopping: CancellationToken) -> Self {
+        Self {
+            coordinator,
+            uploads: Places::new("uploads", limits.uploads),
+            downloads: Places::new("downloads", limits.downloads),
+            watches: Places::new("watches", limits.watches),
+            report_streams: Places::new("streams of reports", limits.report_streams),
+            waits: Places::new("waits for a lease", limits.waits),
+            limits,
+            stopping,
+        }
+    }
+}

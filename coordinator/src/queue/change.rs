@@ -1,0 +1,99 @@
+//! Decisions about a job set, and their effects.
+
+use fivefold_common::event::EventName;
+use fivefold_common::ids::{Digest, Fold, JobId, LeaseRef};
+use fivefold_common::job::{FailureCause, JobKind, Transition};
+use fivefold_common::job_set::JobSetState;
+
+use super::JobSet;
+use crate::clock::Timestamp;
+use crate::error::Error;
+
+/// Looks at a job set within a transaction and says what to change. It has no other effects: it may run more than once.
+pub type Decide = Box<dyn Fn(&JobSet) -> Result<Vec<Effect>, Error> + Send + Sync>;
+
+/// One change of a job set or of one of its jobs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// The job has its result.
+    Complete {
+        lease: LeaseRef,
+        transition: Transition,
+        table: Digest,
+        checkpoint: Option<Digest>,
+        made_by_json: String,
+    },
+    /// The attempt ended without a result; the failure counts.
+    EndAttempt {
+        lease: LeaseRef,
+        transition: Transition,
+        cause: FailureCause,
+        /// In the words of the worker.
+        message: String,
+        /// How often the job has now failed for this cause.
+        failures: u32,
+        reason: String,
+        not_before: Timestamp,
+    },
+    MarkStalled {
+        lease: LeaseRef,
+    },
+    Cancel {
+        job: JobId,
+        transition: Transition,
+        reason: String,
+    },
+    /// The job is queued with fresh attempts: its earlier failures count no longer.
+    Retry {
+        job: JobId,
+        transition: Transition,
+    },
+    /// The job is queued and loses result, checkpoints, epochs and progress; its earlier failures count no longer.
+    TrainAgain {
+        job: JobId,
+        transition: Transition,
+        reason: String,
+    },
+    /// A new job, unless the fold has one of this kind.
+    AddJob {
+        kind: JobKind,
+        fold: Fold,
+    },
+    RemoveJob {
+        job: JobId,
+    },
+    SetState {
+        state: JobSetState,
+        reason: String,
+    },
+    SetPaused {
+        paused: bool,
+    },
+    SetTest {
+        test: Digest,
+    },
+    /// The fit of all train jobs' present results.
+    StoreFit {
+        oof: Digest,
+        report: Digest,
+        macro_f1: f64,
+        threshold: f64,
+    },
+    /// The present fit is no longer the job set's; it stays in the list of fits.
+    ClearFit,
+    StoreSubmission {
+        submission: Digest,
+    },
+    /// The present fit has no submission any more; the list of fits keeps it.
+    ClearSubmission,
+    Log(NewEvent),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    pub name: EventName,
+    /// `None` if it concerns the whole job set.
+    pub job: Option<JobId>,
+    /// A sentence for users.
+    pub message: String,
+}

@@ -1,0 +1,132 @@
+//! Job sets and jobs as the queue holds them.
+
+use std::collections::BTreeMap;
+
+use fivefold_common::artifact::Artifact;
+use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId, LeaseRef};
+use fivefold_common::job::{FailureCause, JobKind, JobState};
+use fivefold_common::job_set::JobSetState;
+use fivefold_common::progress::{EpochReport, Progress};
+use fivefold_common::spec::JobSetSpec;
+
+use crate::clock::Timestamp;
+
+/// The place of a job set in the order of submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SubmissionNumber(pub i64);
+
+/// One submission of N folds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobSet {
+    pub number: SubmissionNumber,
+    pub id: JobSetId,
+    pub spec: JobSetSpec,
+    pub inputs: Inputs,
+    pub state: JobSetState,
+    /// Why it failed or was cancelled, as a sentence; empty otherwise.
+    pub state_reason: String,
+    /// Its jobs are not leased, and workers return the ones that they hold.
+    pub paused: bool,
+    /// Train jobs by fold, then predict jobs by fold.
+    pub jobs: Vec<Job>,
+    /// The fit of the present out-of-fold tables; `None` while folds are trained.
+    pub fit: Option<Fit>,
+    /// Every fit so far, oldest first.
+    pub fits: Vec<FitRecord>,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+impl JobSet {
+    pub fn job(&self, id: JobId) -> Option<&Job> {
+        self.jobs.iter().find(|job| job.id == id)
+    }
+
+    pub fn jobs_of(&self, kind: JobKind) -> impl Iterator<Item = &Job> {
+        self.jobs.iter().filter(move |job| job.kind == kind)
+    }
+}
+
+/// The artifacts that a job set is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inputs {
+    pub train: Digest,
+    pub hpa: Option<Digest>,
+    pub test: Option<Digest>,
+    /// Initial weights.
+    pub weights: Option<Digest>,
+    /// The fold of every row, made by the coordinator.
+    pub folds: Digest,
+}
+
+/// The results of one set of out-of-fold tables. The digest of the merged table tells fits apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Fit {
+    pub oof: Artifact,
+    pub report: Artifact,
+    /// Of the newest test list; `None` until it is predicted, or where there is none.
+    pub submission: Option<Artifact>,
+    pub macro_f1: f64,
+    pub threshold: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FitRecord {
+    pub fit: Fit,
+    pub created: Timestamp,
+}
+
+/// The training of one fold, or its prediction of the test list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    pub id: JobId,
+    pub kind: JobKind,
+    pub fold: Fold,
+    pub state: JobState,
+    /// The last failure, or why it waits, as a sentence.
+    pub state_reason: String,
+    /// The newest attempt; `None` before the first lease.
+    pub attempt: Option<Attempt>,
+    /// The worker of the newest lease, until the attempt fails.
+    pub worker: Option<String>,
+    /// When the newest lease expires or expired.
+    pub lease_expires: Timestamp,
+    /// It is leased no earlier.
+    pub not_before: Timestamp,
+    /// Of the newest attempt that reported.
+    pub progress: Option<Progress>,
+    /// When progress was last made under the newest lease.
+    pub advanced: Timestamp,
+    /// Marked for making no progress.
+    pub stalled: bool,
+    /// The best validation macro F1 of its epochs.
+    pub best_macro_f1: Option<f64>,
+    pub last_epoch: Option<EpochReport>,
+    /// Failures since the user's last retry, by cause.
+    pub failures: BTreeMap<FailureCause, u32>,
+    /// Set exactly if it succeeded.
+    pub result: Option<JobResult>,
+}
+
+impl Job {
+    /// Whether `lease` is the current lease of this job.
+    pub fn holds(&self, lease: LeaseRef) -> bool {
+        self.state == JobState::Leased && self.id == lease.job && self.attempt == Some(lease.attempt)
+    }
+
+    /// The current lease; `None` if the job is not leased.
+    pub fn lease(&self) -> Option<LeaseRef> {
+        let attempt = self.attempt.filter(|_| self.state == JobState::Leased)?;
+        Some(LeaseRef { job: self.id, attempt })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobResult {
+    /// The out-of-fold table or the predictions.
+    pub table: Artifact,
+    /// The checkpoint that made the table; `None` for a predict job.
+    pub checkpoint: Option<Artifact>,
+    /// What the worker says of itself: versions and device, as JSON.
+    pub made_by_json: String,
+}

@@ -1,0 +1,88 @@
+//! Artifacts whose bytes are held whole.
+
+use std::collections::HashSet;
+
+use fivefold_common::artifact::Artifact;
+use fivefold_common::ids::Digest;
+use sqlx::SqliteConnection;
+
+use super::rows;
+use crate::clock::Timestamp;
+use crate::error::Error;
+
+pub(super) async fn record(connection: &mut SqliteConnection, now: Timestamp, artifact: Artifact) -> Result<(), Error> {
+    let (digest, kind) = (artifact.digest.to_string(), artifact.kind.word());
+    let size_bytes = rows::size_column(artifact.size_bytes)?;
+    sqlx::query!(
+        "INSERT INTO artifacts (digest, kind, size_bytes, created_ms) VALUES (?, ?, ?, ?)
+         ON CONFLICT (digest) DO UPDATE SET created_ms = excluded.created_ms",
+        digest,
+        kind,
+        size_bytes,
+        now.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn touch(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    digest: Digest,
+) -> Result<Option<u64>, Error> {
+    let digest = digest.to_string();
+    let touched =
+        sqlx::query_scalar!("UPDATE artifacts SET created_ms = ? WHERE digest = ? RETURNING size_bytes", now.0, digest);
+    touched.fetch_optional(connection).await?.map(rows::size).transpose()
+}
+
+/// Workers' uploads from before a restart may still be referred to.
+pub(super) async fn touch_all(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), Error> {
+    let touched = sqlx::query!(
+        "UPDATE artifacts SET created_ms = ? WHERE kind IN ('checkpoint', 'oof', 'predictions') AND created_ms < ?",
+        now.0,
+        now.0
+    );
+    touched.execute(connection).await?;
+    Ok(())
+}
+
+pub(super) async fn size_bytes(connection: &mut SqliteConnection, digest: Digest) -> Result<Option<u64>, Error> {
+    let digest = digest.to_string();
+    let size = sqlx::query_scalar!("SELECT size_bytes FROM artifacts WHERE digest = ?", digest);
+    size.fetch_optional(connection).await?.map(rows::size).transpose()
+}
+
+pub(super) async fn digests(connection: &mut SqliteConnection) -> Result<HashSet<Digest>, Error> {
+    let digests = sqlx::query_scalar!("SELECT digest FROM artifacts").fetch_all(connection).await?;
+    digests.iter().map(|digest| rows::digest(digest)).collect()
+}
+
+/// Replaced checkpoints, and results of attempts that lost their lease.
+pub(super) async fn unreferenced(connection: &mut SqliteConnection, since: Timestamp) -> Result<Vec<Digest>, Error> {
+    let digests = sqlx::query_scalar!(
+        "SELECT digest FROM artifacts
+         WHERE kind IN ('checkpoint', 'oof', 'predictions') AND created_ms < ?
+           AND digest NOT IN (SELECT digest FROM checkpoints)
+           AND digest NOT IN (SELECT result_digest FROM jobs WHERE result_digest IS NOT NULL)
+           AND digest NOT IN (SELECT result_checkpoint_digest FROM jobs WHERE result_checkpoint_digest IS NOT NULL)
+           AND digest NOT IN (SELECT result_digest FROM fit_folds)
+           AND digest NOT IN (SELECT checkpoint_digest FROM fit_folds WHERE checkpoint_digest IS NOT NULL)
+           AND digest NOT IN (SELECT oof_digest FROM fits)
+           AND digest NOT IN (SELECT weights_digest FROM job_sets WHERE weights_digest IS NOT NULL)",
+        since.0
+    );
+    digests.fetch_all(connection).await?.iter().map(|digest| rows::digest(digest)).collect()
+}
+
+/// Foreign keys refuse to delete a row that is referred to.
+pub(super) async fn forget(connection: &mut SqliteConnection, digest: Digest, since: Timestamp) -> Result<bool, Error> {
+    let digest = digest.to_string();
+    let deleted = sqlx::query!("DELETE FROM artifacts WHERE digest = ? AND created_ms < ?", digest, since.0);
+    match deleted.execute(connection).await {
+        Ok(done) => Ok(done.rows_affected() == 1),
+        Err(error) if error.as_database_error().is_some_and(|error| error.is_foreign_key_violation()) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,213 @@
+//! The queue in one SQLite file. Rows and SQL stay in this module.
+
+mod artifacts;
+mod changes;
+mod checkpoints;
+mod events;
+mod job_sets;
+mod leases;
+mod reports;
+mod results;
+mod rows;
+mod tokens;
+mod workers;
+mod writer;
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use fivefold_common::artifact::Artifact;
+use fivefold_common::checkpoint::Checkpoint;
+use fivefold_common::ids::{Digest, JobId, JobSetId, LeaseRef};
+use fivefold_common::progress::EpochReport;
+use sqlx::Sqlite;
+use sqlx::pool::PoolConnection;
+use tokio::sync::watch;
+
+use self::writer::Database;
+pub use self::writer::Durability;
+use super::*;
+
+/// The queue of one state folder.
+#[derive(Debug, Clone)]
+pub struct SqliteQueue {
+    database: Database,
+}
+
+impl SqliteQueue {
+    /// Opens the file, creates it if it does not exist, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or is from a newer version.
+    pub async fn open(file: &Path, durability: Durability) -> Result<SqliteQueue, Error> {
+        Ok(SqliteQueue { database: Database::open(file, durability).await? })
+    }
+
+    async fn reader(&self) -> Result<PoolConnection<Sqlite>, Error> {
+        Ok(self.database.readers().acquire().await?)
+    }
+}
+
+/// Reads within one transaction, so that all queries see the same moment.
+macro_rules! read_at_once {
+    ($queue:expr, |$c:ident| $read:expr) => {{
+        let mut transaction = $queue.database.readers().begin().await?;
+        let $c = &mut *transaction;
+        let value = $read.await?;
+        transaction.commit().await?;
+        Ok(value)
+    }};
+}
+
+macro_rules! write {
+    ($queue:expr, |$c:ident| $write:expr) => {
+        $queue.database.write(move |$c| Box::pin(async move { $write.await })).await
+    };
+}
+
+#[async_trait::async_trait]
+impl Queue for SqliteQueue {
+    async fn job_set(&self, id: &JobSetId) -> Result<JobSet, Error> {
+        read_at_once!(self, |c| job_sets::one(c, id))
+    }
+
+    async fn job_sets(&self, before: Option<SubmissionNumber>, limit: u32) -> Result<Vec<JobSet>, Error> {
+        read_at_once!(self, |c| job_sets::page(c, before, limit))
+    }
+
+    async fn unfinished(&self) -> Result<Vec<JobSetId>, Error> {
+        job_sets::unfinished(&mut *self.reader().await?).await
+    }
+
+    async fn events(&self, id: &JobSetId, cursor: i64, limit: u32) -> Result<Vec<Event>, Error> {
+        events::after(&mut *self.reader().await?, id, cursor, limit).await
+    }
+
+    async fn epochs(&self, job: JobId) -> Result<Vec<EpochReport>, Error> {
+        reports::epochs(&mut *self.reader().await?, job).await
+    }
+
+    async fn attempt(&self, lease: LeaseRef) -> Result<Attempted, Error> {
+        leases::attempt(&mut *self.reader().await?, lease).await
+    }
+
+    async fn submit(&self, now: Timestamp, job_set: NewJobSet) -> Result<Submitted, Error> {
+        write!(self, |c| job_sets::submit(c, now, &job_set))
+    }
+
+    async fn submitted(&self, request_id: &str) -> Result<Option<EarlierRequest>, Error> {
+        job_sets::submitted(&mut *self.reader().await?, request_id).await
+    }
+
+    async fn change(&self, now: Timestamp, id: &JobSetId, decide: Decide) -> Result<Vec<Effect>, Error> {
+        let id = id.clone();
+        write!(self, |c| async {
+            let effects = decide(&job_sets::one(&mut *c, &id).await?)?;
+            for effect in &effects {
+                changes::apply(&mut *c, now, &id, effect).await?;
+            }
+            Ok(effects)
+        })
+    }
+
+    async fn acquire(&self, now: Timestamp, request: LeaseRequest) -> Result<Option<Leased>, Error> {
+        write!(self, |c| leases::acquire(c, now, &request))
+    }
+
+    async fn has_free_job(&self, now: Timestamp) -> Result<bool, Error> {
+        leases::has_free_job(&mut *self.reader().await?, now).await
+    }
+
+    async fn report(&self, now: Timestamp, report: NewReport) -> Result<Reported, Error> {
+        write!(self, |c| reports::store(c, now, &report))
+    }
+
+    async fn record_checkpoint(
+        &self,
+        now: Timestamp,
+        lease: LeaseRef,
+        checkpoint: &Checkpoint,
+        keep: u32,
+    ) -> Result<(), Error> {
+        let checkpoint = *checkpoint;
+        write!(self, |c| checkpoints::record(c, now, lease, &checkpoint, keep))
+    }
+
+    async fn expired(&self, now: Timestamp) -> Result<Vec<(JobSetId, LeaseRef)>, Error> {
+        leases::expired(&mut *self.reader().await?, now).await
+    }
+
+    async fn standing_still(&self, since: Timestamp) -> Result<Vec<Standstill>, Error> {
+        leases::standing_still(&mut *self.reader().await?, since).await
+    }
+
+    async fn resume(&self, now: Timestamp, expires: Timestamp) -> Result<u64, Error> {
+        write!(self, |c| async {
+            artifacts::touch_all(&mut *c, now).await?;
+            leases::extend_all(c, now, expires).await
+        })
+    }
+
+    async fn register_worker(&self, now: Timestamp, worker: NewWorker) -> Result<(), Error> {
+        write!(self, |c| workers::register(c, now, &worker))
+    }
+
+    async fn see_worker(&self, now: Timestamp, name: &str) -> Result<(), Error> {
+        let name = name.to_owned();
+        write!(self, |c| workers::see(c, now, &name))
+    }
+
+    async fn set_draining(&self, name: &str, draining: bool) -> Result<(), Error> {
+        let name = name.to_owned();
+        write!(self, |c| workers::set_draining(c, &name, draining))
+    }
+
+    async fn workers(&self) -> Result<Vec<Worker>, Error> {
+        workers::all(&mut *self.reader().await?).await
+    }
+
+    async fn record_artifact(&self, now: Timestamp, artifact: Artifact) -> Result<(), Error> {
+        write!(self, |c| artifacts::record(c, now, artifact))
+    }
+
+    async fn artifact_size(&self, digest: Digest) -> Result<Option<u64>, Error> {
+        artifacts::size_bytes(&mut *self.reader().await?, digest).await
+    }
+
+    async fn touch_artifact(&self, now: Timestamp, digest: Digest) -> Result<Option<u64>, Error> {
+        write!(self, |c| artifacts::touch(c, now, digest))
+    }
+
+    async fn is_needed_by(&self, job: JobId, digest: Digest) -> Result<bool, Error> {
+        leases::is_needed_by(&mut *self.reader().await?, job, digest).await
+    }
+
+    async fn artifacts(&self) -> Result<HashSet<Digest>, Error> {
+        artifacts::digests(&mut *self.reader().await?).await
+    }
+
+    async fn unreferenced(&self, since: Timestamp) -> Result<Vec<Digest>, Error> {
+        artifacts::unreferenced(&mut *self.reader().await?, since).await
+    }
+
+    async fn forget_artifact(&self, digest: Digest, since: Timestamp) -> Result<bool, Error> {
+        write!(self, |c| artifacts::forget(c, digest, since))
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>, Error> {
+        tokens::all(&mut *self.reader().await?).await
+    }
+
+    async fn create_token(&self, now: Timestamp, token: NewToken) -> Result<(), Error> {
+        write!(self, |c| tokens::create(c, now, &token))
+    }
+
+    async fn revoke_token(&self, now: Timestamp, name: &str) -> Result<(), Error> {
+        let name = name.to_owned();
+        write!(self, |c| tokens::revoke(c, now, &name))
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.database.changes()
+    }
+}

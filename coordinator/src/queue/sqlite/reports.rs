@@ -1,0 +1,122 @@
+//! Reports of running jobs, and the epochs in them.
+
+use fivefold_common::ids::JobId;
+use fivefold_common::progress::{EpochMetrics, EpochReport, Progress};
+use sqlx::SqliteConnection;
+
+use super::rows::{count, phase_column};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::queue::{NewReport, Reported};
+
+pub(super) async fn store(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    report: &NewReport,
+) -> Result<Reported, Error> {
+    let (job, attempt) = (report.lease.job, report.lease.attempt);
+    let extended = sqlx::query_scalar!(
+        "UPDATE jobs SET lease_expires_ms = ? WHERE id = ? AND attempt = ? AND state = 'leased' RETURNING report_sequence",
+        report.expires.0,
+        job.0,
+        attempt.0
+    );
+    let stored = extended.fetch_optional(&mut *connection).await?.ok_or(Error::StaleAttempt(report.lease))?;
+    let stored = u64::try_from(stored).map_err(|_| Error::Stored(format!("report {stored} of job {job}")))?;
+    let give_back = sqlx::query_scalar!(
+        "SELECT j.id FROM jobs j JOIN job_sets s ON s.id = j.job_set_id LEFT JOIN workers w ON w.name = j.worker_name
+         WHERE j.id = ? AND (s.paused = 1 OR w.draining = 1)",
+        job.0
+    );
+    let give_back = give_back.fetch_optional(&mut *connection).await?.is_some();
+    if report.sequence <= stored {
+        return Ok(Reported { sequence: stored, give_back });
+    }
+    let sequence = i64::try_from(report.sequence)
+        .map_err(|_| Error::bad_field("sequence", format!("{} is out of range", report.sequence)))?;
+    sqlx::query!("UPDATE jobs SET report_sequence = ? WHERE id = ?", sequence, job.0).execute(&mut *connection).await?;
+    if let Some(progress) = &report.progress {
+        store_progress(&mut *connection, now, job, progress).await?;
+    }
+    for epoch in &report.epochs {
+        store_epoch(&mut *connection, job, epoch).await?;
+    }
+    Ok(Reported { sequence: report.sequence, give_back })
+}
+
+async fn store_progress(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    job: JobId,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let phase = phase_column(progress.phase);
+    sqlx::query!(
+        "UPDATE jobs
+         SET advanced_ms = CASE WHEN (phase, epoch, step) = (?1, ?2, ?3) THEN advanced_ms ELSE ?8 END,
+             stalled = CASE WHEN (phase, epoch, step) = (?1, ?2, ?3) THEN stalled ELSE 0 END,
+             phase = ?1, epoch = ?2, step = ?3, step_count = ?4, loss = ?5, learning_rate = ?6, images_per_second = ?7
+         WHERE id = ?9",
+        phase,
+        progress.epoch,
+        progress.step,
+        progress.step_count,
+        progress.loss,
+        progress.learning_rate,
+        progress.images_per_second,
+        now.0,
+        job.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn store_epoch(connection: &mut SqliteConnection, job: JobId, epoch: &EpochReport) -> Result<(), Error> {
+    let EpochReport { metrics, duration_seconds } = *epoch;
+    sqlx::query!(
+        "INSERT INTO epoch_metrics (job_id, epoch, train_loss, valid_loss, valid_macro_f1, valid_threshold, learning_rate, duration_seconds)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (job_id, epoch) DO UPDATE SET
+             train_loss = excluded.train_loss, valid_loss = excluded.valid_loss, valid_macro_f1 = excluded.valid_macro_f1,
+             valid_threshold = excluded.valid_threshold, learning_rate = excluded.learning_rate,
+             duration_seconds = excluded.duration_seconds",
+        job.0,
+        metrics.epoch,
+        metrics.train_loss,
+        metrics.valid_loss,
+        metrics.macro_f1,
+        metrics.threshold,
+        metrics.learning_rate,
+        duration_seconds
+    )
+    .execute(&mut *connection)
+    .await?;
+    // Later epochs are an earlier attempt's, which did not get as far with its checkpoints as with its reports.
+    sqlx::query!("DELETE FROM epoch_metrics WHERE job_id = ? AND epoch > ?", job.0, metrics.epoch)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The epochs of a job in their order.
+pub(super) async fn epochs(connection: &mut SqliteConnection, job: JobId) -> Result<Vec<EpochReport>, Error> {
+    let rows = sqlx::query!(
+        "SELECT epoch, train_loss, valid_loss, valid_macro_f1, valid_threshold, learning_rate, duration_seconds
+         FROM epoch_metrics WHERE job_id = ? ORDER BY epoch",
+        job.0
+    );
+    let mut epochs = Vec::new();
+    for row in rows.fetch_all(connection).await? {
+        let metrics = EpochMetrics {
+            epoch: count(row.epoch)?,
+            train_loss: row.train_loss,
+            valid_loss: row.valid_loss,
+            macro_f1: row.valid_macro_f1,
+            threshold: row.valid_threshold,
+            learning_rate: row.learning_rate,
+        };
+        epochs.push(EpochReport { metrics, duration_seconds: row.duration_seconds });
+    }
+    Ok(epochs)
+}

@@ -1,0 +1,175 @@
+//! A queue that dies after a number of steps, and with it the coordinator: no later step of a use case happens.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use fivefold_common::artifact::Artifact;
+use fivefold_common::checkpoint::Checkpoint;
+use fivefold_common::ids::{Digest, JobId, JobSetId, LeaseRef};
+use fivefold_common::progress::EpochReport;
+use fivefold_coordinator::clock::Timestamp;
+use fivefold_coordinator::error::Error;
+use fivefold_coordinator::queue::sqlite::SqliteQueue;
+use fivefold_coordinator::queue::*;
+use tokio::sync::watch;
+
+#[derive(Debug)]
+pub(crate) struct MortalQueue {
+    queue: SqliteQueue,
+    steps_left: AtomicU32,
+}
+
+impl MortalQueue {
+    /// One that lives until told otherwise.
+    pub(crate) fn new(queue: SqliteQueue) -> Self {
+        Self { queue, steps_left: AtomicU32::new(u32::MAX) }
+    }
+
+    pub(crate) fn die_after(&self, steps: u32) {
+        self.steps_left.store(steps, Ordering::Relaxed);
+    }
+
+    fn step(&self) -> Result<&SqliteQueue, Error> {
+        let left = self.steps_left.load(Ordering::Relaxed);
+        if left == 0 {
+            return Err(Error::Unavailable("the coordinator has died".into()));
+        }
+        if left < u32::MAX {
+            self.steps_left.store(left - 1, Ordering::Relaxed);
+        }
+        Ok(&self.queue)
+    }
+}
+
+#[async_trait::async_trait]
+impl Queue for MortalQueue {
+    async fn job_set(&self, id: &JobSetId) -> Result<JobSet, Error> {
+        self.step()?.job_set(id).await
+    }
+
+    async fn job_sets(&self, before: Option<SubmissionNumber>, limit: u32) -> Result<Vec<JobSet>, Error> {
+        self.step()?.job_sets(before, limit).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<JobSetId>, Error> {
+        self.step()?.unfinished().await
+    }
+
+    async fn events(&self, id: &JobSetId, cursor: i64, limit: u32) -> Result<Vec<Event>, Error> {
+        self.step()?.events(id, cursor, limit).await
+    }
+
+    async fn epochs(&self, job: JobId) -> Result<Vec<EpochReport>, Error> {
+        self.step()?.epochs(job).await
+    }
+
+    async fn attempt(&self, lease: LeaseRef) -> Result<Attempted, Error> {
+        self.step()?.attempt(lease).await
+    }
+
+    async fn submit(&self, now: Timestamp, job_set: NewJobSet) -> Result<Submitted, Error> {
+        self.step()?.submit(now, job_set).await
+    }
+
+    async fn submitted(&self, request_id: &str) -> Result<Option<EarlierRequest>, Error> {
+        self.step()?.submitted(request_id).await
+    }
+
+    async fn change(&self, now: Timestamp, id: &JobSetId, decide: Decide) -> Result<Vec<Effect>, Error> {
+        self.step()?.change(now, id, decide).await
+    }
+
+    async fn acquire(&self, now: Timestamp, request: LeaseRequest) -> Result<Option<Leased>, Error> {
+        self.step()?.acquire(now, request).await
+    }
+
+    async fn has_free_job(&self, now: Timestamp) -> Result<bool, Error> {
+        self.step()?.has_free_job(now).await
+    }
+
+    async fn report(&self, now: Timestamp, report: NewReport) -> Result<Reported, Error> {
+        self.step()?.report(now, report).await
+    }
+
+    async fn record_checkpoint(
+        &self,
+        now: Timestamp,
+        lease: LeaseRef,
+        checkpoint: &Checkpoint,
+        keep: u32,
+    ) -> Result<(), Error> {
+        self.step()?.record_checkpoint(now, lease, checkpoint, keep).await
+    }
+
+    async fn expired(&self, now: Timestamp) -> Result<Vec<(JobSetId, LeaseRef)>, Error> {
+        self.step()?.expired(now).await
+    }
+
+    async fn standing_still(&self, since: Timestamp) -> Result<Vec<Standstill>, Error> {
+        self.step()?.standing_still(since).await
+    }
+
+    async fn resume(&self, now: Timestamp, expires: Timestamp) -> Result<u64, Error> {
+        self.step()?.resume(now, expires).await
+    }
+
+    async fn register_worker(&self, now: Timestamp, worker: NewWorker) -> Result<(), Error> {
+        self.step()?.register_worker(now, worker).await
+    }
+
+    async fn see_worker(&self, now: Timestamp, name: &str) -> Result<(), Error> {
+        self.step()?.see_worker(now, name).await
+    }
+
+    async fn set_draining(&self, name: &str, draining: bool) -> Result<(), Error> {
+        self.step()?.set_draining(name, draining).await
+    }
+
+    async fn workers(&self) -> Result<Vec<Worker>, Error> {
+        self.step()?.workers().await
+    }
+
+    async fn record_artifact(&self, now: Timestamp, artifact: Artifact) -> Result<(), Error> {
+        self.step()?.record_artifact(now, artifact).await
+    }
+
+    async fn artifact_size(&self, digest: Digest) -> Result<Option<u64>, Error> {
+        self.step()?.artifact_size(digest).await
+    }
+
+    async fn touch_artifact(&self, now: Timestamp, digest: Digest) -> Result<Option<u64>, Error> {
+        self.step()?.touch_artifact(now, digest).await
+    }
+
+    async fn is_needed_by(&self, job: JobId, digest: Digest) -> Result<bool, Error> {
+        self.step()?.is_needed_by(job, digest).await
+    }
+
+    async fn artifacts(&self) -> Result<HashSet<Digest>, Error> {
+        self.step()?.artifacts().await
+    }
+
+    async fn unreferenced(&self, since: Timestamp) -> Result<Vec<Digest>, Error> {
+        self.step()?.unreferenced(since).await
+    }
+
+    async fn forget_artifact(&self, digest: Digest, since: Timestamp) -> Result<bool, Error> {
+        self.step()?.forget_artifact(digest, since).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>, Error> {
+        self.step()?.tokens().await
+    }
+
+    async fn create_token(&self, now: Timestamp, token: NewToken) -> Result<(), Error> {
+        self.step()?.create_token(now, token).await
+    }
+
+    async fn revoke_token(&self, now: Timestamp, name: &str) -> Result<(), Error> {
+        self.step()?.revoke_token(now, name).await
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.queue.changes()
+    }
+}
