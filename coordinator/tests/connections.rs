@@ -11,11 +11,12 @@ use fivefold_coordinator::listener::{ConnectionLimits, raise_open_files};
 use fivefold_coordinator::{Config, Tls};
 use fivefold_proto::v1;
 use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
+use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
 use rcgen::generate_simple_self_signed;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -114,6 +115,32 @@ async fn strangers_lock_nobody_out_while_a_job_set_goes_on() {
     assert!(files < OPEN_FILES, "{files}");
     assert!(!program.log().iter().any(|line| line.contains("cannot accept")), "{:?}", program.log());
     strangers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_clients_of_one_host_connect_at_once() {
+    const CLIENTS: usize = 1000;
+    let open_files = raise_open_files();
+    if open_files < 4 * CLIENTS {
+        eprintln!("skipped: the programs may open {open_files} files");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(Command::new(COORDINATOR), folder.path()).unwrap();
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let url = program.url.clone();
+        clients.spawn(async move {
+            let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+            let request = v1::ListWorkersRequest::default();
+            WorkerServiceClient::new(channel.clone()).list_workers(request).await.map(|_| channel)
+        });
+    }
+    let mut channels = Vec::new();
+    while let Some(answer) = clients.join_next().await {
+        channels.push(answer.unwrap().unwrap());
+    }
+    assert_eq!(channels.len(), CLIENTS);
 }
 
 #[tokio::test]
