@@ -10,10 +10,11 @@ golden_env := target/golden-env
 # For `make quality`: a Python with PyTorch. Unset, a virtual environment is made.
 PYTHON ?=
 quality_env := target/quality-env
+grpc_env := target/grpc-env
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
 test: libtorch ## Set up libtorch if needed, build everything, run every test
@@ -35,10 +36,17 @@ lint: libtorch ## Run rustfmt, clippy and rustdoc, with warnings as errors
 bench: libtorch ## Run the benchmarks: folds, threshold, decode, loader, warp, training step
 	cargo bench --package fivefold-bench
 
+.PHONY: bench-coordinator
+bench-coordinator: tools $(grpc_env)/ready ## Measure a coordinator: latency of calls with 10,000 queued jobs, CPU at rest with 5,000 job sets
+	cargo build --release --package fivefold-coordinator --package fivefold-cli
+	$(grpc_env)/bin/python bench/coordinator/run.py lease
+	$(grpc_env)/bin/python bench/coordinator/run.py rest
+
 # `ready` marks a finished environment; an unfinished one is made again.
 $(golden_env)/ready: tests/golden/requirements.txt
 $(quality_env)/ready: bench/quality/requirements.txt
-$(golden_env)/ready $(quality_env)/ready:
+$(grpc_env)/ready: tests/grpc/requirements.txt
+$(golden_env)/ready $(quality_env)/ready $(grpc_env)/ready:
 	rm -rf $(@D)
 	python3 -m venv $(@D) || { echo "python3 cannot make a virtual environment (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(@D)/bin/pip --disable-pip-version-check install --quiet --requirement $<
@@ -75,11 +83,9 @@ tools:
 	exit $$missing
 
 .PHONY: grpc
-grpc: libtorch ## Test the coordinator with Python's grpcio: list its services, read a job set's progress
+grpc: libtorch $(grpc_env)/ready ## Test the coordinator with Python's grpcio: list its services, read a job set's progress
 	cargo build --workspace --bins
-	python3 -m venv target/grpc-env
-	target/grpc-env/bin/pip --disable-pip-version-check install --quiet --requirement tests/grpc/requirements.txt
-	tests/grpc/run.sh target/grpc-env/bin/python
+	tests/grpc/run.sh $(grpc_env)/bin/python
 
 .PHONY: chaos
 chaos: libtorch ## Inject faults into the real programs, compare with an undisturbed run: ROUNDS=n SEED=s
