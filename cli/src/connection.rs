@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use fivefold_client::{Address, Connection, Credentials, Notice, RetryPolicy};
-use fivefold_common::one_line::one_line;
+
+use crate::console::notify;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Coordinator")]
@@ -19,8 +20,8 @@ pub(crate) struct ConnectionArgs {
         default_value = "http://127.0.0.1:7700"
     )]
     coordinator: Address,
-    /// How long to wait for a coordinator that is away, in seconds [default: forever]
-    #[arg(long, global = true, value_name = "N")]
+    /// Longest wait for a coordinator that cannot be reached [default: no limit]
+    #[arg(long, global = true, value_name = "SECONDS")]
     wait_seconds: Option<u64>,
     /// File with the token; FIVEFOLD_TOKEN may hold the token itself (other users of this machine can read flags)
     #[arg(long, global = true, env = "FIVEFOLD_TOKEN_FILE", value_name = "FILE")]
@@ -28,17 +29,17 @@ pub(crate) struct ConnectionArgs {
     /// PEM file of the authority that signed the coordinator's certificate [default: the system's authorities]
     #[arg(long, global = true, env = "FIVEFOLD_CA_CERT", value_name = "FILE")]
     ca_cert: Option<PathBuf>,
-    /// PEM file of your certificate, if the coordinator asks for one
+    /// PEM file of this client's certificate, if the coordinator requires one
     #[arg(long, global = true, env = "FIVEFOLD_CLIENT_CERT", value_name = "FILE")]
     client_cert: Option<PathBuf>,
-    /// PEM file of the certificate's private key
+    /// PEM file of the private key of --client-cert
     #[arg(long, global = true, env = "FIVEFOLD_CLIENT_KEY", value_name = "FILE")]
     client_key: Option<PathBuf>,
 }
 
 impl ConnectionArgs {
-    /// The connection. Must be called within a tokio runtime.
-    pub(crate) fn connection(&self) -> anyhow::Result<Connection> {
+    /// The connection, which opens with the first call. Its notices go to stderr. Must be called within a tokio runtime.
+    pub(crate) fn connect(&self) -> anyhow::Result<Connection> {
         let credentials = Credentials {
             token_file: self.token_file.clone(),
             token: std::env::var("FIVEFOLD_TOKEN").ok(),
@@ -49,19 +50,14 @@ impl ConnectionArgs {
         let policy = RetryPolicy::interactive(self.wait_seconds.map(Duration::from_secs));
         let user_agent = concat!("fivefold/", env!("CARGO_PKG_VERSION"));
         let connection = Connection::new(&self.coordinator, &credentials, policy, user_agent)?;
-        Ok(connection.with_observer(|notice| say_on_stderr(&notice_text(notice))))
+        Ok(connection.with_observer(|notice| notify(&notice_text(notice))))
     }
 }
 
-/// A notice of a connection, for the terminal.
+/// A notice as a sentence for the terminal.
 pub(crate) fn notice_text(notice: &Notice<'_>) -> String {
-    let text = notice.to_string();
     match notice {
-        Notice::Retrying { .. } => format!("{}, Ctrl-C stops", one_line(&text)),
-        Notice::Recovered { .. } => text,
+        Notice::Retrying { .. } => format!("{notice}; press Ctrl-C to stop"),
+        Notice::Recovered { .. } => notice.to_string(),
     }
-}
-
-pub(crate) fn say_on_stderr(text: &str) {
-    eprintln!("fivefold: {text}");
 }

@@ -10,7 +10,7 @@ use fivefold_proto::convert::digest_from_wire;
 use fivefold_proto::v1::Artifact;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::connection::say_on_stderr;
+use crate::console::notify;
 
 /// Smaller transfers have no bar.
 const SHOWN_BYTES: u64 = 16 * 1024 * 1024;
@@ -45,7 +45,7 @@ fn with_bar(coordinator: &Connection, verb: &str, name: &str) -> Transfers {
         if bar.length().is_none() {
             bar.set_length(progress.total_bytes);
             if !std::io::stderr().is_terminal() {
-                say_on_stderr(&format!("{prefix}: {} MB", progress.total_bytes / 1_000_000));
+                notify(&format!("{prefix}: {} MB", progress.total_bytes / 1_000_000));
             }
             bar.set_style(style());
             bar.set_prefix(prefix.clone());

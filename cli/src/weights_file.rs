@@ -1,4 +1,4 @@
-//! A check of a weights file before it is uploaded.
+//! Files of initial weights.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -7,31 +7,34 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use safetensors::tensor::Metadata;
 
-/// The largest header that safetensors allows.
+/// The longest header that safetensors allows, in bytes.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// Refuses a file whose header is not that of a safetensors file. The tensors are not read: they may be large.
-pub(crate) fn check_safetensors(path: &Path) -> anyhow::Result<()> {
+/// Checks header and size of a safetensors file, so that a wrong or truncated file is refused before its upload.
+pub(crate) fn check_weights(path: &Path) -> anyhow::Result<()> {
     let name = path.display();
-    let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
-    let size_bytes = file.metadata().with_context(|| format!("cannot read {name}"))?.len();
+    let cannot_read = || format!("cannot read {name}");
+    let mut file = File::open(path).with_context(cannot_read)?;
+    let size_bytes = file.metadata().with_context(cannot_read)?.len();
+    let mut length = [0; 8];
+    let mut header = Vec::new();
+    let mut expected_bytes = None;
+    if file.read_exact(&mut length).is_ok() {
+        let header_bytes = u64::from_le_bytes(length);
+        if header_bytes <= size_bytes.min(MAX_HEADER_BYTES) {
+            file.take(header_bytes).read_to_end(&mut header).with_context(cannot_read)?;
+            let metadata = serde_json::from_slice::<Metadata>(&header).ok();
+            expected_bytes = metadata.map(|metadata| (8 + header_bytes).saturating_add(metadata.data_len() as u64));
+        }
+    }
+    let Some(expected_bytes) = expected_bytes else {
+        anyhow::bail!("{name} is not a safetensors file; save a PyTorch model with safetensors.torch.save_file")
+    };
     ensure!(
-        read_header(file, size_bytes).is_some(),
-        "{name} is not a safetensors file; save a PyTorch model with safetensors.torch.save_file"
+        size_bytes == expected_bytes,
+        "{name} has {size_bytes} bytes, but its header describes {expected_bytes}; copy the file again"
     );
     Ok(())
-}
-
-fn read_header(mut file: File, size_bytes: u64) -> Option<Metadata> {
-    let mut length = [0; 8];
-    file.read_exact(&mut length).ok()?;
-    let header_bytes = u64::from_le_bytes(length);
-    if header_bytes >= size_bytes.min(MAX_HEADER_BYTES) {
-        return None;
-    }
-    let mut header = Vec::new();
-    file.take(header_bytes).read_to_end(&mut header).ok()?;
-    serde_json::from_slice(&header).ok()
 }
 
 #[cfg(test)]
@@ -39,15 +42,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_files_are_refused() {
+    fn only_complete_safetensors_files_are_accepted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("weights");
+        let refusal = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            check_weights(&path).err().map(|error| error.to_string()).unwrap_or_default()
+        };
         for bytes in [&b""[..], b"PK\x03\x04 a zip file of PyTorch", b"\x02\0\0\0\0\0\0\0[]", b"\xff\xff\0\0\0\0\0\0{}"]
         {
-            std::fs::write(&path, bytes).unwrap();
-            assert!(check_safetensors(&path).unwrap_err().to_string().contains("not a safetensors file"));
+            assert!(refusal(bytes).contains("is not a safetensors file"), "{bytes:?}");
         }
-        std::fs::write(&path, b"\x02\0\0\0\0\0\0\0{}....").unwrap();
-        check_safetensors(&path).unwrap();
+        let header = br#"{"fc.bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(header);
+        file.extend_from_slice(&[0; 8]);
+        assert_eq!(refusal(&file), "");
+        assert!(refusal(&file[..file.len() - 1]).contains("its header describes"));
     }
 }

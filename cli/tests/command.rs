@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// Runs `fivefold` in `folder`, without a coordinator anywhere.
 fn fivefold(folder: &Path, line: &str) -> Output {
@@ -156,6 +157,28 @@ fn a_coordinator_that_is_not_there_is_waited_for_as_long_as_asked() {
         fails(folder.path(), &format!("{line} --wait-seconds 0"), 4, "no coordinator at http://127.0.0.1:1");
     }
     assert!(!folder.path().join("results").exists());
+}
+
+/// The silent server accepts connections and never answers.
+#[test]
+fn a_silent_server_is_given_up_on_within_the_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let began = Instant::now();
+    let line = format!("--coordinator {address} --wait-seconds 2 status js-abcdefgh");
+    fails(folder.path(), &line, 4, &format!("no coordinator at http://{address} within 2 s"));
+    let waited = began.elapsed();
+    // The upper bound leaves time for a busy machine.
+    assert!((Duration::from_secs(2)..Duration::from_secs(10)).contains(&waited), "{waited:?}");
+}
+
+#[test]
+fn offline_commands_need_no_credentials() {
+    let folder = lists();
+    let line = "folds --csv train.csv --out folds.csv --token-file nowhere";
+    assert!(succeeds(folder.path(), line).starts_with("40 rows"));
+    fails(folder.path(), "status --token-file nowhere", 1, "cannot read nowhere");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::command_line::CommandLine;
-use crate::stdout::print;
+use crate::console::print;
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {

@@ -9,9 +9,9 @@ use fivefold_proto::v1::{
 };
 
 use crate::commands::JobSetArgs;
+use crate::console::{OutputFormat, print, print_json};
 use crate::render::job_set::headline;
 use crate::render::json;
-use crate::stdout::{OutputFormat, print, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct RetryArgs {

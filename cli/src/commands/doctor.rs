@@ -11,8 +11,8 @@ use fivefold_proto::status::Reason;
 use fivefold_proto::v1::{ListWorkersRequest, ListWorkersResponse};
 use serde_json::json;
 
+use crate::console::{OutputFormat, print, print_json};
 use crate::exit_status::ExitStatus;
-use crate::stdout::{OutputFormat, print, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
@@ -72,10 +72,13 @@ fn bad(message: impl Into<String>) -> Finding {
 /// Checks the machine and prints the findings. The status is `Failed` if one of them is bad.
 pub(crate) async fn run(
     args: &DoctorArgs,
-    coordinator: &Connection,
+    coordinator: anyhow::Result<Connection>,
     format: OutputFormat,
 ) -> anyhow::Result<ExitStatus> {
-    let mut findings = check_coordinator(coordinator).await;
+    let mut findings = match coordinator {
+        Ok(coordinator) => check_coordinator(&coordinator).await,
+        Err(error) => vec![bad(one_line(&format!("{error:#}")))],
+    };
     findings.extend(check_worker(args.worker.as_deref()));
     if let Some(data) = &args.data {
         findings.extend(check_images(data));

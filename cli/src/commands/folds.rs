@@ -9,8 +9,8 @@ use fivefold_common::folds::{RowOrder, multilabel_stratified_folds};
 use fivefold_common::labels::{LABEL_COUNT, Labels};
 use serde_json::json;
 
+use crate::console::{OutputFormat, print, print_json};
 use crate::image_list::ImageList;
-use crate::stdout::{OutputFormat, print, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct FoldsArgs {

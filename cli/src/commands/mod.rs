@@ -19,9 +19,9 @@ use fivefold_common::ids::JobSetId;
 use fivefold_proto::convert::required;
 use fivefold_proto::v1::{GetJobSetRequest, JobSet};
 
-use crate::command_line::Command;
+use crate::command_line::{Command, CommandLine};
+use crate::console::OutputFormat;
 use crate::exit_status::ExitStatus;
-use crate::stdout::OutputFormat;
 
 /// The arguments of a command on one job set.
 #[derive(Debug, Args)]
@@ -31,25 +31,23 @@ pub(crate) struct JobSetArgs {
     pub(crate) id: JobSetId,
 }
 
-pub(crate) async fn run(
-    command: Command,
-    coordinator: &Connection,
-    format: OutputFormat,
-) -> anyhow::Result<ExitStatus> {
-    match command {
-        Command::Submit(args) => submit::run(*args, coordinator, format).await?,
-        Command::Predict(args) => predict::run(args, coordinator, format).await?,
-        Command::Status(args) => status::run(&args, coordinator, format).await?,
-        Command::Watch(args) => return watch::run(&args, coordinator, format).await,
-        Command::Cancel(args) => control::cancel(&args, coordinator, format).await?,
-        Command::Pause(args) => control::pause(&args, coordinator, format).await?,
-        Command::Resume(args) => control::resume(&args, coordinator, format).await?,
-        Command::Retry(args) => control::retry(&args, coordinator, format).await?,
-        Command::Retrain(args) => control::retrain(&args, coordinator, format).await?,
-        Command::Results(args) => results::run(&args, coordinator, format).await?,
-        Command::Workers => workers::list(coordinator, format).await?,
-        Command::Drain(args) => workers::drain(&args, coordinator).await?,
-        Command::Doctor(args) => return doctor::run(&args, coordinator, format).await,
+pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
+    let format = if line.json { OutputFormat::Json } else { OutputFormat::Text };
+    let connect = || line.connection.connect();
+    match line.command {
+        Command::Submit(args) => submit::run(*args, &connect()?, format).await?,
+        Command::Predict(args) => predict::run(args, &connect()?, format).await?,
+        Command::Status(args) => status::run(&args, &connect()?, format).await?,
+        Command::Watch(args) => return watch::run(&args, &connect()?, format).await,
+        Command::Cancel(args) => control::cancel(&args, &connect()?, format).await?,
+        Command::Pause(args) => control::pause(&args, &connect()?, format).await?,
+        Command::Resume(args) => control::resume(&args, &connect()?, format).await?,
+        Command::Retry(args) => control::retry(&args, &connect()?, format).await?,
+        Command::Retrain(args) => control::retrain(&args, &connect()?, format).await?,
+        Command::Results(args) => results::run(&args, &connect()?, format).await?,
+        Command::Workers => workers::list(&connect()?, format).await?,
+        Command::Drain(args) => workers::drain(&args, &connect()?).await?,
+        Command::Doctor(args) => return doctor::run(&args, connect(), format).await,
         Command::Folds(args) => folds::run(&args, format)?,
         Command::Threshold(args) => threshold::run(&args, format)?,
         Command::Synth(args) => synth::run(&args)?,
@@ -58,7 +56,6 @@ pub(crate) async fn run(
     Ok(ExitStatus::Succeeded)
 }
 
-/// Fetches a job set.
 async fn get_job_set(coordinator: &Connection, id: &JobSetId) -> anyhow::Result<JobSet> {
     let request = GetJobSetRequest { job_set_id: id.to_string() };
     let answer = coordinator.call(request, async |c, r| c.job_sets().get_job_set(r).await).await?;

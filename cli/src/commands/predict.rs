@@ -9,8 +9,8 @@ use fivefold_proto::convert::required;
 use fivefold_proto::v1::PredictJobSetRequest;
 
 use crate::commands::submit::{print_id, upload_list};
+use crate::console::OutputFormat;
 use crate::image_list::ImageList;
-use crate::stdout::OutputFormat;
 
 #[derive(Debug, Args)]
 pub(crate) struct PredictArgs {

@@ -17,11 +17,10 @@ use fivefold_proto::v1::{Artifact, Job, JobSet};
 use serde_json::json;
 
 use crate::commands::get_job_set;
-use crate::connection::say_on_stderr;
+use crate::console::{OutputFormat, notify, print, print_json};
 use crate::render::job_set::headline;
 use crate::render::report::report_summary;
 use crate::render::text::word;
-use crate::stdout::{OutputFormat, print, print_json};
 use crate::transfer::download;
 
 #[derive(Debug, Args)]
@@ -77,7 +76,7 @@ pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: Ou
     }
     let state = job_set_state_from_wire(job_set.state);
     if let Ok(state @ (JobSetState::Training | JobSetState::Predicting)) = state {
-        say_on_stderr(&format!("{} is still {state}; more results will follow", args.id));
+        notify(&format!("{} is still {state}; more results will follow", args.id));
     }
     match format {
         OutputFormat::Json => {

@@ -7,10 +7,10 @@ use fivefold_proto::v1::{JobSet, ListJobSetsRequest};
 use serde_json::json;
 
 use crate::commands::get_job_set;
+use crate::console::{OutputFormat, print, print_json};
 use crate::render::job::job_table;
 use crate::render::job_set::{headline, job_set_table};
 use crate::render::json;
-use crate::stdout::{OutputFormat, print, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {

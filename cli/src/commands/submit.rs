@@ -4,18 +4,18 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use fivefold_client::{Connection, Source, random_id};
+use fivefold_client::{CallError, Connection, Source, random_id};
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::spec::JobSetSpec;
 use fivefold_proto::convert::{required, spec_to_wire};
 use fivefold_proto::v1::{JobSet, Manifests, SubmitJobSetRequest};
 
+use crate::console::{OutputFormat, print, print_json};
 use crate::image_list::{ImageList, check_lists};
 use crate::render::json;
 use crate::spec_flags::{HpaList, SpecFlags};
-use crate::stdout::{OutputFormat, print, print_json};
 use crate::transfer::upload;
-use crate::weights_file::check_safetensors;
+use crate::weights_file::check_weights;
 
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
@@ -69,16 +69,13 @@ pub(crate) async fn run(args: SubmitArgs, coordinator: &Connection, format: Outp
     };
     check_lists(&spec, &files.train, files.hpa.as_ref())?;
     if let Some(path) = &files.weights {
-        check_safetensors(path)?;
+        check_weights(path)?;
     }
     let request_id = match args.request_id {
         Some(id) => id,
         None => random_id().context("the system has no random numbers")?,
     };
-    let submission = submit(coordinator, &spec, files, request_id.clone());
-    let job_set = submission.await.with_context(|| {
-        format!("the submission may or may not be stored; --request-id {request_id} repeats it safely")
-    })?;
+    let job_set = submit(coordinator, &spec, files, request_id).await?;
     let folds = spec.trained_folds().len();
     let has_test_list = job_set.manifests.as_ref().is_some_and(|lists| !lists.test_digest.is_empty());
     let prediction = if has_test_list { ", then the prediction of the test list" } else { "" };
@@ -108,8 +105,17 @@ async fn submit(
         let name = path.display().to_string();
         manifests.weights_digest = upload(coordinator, &name, ArtifactKind::Weights, path.into()).await?;
     }
-    let request = SubmitJobSetRequest { request_id, spec: Some(spec_to_wire(spec)), manifests: Some(manifests) };
-    let answer = coordinator.call(request, async |c, r| c.job_sets().submit_job_set(r).await).await?;
+    let request = SubmitJobSetRequest {
+        request_id: request_id.clone(),
+        spec: Some(spec_to_wire(spec)),
+        manifests: Some(manifests),
+    };
+    let answer = coordinator.call(request, async |c, r| c.job_sets().submit_job_set(r).await).await;
+    let answer = answer.map_err(|error| match error {
+        CallError::Unreachable(_) => anyhow::Error::from(error)
+            .context(format!("the job set may have been submitted; repeat the command with --request-id {request_id}")),
+        _ => error.into(),
+    })?;
     Ok(required("job_set", answer.job_set)?)
 }
 

@@ -11,9 +11,9 @@ use fivefold_common::report::build_report;
 use fivefold_common::scores::ScoreTable;
 use fivefold_common::threshold::EmptyRows;
 
+use crate::console::{OutputFormat, print, print_json};
 use crate::render::report::report_summary;
 use crate::spec_flags::empty_rows_parser;
-use crate::stdout::{OutputFormat, print, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct ThresholdArgs {

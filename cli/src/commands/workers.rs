@@ -8,9 +8,9 @@ use fivefold_common::one_line::one_line;
 use fivefold_proto::v1::{DrainWorkerRequest, ListWorkersRequest, UndrainWorkerRequest};
 use serde_json::json;
 
+use crate::console::{OutputFormat, print, print_json};
 use crate::render::json;
 use crate::render::worker::worker_table;
-use crate::stdout::{OutputFormat, print, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct DrainArgs {

@@ -14,11 +14,10 @@ use fivefold_proto::v1::{JobSet, WatchJobSetRequest};
 
 use self::screen::Screen;
 use crate::commands::{JobSetArgs, get_job_set};
-use crate::connection::say_on_stderr;
+use crate::console::{OutputFormat, notify, print};
 use crate::exit_status::ExitStatus;
 use crate::render::job::job_name;
 use crate::render::job_set::headline;
-use crate::stdout::{OutputFormat, print};
 
 /// The pause before a stream is opened again that ended before the job set did.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
@@ -36,7 +35,7 @@ pub(crate) async fn run(
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
             screen.close();
-            say_on_stderr(&format!("detached; {id} continues, `fivefold watch {id}` follows it again"));
+            notify(&format!("detached; {id} continues, `fivefold watch {id}` follows it again"));
             return Ok(ExitStatus::Interrupted);
         }
     };
@@ -112,9 +111,9 @@ fn print_outcome(job_set: &JobSet, status: ExitStatus) -> anyhow::Result<()> {
     print(&text)?;
     let id = &job_set.id;
     if status == ExitStatus::Succeeded {
-        say_on_stderr(&format!("`fivefold results {id} --out DIR` downloads the results"));
+        notify(&format!("`fivefold results {id} --out DIR` downloads the results"));
     } else {
-        say_on_stderr(&format!("`fivefold retry {id}` queues the failed and cancelled jobs again"));
+        notify(&format!("`fivefold retry {id}` queues the failed and cancelled jobs again"));
     }
     Ok(())
 }

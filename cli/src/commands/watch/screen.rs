@@ -9,12 +9,12 @@ use fivefold_proto::v1::WatchJobSetResponse;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::connection::{notice_text, say_on_stderr};
+use crate::connection::notice_text;
+use crate::console::{OutputFormat, notify, print, print_json};
 use crate::render::event::{event_line, is_failure};
 use crate::render::job::{job_line, job_name, job_steps, running_progress};
 use crate::render::job_set::headline;
 use crate::render::json;
-use crate::stdout::{OutputFormat, print, print_json};
 
 /// The shortest time between two lines on the progress of one job.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(30);
@@ -52,7 +52,7 @@ impl Screen {
             match &bars {
                 // A failed write to the terminal ends no watch.
                 Some(bars) => bars.println(format!("fivefold: {text}")).unwrap_or_default(),
-                None => say_on_stderr(&text),
+                None => notify(&text),
             }
         }
     }

@@ -1,11 +1,15 @@
-//! Standard output: text for people, or JSON for programs.
+//! Output: results to stdout, notices to stderr.
 
 use std::io::{ErrorKind, Write as _};
 
+use fivefold_common::one_line::one_line;
+
+/// The format of stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OutputFormat {
+    /// For people.
     Text,
-    /// One document, or one per line for `watch`.
+    /// For programs: one document, or one per line for `watch`.
     Json,
 }
 
@@ -20,6 +24,11 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 /// Prints one JSON document on one line.
 pub(crate) fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     print(&format!("{value}\n"))
+}
+
+/// Prints a notice to stderr.
+pub(crate) fn notify(text: &str) {
+    eprintln!("fivefold: {}", one_line(text));
 }
 
 /// Whether the reader closed the pipe, as in `fivefold status | head -1`.
