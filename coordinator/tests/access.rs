@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use fivefold_client::{AuthorizedChannel as Line, Credentials, authorized_channel as line};
 use fivefold_common::role::Role;
 use fivefold_coordinator::access::{new_token, token_hash};
 use fivefold_coordinator::clock::{Clock as _, SystemClock};
 use fivefold_coordinator::queue::sqlite::{Durability, SqliteQueue};
 use fivefold_coordinator::queue::{NewToken, Queue as _};
 use fivefold_coordinator::{Config, Exposure, Tls, run};
-use fivefold_proto::client::{Credentials, Line, line};
 use fivefold_proto::status::{Reason, has_reason};
 use fivefold_proto::v1;
 use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;

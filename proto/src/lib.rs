@@ -2,7 +2,6 @@
 //! types of `fivefold-common` ([`convert`]), and the reasons that gRPC errors carry ([`status`]).
 #![warn(missing_docs)]
 
-pub mod client;
 pub mod convert;
 pub mod status;
 

@@ -109,15 +109,6 @@ pub fn busy_delay(status: &Status) -> Option<Duration> {
     if has_reason(status, Reason::Busy) { retry_delay(status) } else { None }
 }
 
-/// Whether the same call may be tried again: the coordinator was unavailable or busy, or the connection broke.
-pub fn is_worth_retrying(status: &Status) -> bool {
-    let transient = matches!(
-        status.code(),
-        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted | Code::Unknown
-    );
-    transient || (status.code() == Code::Cancelled && reason_word(status).is_none())
-}
-
 impl From<WireError> for Status {
     fn from(error: WireError) -> Status {
         let mut details = ErrorDetails::with_error_info(Reason::BadField.word(), ERROR_DOMAIN, HashMap::new());
@@ -135,8 +126,8 @@ mod tests {
         let stale = status(Reason::StaleAttempt, "attempt 1 of job 3 is over");
         assert_eq!(stale.code(), Code::FailedPrecondition);
         assert!(has_reason(&stale, Reason::StaleAttempt));
-        assert!(!is_worth_retrying(&stale));
-        assert!(is_worth_retrying(&status(Reason::Unavailable, "starting")));
+        assert_eq!(retry_delay(&stale), None);
+        assert_eq!(retry_delay(&status(Reason::Unavailable, "starting")), Some(Duration::from_secs(1)));
         let busy = status(Reason::Busy, "64 uploads are under way");
         assert_eq!((busy.code(), busy_delay(&busy)), (Code::ResourceExhausted, Some(Duration::from_secs(2))));
         assert_eq!(busy_delay(&stale), None);
