@@ -1,4 +1,4 @@
-//! numpy's legacy `RandomState`, as far as stratified folds need it.
+//! numpy's legacy `RandomState`, as far as folds need it.
 //!
 //! It is for the folds alone, which must equal Python's. Source of the generator: Matsumoto and Nishimura, "Mersenne
 //! Twister" (1998), mt19937ar.c; of the draws: numpy/random/mtrand.pyx.
@@ -46,11 +46,16 @@ impl RandomState {
     /// The numbers `0..count` in random order: `permutation(count)`, which is `shuffle(arange(count))`.
     pub fn permutation(&mut self, count: u32) -> Vec<u32> {
         let mut numbers: Vec<u32> = (0..count).collect();
-        for last in (1..count).rev() {
-            let other = self.at_most(last);
-            numbers.swap(last as usize, other as usize);
-        }
+        self.shuffle(&mut numbers);
         numbers
+    }
+
+    /// Puts `items`, at most 2^32 of them, in random order: `shuffle(items)`. numpy shuffles the rows of a matrix alike.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = self.at_most(last as u32);
+            items.swap(last, other as usize);
+        }
     }
 
     /// The next 32 random bits.

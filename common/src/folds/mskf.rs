@@ -1,4 +1,4 @@
-//! Stratified folds: the split of rows into folds with about the same number of rows of each label.
+//! `mskf`: folds with about the same number of rows of each label.
 //!
 //! The result equals, ties included, that of `MultilabelStratifiedKFold` in the Python package iterative-stratification
 //! 0.1.9. It follows Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data" (2011): for the rarest
@@ -7,67 +7,9 @@
 //! The package counts down, in float64, the rows that each fold still needs. All shares are equal here, so the fold that
 //! needs most is the one with the fewest rows, and whole numbers counting up suffice.
 
+use super::{FoldsError, RowOrder, check_counts};
 use crate::labels::{LABEL_COUNT, Labels};
 use crate::random_state::RandomState;
-
-/// The largest number of folds: the number of a fold is a `u8`.
-const MOST_FOLDS: usize = 256;
-
-/// The order in which rows are assigned to folds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RowOrder {
-    /// The order of the list. The seed decides ties only.
-    AsGiven,
-    /// A random order, drawn from the seed before any tie.
-    Shuffled,
-}
-
-/// A list that cannot be split into folds.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FoldsError {
-    /// Fewer than two folds, which leaves no rows to train on.
-    #[error("{fold_count} folds are too few: at least 2 are needed")]
-    TooFewFolds {
-        /// The number of folds.
-        fold_count: usize,
-    },
-    /// More folds than numbers of folds.
-    #[error("{fold_count} folds are too many: at most 256 are possible")]
-    TooManyFolds {
-        /// The number of folds.
-        fold_count: usize,
-    },
-    /// More folds than rows.
-    #[error("{fold_count} folds need at least as many rows, but the list has {row_count}: use fewer folds")]
-    MoreFoldsThanRows {
-        /// The number of folds.
-        fold_count: usize,
-        /// The number of rows.
-        row_count: usize,
-    },
-    /// More rows than a permutation can have.
-    #[error("{row_count} rows are too many to split: at most 4294967295 are possible")]
-    TooManyRows {
-        /// The number of rows.
-        row_count: usize,
-    },
-    /// A number of labels out of range.
-    #[error("{label_count} labels cannot be stratified: 2 to 28 are possible")]
-    LabelCount {
-        /// The number of labels.
-        label_count: usize,
-    },
-    /// A row with a label out of range.
-    #[error("row {row} (the first is 0) has label {label}, expected labels below {label_count}")]
-    LabelOutside {
-        /// The index of the row, from 0.
-        row: usize,
-        /// The label.
-        label: u8,
-        /// The number of labels.
-        label_count: usize,
-    },
-}
 
 /// Splits `rows` into `fold_count` folds. Returns the fold of each row, `0..fold_count`, in the order of `rows`.
 ///
@@ -102,15 +44,7 @@ pub fn multilabel_stratified_folds(
 
 /// Checks the arguments and returns the number of rows.
 fn check(rows: &[Labels], label_count: usize, fold_count: usize) -> Result<u32, FoldsError> {
-    if fold_count < 2 {
-        return Err(FoldsError::TooFewFolds { fold_count });
-    }
-    if fold_count > MOST_FOLDS {
-        return Err(FoldsError::TooManyFolds { fold_count });
-    }
-    if fold_count > rows.len() {
-        return Err(FoldsError::MoreFoldsThanRows { fold_count, row_count: rows.len() });
-    }
+    let row_count = check_counts(rows.len(), fold_count)?;
     if !(2..=LABEL_COUNT).contains(&label_count) {
         return Err(FoldsError::LabelCount { label_count });
     }
@@ -119,7 +53,7 @@ fn check(rows: &[Labels], label_count: usize, fold_count: usize) -> Result<u32, 
             return Err(FoldsError::LabelOutside { row, label, label_count });
         }
     }
-    u32::try_from(rows.len()).map_err(|_| FoldsError::TooManyRows { row_count: rows.len() })
+    Ok(row_count)
 }
 
 /// The package's `IterativeStratification` with equal shares for all folds.
