@@ -1,4 +1,4 @@
-//! The command line: what there is to say, and the help that teaches it.
+//! The command line and its help.
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
@@ -22,7 +22,7 @@ const STYLES: Styles = Styles::styled()
     .usage(AnsiColor::Green.on_default().bold())
     .literal(AnsiColor::Cyan.on_default().bold());
 
-/// Train one model per cross-validation fold on many machines: submit, watch and collect.
+/// Train one model per cross-validation fold on many machines
 #[derive(Debug, Parser)]
 #[command(name = "fivefold", version, styles = STYLES, max_term_width = 120, after_help = "\
 Examples:
@@ -31,30 +31,27 @@ Examples:
   fivefold watch $id && fivefold results $id --out results
 
 Exit codes:
-  0  done; a watched job set succeeded        3  the watched job set was cancelled
-  1  it failed; a watched job set failed      4  no coordinator within --wait-seconds
-  2  the command or a value cannot be         130  Ctrl-C
+  0  success; the watched job set succeeded   3    the watched job set was cancelled
+  1  failure; the watched job set failed      4    no coordinator within --wait-seconds
+  2  invalid command line, value or id        130  Ctrl-C
 
-A coordinator that is not there is waited for. `fivefold COMMAND --help` has an example of each command.")]
+While the coordinator cannot be reached, commands wait for it. `fivefold COMMAND --help` shows examples.")]
 pub(crate) struct CommandLine {
-    /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Print JSON for programs: one document, or one a line for `watch`
+    /// Print JSON for programs: one document, or one per line for `watch`
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
 }
 
-/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Submit a job set; prints its id
+    /// Submit a job set and print its id
     #[command(after_help = "\
-Prints the id alone on stdout, and words to stderr, so that id=$(fivefold submit …) works. Every setting can be a flag, \
-with underscores or hyphens, or a key of a TOML file (--spec); flags override the file, and what neither names is the \
-recipe's.
+Stdout has the id alone, for id=$(fivefold submit ...). Every setting is a flag, with underscores or hyphens, and a key of \
+the file given with --spec; flags take precedence over the file.
 
 Examples:
   fivefold submit --train-csv train.csv --test-csv sample_submission.csv
@@ -65,20 +62,20 @@ Examples:
       --train_with_hpa=True --valid_with_hpa=True
   fivefold submit --train-csv train.csv --spec evening.toml --epochs=2
 
-where evening.toml is
+evening.toml:
   name = \"evening\"
   loss = \"soft_f1\"
   fold = [0, 1]")]
     Submit(Box<SubmitArgs>),
-    /// Show the newest job sets, or one with its jobs
+    /// List the newest job sets, or show one with its jobs
     #[command(
         after_help = "Examples:\n  fivefold status\n  fivefold status js-abcdefgh\n  fivefold status js-abcdefgh --json | jq .macro_f1"
     )]
     Status(StatusArgs),
-    /// Follow a job set until it ends; the exit code says how
+    /// Follow a job set until it ends
     #[command(after_help = "\
-On a terminal there is a live bar per fold with its loss and F1, elsewhere a line per event. A coordinator that goes away is \
-waited for. Ctrl-C ends the watching only: the job set goes on.
+Shows a bar per job with its loss and F1 on a terminal, and a line per event elsewhere. The watch survives restarts of the \
+coordinator. Ctrl-C ends the watch, not the job set.
 
 Exit codes: 0 succeeded, 1 failed, 2 no such job set, 3 cancelled, 4 no coordinator within --wait-seconds, 130 Ctrl-C.
 
@@ -86,65 +83,65 @@ Examples:
   fivefold watch js-abcdefgh
   fivefold watch js-abcdefgh > watch.log && fivefold results js-abcdefgh --out results")]
     Watch(JobSetArgs),
-    /// Fetch the files of a job set: oof.csv, report.json, submission.csv
+    /// Download the results of a job set: oof.csv, report.json, submission.csv
     #[command(
-        after_help = "Each file comes whole and checked, or not at all.\n\nExample:\n  fivefold results js-abcdefgh --out results"
+        after_help = "Files are checked by their digests. An interrupted download leaves no partial file.\n\nExample:\n  fivefold results js-abcdefgh --out results"
     )]
     Results(ResultsArgs),
-    /// Predict a test list with the trained folds of a job set
+    /// Predict a test list with the models of a job set
     #[command(after_help = "Example:\n  fivefold predict js-abcdefgh --test-csv sample_submission.csv")]
     Predict(PredictArgs),
-    /// Cancel all jobs of a job set that have not ended
+    /// Cancel the unfinished jobs of a job set
     #[command(after_help = "Example:\n  fivefold cancel js-abcdefgh")]
     Cancel(JobSetArgs),
-    /// Free the machines for a while: running folds are saved and given back, and none is started
+    /// Pause a job set: its running jobs save a checkpoint and return to the queue
     #[command(after_help = "Example:\n  fivefold pause js-abcdefgh")]
     Pause(JobSetArgs),
-    /// Go on with a paused job set
+    /// Resume a paused job set
     #[command(after_help = "Example:\n  fivefold resume js-abcdefgh")]
     Resume(JobSetArgs),
-    /// Queue the failed and cancelled jobs of a job set again, or those of one fold
+    /// Queue failed and cancelled jobs again, of all folds or of one
     #[command(after_help = "Examples:\n  fivefold retry js-abcdefgh\n  fivefold retry js-abcdefgh --fold 2")]
     Retry(RetryArgs),
-    /// Train a fold again that has its result: a new fit and a new submission follow
+    /// Train a finished fold again, for a new fit and a new submission
     #[command(after_help = "\
-The fold is trained from its beginning, for instance because its machine turned out to have had other images. The other folds \
-keep their results. What was fitted before stays: `fivefold results ID --fit 1` fetches the first fit.
+The fold is trained from the start, for instance because its machine had the wrong images. The other folds keep their \
+results, and earlier fits stay: `fivefold results ID --fit 1` downloads the first one.
 
 Example:
   fivefold retrain js-abcdefgh --fold 2")]
     Retrain(RetrainArgs),
-    /// Show the workers that the coordinator knows
+    /// List the workers
     #[command(after_help = "Example:\n  fivefold workers --json | jq -r '.workers[].name'")]
     Workers,
-    /// Give a worker no more jobs; the one that it holds is saved and given back
+    /// Take a worker out of service: its job saves a checkpoint and returns to the queue
     #[command(after_help = "Examples:\n  fivefold drain gpu1-cuda0\n  fivefold drain gpu1-cuda0 --undo")]
     Drain(DrainArgs),
-    /// Look for what would keep this machine from working: coordinator, token, clock, libtorch, cards, images, room
+    /// Check this machine: coordinator, token, clock, libtorch, cards, images, disk space
     #[command(after_help = "Example:\n  fivefold doctor --data data")]
     Doctor(DoctorArgs),
-    /// Split a list into folds on this machine
+    /// Split a list into folds, without a coordinator
     #[command(after_help = "\
-Multilabel-stratified, row for row as iterative-stratification 0.1.9 does it. Needs no coordinator.
+The split is multilabel-stratified, and identical to that of iterative-stratification 0.1.9.
 
 Example:
   fivefold folds --csv train.csv --folds 5 --seed 42 --out folds.csv")]
     Folds(FoldsArgs),
-    /// Fit the threshold on an out-of-fold table on this machine
+    /// Fit the threshold on an out-of-fold table, without a coordinator
     #[command(after_help = "\
-The one threshold for all labels that maximises macro F1, exactly. Needs no coordinator.
+The threshold, one for all labels, is the exact maximum of macro F1.
 
 Example:
   fivefold threshold --oof results/oof.csv --empty-rows argmax --out report.json")]
     Threshold(ThresholdArgs),
-    /// Draw a synthetic data set in the real one's layout
+    /// Draw a synthetic data set in the layout of the real one
     #[command(after_help = "\
-Cells that look like cells: nuclei in blue, microtubules in red, the protein in green where its labels say.
+The images show cells with nuclei in blue, microtubules in red, and the labelled protein in green.
 
 Example:
   fivefold synth --out data --train 1000 --hpa 500 --test 200 --size 128 --seed 1")]
     Synth(SynthArgs),
-    /// Print the completions of a shell
+    /// Print shell completions
     #[command(
         after_help = "Example:\n  fivefold completions bash > ~/.local/share/bash-completion/completions/fivefold"
     )]

@@ -9,7 +9,7 @@ use tonic::Code;
 #[error("{0}")]
 pub(crate) struct UsageError(pub(crate) String);
 
-/// The call that failed, if that is what `error` is about.
+/// The failed call behind `error`, if there is one.
 pub(crate) fn call_error(error: &anyhow::Error) -> Option<&CallError> {
     error.downcast_ref().or_else(|| match error.downcast_ref()? {
         TransferError::Call(error) => Some(error),
@@ -17,7 +17,7 @@ pub(crate) fn call_error(error: &anyhow::Error) -> Option<&CallError> {
     })
 }
 
-/// What to do after `error`, to be written after its message.
+/// What the user can do about `error`: the end of its message, or nothing.
 pub(crate) fn advice(error: &anyhow::Error) -> &'static str {
     match call_error(error) {
         Some(CallError::Refused(refusal)) => refusal_advice(refusal),

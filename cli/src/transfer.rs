@@ -1,4 +1,4 @@
-//! Uploads and downloads, with a progress bar for those that take a while.
+//! Uploads and downloads, with a progress bar for large ones.
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -12,10 +12,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::console::notify;
 
-/// Smaller transfers have no bar.
+/// The smallest transfer with a bar.
 const SHOWN_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Uploads `source`, which the user knows as `name`, and returns its digest as text.
+/// Uploads `source`, called `name` in messages, and returns its digest.
 pub(crate) async fn upload(
     coordinator: &Connection,
     name: &str,
@@ -23,17 +23,20 @@ pub(crate) async fn upload(
     source: Source,
 ) -> anyhow::Result<String> {
     let uploaded = with_bar(coordinator, "uploading", name).upload(kind, source).await;
-    Ok(uploaded.with_context(|| name.to_owned())?.digest.to_string())
+    Ok(uploaded.with_context(|| format!("cannot upload {name}"))?.digest.to_string())
 }
 
-/// Downloads `artifact` to `path`. Afterwards the file is complete, or as it was before.
+/// Downloads `artifact` to `path`. On an error, the old file, if any, stays.
 pub(crate) async fn download(coordinator: &Connection, artifact: &Artifact, path: &Path) -> anyhow::Result<()> {
     let digest = digest_from_wire("artifact.digest", &artifact.digest)?;
     let name = path.display().to_string();
-    with_bar(coordinator, "downloading", &name).download(digest, path).await.context(name)
+    with_bar(coordinator, "downloading", &name)
+        .download(digest, path)
+        .await
+        .with_context(|| format!("cannot download {name}"))
 }
 
-/// Transfers with a bar on standard error; without a terminal, a line at the start.
+/// Transfers that show a bar on stderr, or print one line if stderr is no terminal.
 fn with_bar(coordinator: &Connection, verb: &str, name: &str) -> Transfers {
     let bar = Bar(ProgressBar::hidden());
     let prefix = format!("{verb} {name}");

@@ -1,4 +1,4 @@
-//! Files of initial weights.
+//! Weights files.
 
 use std::fs::File;
 use std::io::Read as _;

@@ -31,8 +31,8 @@ pub(crate) struct SubmitArgs {
     /// Initial weights under torchvision's names, such as ImageNet's [default: random]
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Lists and files")]
     weights: Option<PathBuf>,
-    /// Settings as TOML, under the names below; flags take precedence
-    #[arg(long, value_name = "FILE.toml", help_heading = "Lists and files")]
+    /// Settings as TOML or JSON, under the names of the flags below, which take precedence
+    #[arg(long, value_name = "FILE", help_heading = "Lists and files")]
     spec: Option<PathBuf>,
     /// Id of this submission, 1 to 64 characters; repeating it returns the same job set [default: random]
     #[arg(long, alias = "request_id", value_name = "ID", value_parser = checked_request_id)]

@@ -104,3 +104,67 @@ pub(crate) fn worker(worker: &Worker) -> Value {
         "draining": worker.draining,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use fivefold_proto::v1::{ArtifactKind, JobKind, Phase, Progress, job, job_set};
+
+    use super::*;
+
+    /// Programs depend on every key and word.
+    #[test]
+    fn job_sets_keep_their_keys_and_words() {
+        let artifact = Artifact { kind: ArtifactKind::Oof.into(), digest: "00".into(), size_bytes: 7 };
+        let train = Job {
+            id: 1,
+            kind: JobKind::Train.into(),
+            fold: 2,
+            state: job::State::Leased.into(),
+            attempt: 1,
+            worker_name: "gpu1".into(),
+            progress: Some(Progress { phase: Phase::Scoring.into(), step: 3, step_count: 4, ..Progress::default() }),
+            last_epoch: Some(EpochMetrics { valid_macro_f1: 0.5, ..EpochMetrics::default() }),
+            ..Job::default()
+        };
+        let set = JobSet {
+            id: "js-abcdefgh".into(),
+            state: job_set::State::Predicting.into(),
+            jobs: vec![train],
+            results: vec![artifact.clone()],
+            fits: vec![Fit { results: vec![artifact], macro_f1: 0.5, threshold: 0.25, create_time: None }],
+            ..JobSet::default()
+        };
+        let oof = json!({ "kind": "oof", "digest": "00", "size_bytes": 7 });
+        let expected = json!({
+            "id": "js-abcdefgh", "state": "predicting", "state_reason": "", "paused": false, "macro_f1": null,
+            "threshold": null, "create_time": null, "update_time": null, "spec": null, "results": [oof],
+            "fits": [{ "macro_f1": 0.5, "threshold": 0.25, "create_time": null, "results": [oof] }],
+            "jobs": [{
+                "id": 1, "kind": "train", "fold": 2, "state": "leased", "state_reason": "", "attempt": 1,
+                "worker_name": "gpu1", "best_macro_f1": null, "not_before_time": null, "stalled_since_time": null,
+                "progress": {
+                    "phase": "scoring", "epoch": 0, "step": 3, "step_count": 4, "loss": null, "learning_rate": null,
+                    "images_per_second": 0.0,
+                },
+                "last_epoch": {
+                    "epoch": 0, "train_loss": 0.0, "valid_loss": 0.0, "valid_macro_f1": 0.5, "valid_threshold": 0.0,
+                    "learning_rate": 0.0, "duration_seconds": 0.0,
+                },
+            }],
+        });
+        assert_eq!(job_set(&set), expected);
+    }
+
+    #[test]
+    fn events_and_workers_keep_their_keys() {
+        let event_keys = json!({ "cursor": 5, "time": null, "job_id": null, "name": "leased", "message": "" });
+        assert_eq!(event(&Event { cursor: 5, name: "leased".into(), ..Event::default() }), event_keys);
+        let worker_keys = json!({
+            "name": "gpu1", "device": "", "version": "", "last_seen_time": null, "job_id": 3, "draining": true,
+        });
+        assert_eq!(
+            worker(&Worker { name: "gpu1".into(), job_id: 3, draining: true, ..Worker::default() }),
+            worker_keys
+        );
+    }
+}

@@ -63,7 +63,7 @@ async fn follow(id: &JobSetId, coordinator: &Connection, screen: &mut Screen) ->
         };
         let mut last = None;
         let broken = loop {
-            // No timeout: hours may pass between two changes. HTTP/2 keepalive detects a lost coordinator.
+            // No timeout: hours may pass between two changes. HTTP/2 pings detect a lost connection.
             match changes.message().await {
                 Ok(Some(change)) => {
                     retries.succeeded();
