@@ -16,7 +16,7 @@ words! {
         Stalled,
         /// An attempt ended: its lease expired.
         WorkerLost,
-        /// An attempt ended: the worker returned its lease.
+        /// An attempt ended: the worker released its lease.
         Drained,
         /// An attempt ended: the device's memory was too small.
         OutOfMemory,

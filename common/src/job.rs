@@ -139,7 +139,7 @@ words! {
     pub enum FailureCause, "failure cause" {
         /// The lease expired.
         WorkerLost,
-        /// The worker returned the lease because it shuts down.
+        /// The worker released the lease because it is leaving.
         Drained,
         /// The device ran out of memory.
         OutOfMemory,

@@ -17,13 +17,13 @@ async fn a_paused_job_set_gets_its_folds_back_and_goes_on_when_resumed() {
     let id = site.submit("r1", &spec()).await.unwrap().id;
     site.register("w").await;
     let lease = site.acquire("w", "a", 10).await.unwrap();
-    assert!(!site.report(&lease, 1, Vec::new()).await.unwrap().give_back);
+    assert!(!site.report(&lease, 1, Vec::new()).await.unwrap().release);
 
     let pause = v1::PauseJobSetRequest { job_set_id: id.clone() };
     assert!(site.job_sets.clone().pause_job_set(pause.clone()).await.unwrap().into_inner().job_set.unwrap().paused);
     assert!(site.job_sets.clone().pause_job_set(pause.clone()).await.is_ok(), "asking twice is asking once");
-    // The worker is told with its next report, and gives the fold back; nobody gets one.
-    assert!(site.report(&lease, 2, Vec::new()).await.unwrap().give_back);
+    // The worker is told with its next report, and releases the fold; nobody gets one.
+    assert!(site.report(&lease, 2, Vec::new()).await.unwrap().release);
     let release = v1::ReleaseLeaseRequest { lease: reference(&lease) };
     site.workers.clone().release_lease(release).await.unwrap();
     assert!(site.acquire("w", "b", 0).await.is_none());
@@ -56,7 +56,7 @@ async fn a_worker_of_another_protocol_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn a_drained_worker_gives_back_and_gets_nothing_until_it_may_again() {
+async fn a_drained_worker_releases_its_job_and_gets_nothing_until_it_may_again() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path(), 60).await;
     site.submit("r1", &spec()).await.unwrap();
@@ -66,8 +66,8 @@ async fn a_drained_worker_gives_back_and_gets_nothing_until_it_may_again() {
     let staying = site.acquire("staying", "b", 10).await.unwrap();
     let mut workers = site.workers.clone();
     workers.drain_worker(v1::DrainWorkerRequest { worker_name: "leaving".into() }).await.unwrap();
-    assert!(site.report(&leaving, 1, Vec::new()).await.unwrap().give_back);
-    assert!(!site.report(&staying, 1, Vec::new()).await.unwrap().give_back);
+    assert!(site.report(&leaving, 1, Vec::new()).await.unwrap().release);
+    assert!(!site.report(&staying, 1, Vec::new()).await.unwrap().release);
     workers.release_lease(v1::ReleaseLeaseRequest { lease: reference(&leaving) }).await.unwrap();
     assert!(site.acquire("leaving", "c", 0).await.is_none());
     let listed = workers.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;

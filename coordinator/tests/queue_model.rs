@@ -261,7 +261,7 @@ async fn report(real: &Rig, model: &mut Model, lease: LeaseRef) {
             job.expires_ms = model.now.plus_seconds(LEASE_SECONDS).0;
             let draining = WORKERS.iter().position(|name| *name == job.worker).is_some_and(|at| model.draining[at]);
             let Answer::Stored(reported) = answer.unwrap() else { panic!("cancelled") };
-            assert_eq!(reported.give_back, model.sets[job.set].paused || draining);
+            assert_eq!(reported.release, model.sets[job.set].paused || draining);
         }
         None => assert!(is_stale(&answer), "{answer:?}"),
     }

@@ -202,7 +202,7 @@ impl Reports {
                     self.renewed_at = sent_at;
                     self.has_lapsed = false;
                     self.lease_period = period(answer.lease_seconds);
-                    if answer.give_back {
+                    if answer.release {
                         self.release.cancel();
                     }
                     if answer.acknowledged_sequence >= report.sequence {

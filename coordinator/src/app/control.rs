@@ -67,7 +67,7 @@ fn decide_pause(job_set: &JobSet, paused: bool) -> Result<Vec<Effect>, Error> {
     if job_set.paused != paused {
         decision.set_paused(paused);
         match paused {
-            true => decision.log(EventName::Paused, None, "paused by a user: running folds are saved and given back"),
+            true => decision.log(EventName::Paused, None, "paused by a user: running folds are saved and released"),
             false => decision.log(EventName::Resumed, None, "resumed by a user"),
         }
     }

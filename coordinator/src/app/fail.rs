@@ -26,7 +26,7 @@ pub async fn fail(
     Ok(retry_decision(&attempted.spec, cause, failures.ok_or(Error::StaleAttempt(lease))?))
 }
 
-/// Returns a lease: its worker is going away.
+/// Releases a lease: its worker is leaving.
 ///
 /// # Errors
 /// [`Error::StaleAttempt`].
@@ -39,7 +39,7 @@ pub(super) async fn end(coordinator: &Coordinator, id: &JobSetId, decide: Decide
     for effect in coordinator.change(id, decide).await? {
         let Effect::EndAttempt { lease, cause, message, failures, .. } = effect else { continue };
         match cause {
-            FailureCause::Drained => tracing::info!("{lease} ended: its worker returned the lease"),
+            FailureCause::Drained => tracing::info!("{lease} ended: its worker released the lease"),
             FailureCause::WorkerLost => tracing::warn!("{lease} ended: its lease expired"),
             _ => tracing::warn!("{lease} failed ({cause}): {message}"),
         }
@@ -83,7 +83,7 @@ pub(super) fn end_attempt(
 fn describe(cause: FailureCause, message: &str, worker: &str) -> String {
     match cause {
         FailureCause::WorkerLost => format!("worker {worker} was not heard of for a whole lease"),
-        FailureCause::Drained => format!("worker {worker} gave it back"),
+        FailureCause::Drained => format!("worker {worker} released it"),
         FailureCause::Stalled => format!("it stood still on {worker}: {message}"),
         FailureCause::OutOfMemory => format!("out of memory on {worker}: {message}"),
         FailureCause::NonFiniteLoss | FailureCause::BadData | FailureCause::Error => format!("{message} (on {worker})"),

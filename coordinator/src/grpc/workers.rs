@@ -238,11 +238,11 @@ impl Services {
         let progress = wire.progress.map(progress_from_wire).transpose()?;
         let epochs = wire.epochs.iter().map(epoch_from_wire).collect();
         let answer = app::report(&self.coordinator, lease, wire.sequence, progress, epochs).await?;
-        let (acknowledged_sequence, cancelled, give_back) = match answer {
-            app::Answer::Stored(Reported { sequence, give_back }) => (sequence, false, give_back),
+        let (acknowledged_sequence, cancelled, release) = match answer {
+            app::Answer::Stored(Reported { sequence, release }) => (sequence, false, release),
             app::Answer::Cancelled => (wire.sequence, true, false),
         };
         let lease_seconds = self.coordinator.settings.lease_seconds;
-        Ok(v1::ReportJobResponse { acknowledged_sequence, lease_seconds, cancelled, give_back })
+        Ok(v1::ReportJobResponse { acknowledged_sequence, lease_seconds, cancelled, release })
     }
 }

@@ -234,8 +234,8 @@ pub struct NewReport {
 pub struct Reported {
     /// Reports up to this number are stored.
     pub sequence: u64,
-    /// Whether the worker should save a checkpoint and return the lease: the job set is paused or the worker drained.
-    pub give_back: bool,
+    /// Whether the worker should save a checkpoint and release the lease: the job set is paused or the worker drained.
+    pub release: bool,
 }
 
 /// A leased job that makes no progress.

@@ -207,9 +207,9 @@ async fn do_call(rig: &Rig, worker: &str, call: &Call) -> Result<Answer, Error> 
             let progress = Progress { step: *step, ..Progress::start_of(Phase::Training) };
             let epochs = epochs.iter().map(|epoch| metrics(*epoch)).collect();
             match app::report(coordinator, *lease, *sequence, Some(progress), epochs).await? {
-                app::Answer::Stored(Reported { sequence: stored, give_back }) => {
+                app::Answer::Stored(Reported { sequence: stored, release }) => {
                     assert!(stored >= *sequence, "a report that is answered is stored");
-                    Ok(Answer::Reported { give_back })
+                    Ok(Answer::Reported { release })
                 }
                 app::Answer::Cancelled => Ok(Answer::Cancelled),
             }

@@ -50,7 +50,7 @@ pub(crate) enum Answer {
     Done,
     Leased(Option<Lease>),
     Reported {
-        give_back: bool,
+        release: bool,
     },
     Cancelled,
     Content(Option<String>),

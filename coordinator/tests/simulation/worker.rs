@@ -57,7 +57,7 @@ struct Job {
     reported_epochs: u32,
     /// A checkpoint that waits to be uploaded.
     waiting: Option<Trainer>,
-    giving_back: bool,
+    releasing: bool,
     finished: bool,
 }
 
@@ -121,8 +121,8 @@ impl Worker {
             (Call::Acquire { .. }, Answer::Leased(None)) => self.wake_after(MINUTE, Alarm::Ask),
             (Call::Acquire { .. }, Answer::Leased(Some(lease))) => self.begin(lease),
             (Call::Download { digest, .. }, Answer::Content(content)) => self.fetched(digest, content),
-            (Call::Report { epochs, sequence, .. }, Answer::Reported { give_back }) => {
-                self.reported(sequence, &epochs, give_back)
+            (Call::Report { epochs, sequence, .. }, Answer::Reported { release }) => {
+                self.reported(sequence, &epochs, release)
             }
             (Call::Upload { kind: ArtifactKind::Checkpoint, content, .. }, _) => self.uploaded(&content),
             (Call::Upload { content, .. }, _) => self.complete(&content),
@@ -186,7 +186,7 @@ impl Worker {
             unreported: Vec::new(),
             reported_epochs: 0,
             waiting: None,
-            giving_back: false,
+            releasing: false,
             finished: false,
         });
         self.wake_after(0, Alarm::Report(held));
@@ -232,7 +232,7 @@ impl Worker {
     fn trained(&mut self) {
         let Some(job) = &mut self.job else { return };
         let Some(trainer) = &mut job.trainer else { return };
-        if job.giving_back {
+        if job.releasing {
             return;
         }
         if job.lease.kind == JobKind::Predict {
@@ -258,10 +258,10 @@ impl Worker {
         self.send(Lane::Reports, call);
     }
 
-    fn reported(&mut self, sequence: u64, epochs: &[u32], give_back: bool) {
+    fn reported(&mut self, sequence: u64, epochs: &[u32], release: bool) {
         let Some(job) = &mut self.job else { return };
         job.sequence = sequence;
-        job.giving_back |= give_back;
+        job.releasing |= release;
         if let Some(last) = epochs.last() {
             job.reported_epochs = last + 1;
         }
@@ -292,7 +292,7 @@ impl Worker {
         self.send(Lane::Checkpoints, Call::Record { lease: job.lease.lease, digest, epoch });
     }
 
-    /// When every checkpoint is with the coordinator: gives back what was asked for, or delivers what is finished.
+    /// When every checkpoint is with the coordinator: releases what was asked for, or delivers what is finished.
     fn finish_when_stored(&mut self) {
         let is_busy = self.lanes[Lane::Main as usize].is_some() || self.lanes[Lane::Checkpoints as usize].is_some();
         let Some(job) = &self.job else { return };
@@ -304,7 +304,7 @@ impl Worker {
         if job.finished {
             let content = text(&trainer.oof(job.lease.fold));
             self.send(Lane::Main, Call::Upload { lease, kind: ArtifactKind::Oof, content });
-        } else if job.giving_back {
+        } else if job.releasing {
             self.send(Lane::Main, Call::Release { lease });
         }
     }

@@ -23,14 +23,14 @@ pub(super) async fn store(
     );
     let stored = extended.fetch_optional(&mut *connection).await?.ok_or(Error::StaleAttempt(report.lease))?;
     let stored = u64::try_from(stored).map_err(|_| Error::Stored(format!("report {stored} of job {job}")))?;
-    let give_back = sqlx::query_scalar!(
+    let release = sqlx::query_scalar!(
         "SELECT j.id FROM jobs j JOIN job_sets s ON s.id = j.job_set_id LEFT JOIN workers w ON w.name = j.worker_name
          WHERE j.id = ? AND (s.paused = 1 OR w.draining = 1)",
         job.0
     );
-    let give_back = give_back.fetch_optional(&mut *connection).await?.is_some();
+    let release = release.fetch_optional(&mut *connection).await?.is_some();
     if report.sequence <= stored {
-        return Ok(Reported { sequence: stored, give_back });
+        return Ok(Reported { sequence: stored, release });
     }
     let sequence = i64::try_from(report.sequence)
         .map_err(|_| Error::bad_field("sequence", format!("{} is out of range", report.sequence)))?;
@@ -41,7 +41,7 @@ pub(super) async fn store(
     for epoch in &report.epochs {
         store_epoch(&mut *connection, job, epoch).await?;
     }
-    Ok(Reported { sequence: report.sequence, give_back })
+    Ok(Reported { sequence: report.sequence, release })
 }
 
 async fn store_progress(
