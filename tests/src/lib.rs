@@ -13,6 +13,7 @@ use fivefold_proto::v1;
 use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
 
 pub mod proxy;
+pub mod sources;
 
 /// How long a test waits for a condition.
 pub const PATIENCE: Duration = Duration::from_secs(300);

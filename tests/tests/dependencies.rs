@@ -1,157 +1,208 @@
-//! The rules between crates: common/ is pure, only coordinator/ depends on sqlx, only train/ on tch.
+//! The rules of ARCHITECTURE.md: which crates a crate must not depend on, and which modules a module may use.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
-/// For each crate of the workspace, the crates it depends on directly, tests and build scripts aside.
-fn direct_dependencies() -> BTreeMap<String, Vec<String>> {
+use fivefold_tests::sources::{code, source, sources};
+
+/// Libraries with a single user in the workspace.
+const SINGLE_USERS: [(&str, &str); 2] = [("sqlx", "fivefold-coordinator"), ("tch", "fivefold-train")];
+
+/// What a crate must not depend on. `bench` and `tests` have no rules.
+const CRATES: [(&str, &[&str]); 8] = [
+    ("fivefold-common", &["async-trait", "axum", "clap", "image", "prost", "sqlx", "tch", "tokio", "tonic", "tracing"]),
+    ("fivefold-proto", &["clap", "sqlx", "tch", "fivefold-client", "fivefold-train"]),
+    ("fivefold-client", &["clap", "sqlx", "tch", "fivefold-train"]),
+    ("fivefold-train", &["clap", "prost", "sqlx", "tokio", "tonic", "fivefold-client", "fivefold-proto"]),
+    ("fivefold-worker", &["sqlx", "tch", "fivefold-coordinator"]),
+    ("fivefold-coordinator", &["tch", "fivefold-client", "fivefold-train", "fivefold-worker"]),
+    ("fivefold-synth", &["axum", "clap", "sqlx", "tch", "tokio", "tonic", "fivefold-proto"]),
+    ("fivefold-cli", &["sqlx", "tch", "fivefold-coordinator", "fivefold-train", "fivefold-worker"]),
+];
+
+/// A module, and what its code may and must not use.
+struct ModuleRule {
+    /// A file or a folder, relative to the crate's `src`.
+    path: &'static str,
+    /// Other modules of the crate, by their first name.
+    modules: &'static [&'static str],
+    /// Libraries.
+    not: &'static [&'static str],
+}
+
+const FRAMEWORKS: &[&str] = &["axum", "prost", "sqlx", "tonic", "fivefold_proto"];
+
+/// `queue/sqlite` and `state_folder.rs` may use sqlx; no other file may. The rule of a folder does not cover its subfolder that
+/// has a rule of its own.
+const COORDINATOR: [ModuleRule; 9] = [
+    ModuleRule { path: "app", modules: &["blobs", "clock", "error", "queue"], not: FRAMEWORKS },
+    ModuleRule { path: "queue", modules: &["clock", "error"], not: FRAMEWORKS },
+    ModuleRule {
+        path: "queue/sqlite",
+        modules: &["clock", "error", "queue"],
+        not: &["axum", "prost", "tonic", "fivefold_proto"],
+    },
+    ModuleRule { path: "blobs", modules: &["error"], not: FRAMEWORKS },
+    ModuleRule { path: "clock.rs", modules: &[], not: FRAMEWORKS },
+    ModuleRule { path: "error.rs", modules: &[], not: FRAMEWORKS },
+    ModuleRule { path: "grpc", modules: &["access", "app", "blobs", "clock", "error", "queue"], not: &["sqlx"] },
+    ModuleRule { path: "access.rs", modules: &["error", "listener", "queue"], not: &["sqlx"] },
+    ModuleRule { path: "listener", modules: &[], not: &["sqlx"] },
+];
+
+/// Files of the coordinator that wire or administrate, and have no rule on modules.
+const COORDINATOR_PROGRAM: [&str; 7] =
+    ["lib.rs", "log.rs", "main.rs", "serve_command.rs", "state_argument.rs", "state_folder.rs", "token_command.rs"];
+
+const TRAIN: [ModuleRule; 6] = [
+    ModuleRule { path: "torch", modules: &[], not: &[] },
+    ModuleRule { path: "data", modules: &["torch"], not: &[] },
+    ModuleRule { path: "transform", modules: &["torch"], not: &[] },
+    ModuleRule { path: "models", modules: &["torch"], not: &[] },
+    ModuleRule { path: "checkpoint.rs", modules: &["torch"], not: &[] },
+    ModuleRule { path: "engine", modules: &["checkpoint", "data", "models", "torch", "transform"], not: &[] },
+];
+
+/// For each crate of the workspace, the crates that it or its build script depends on directly; tests aside.
+fn direct_dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let metadata = MetadataCommand::new().no_deps().exec().expect("cargo metadata reads this workspace");
     let packages = metadata.workspace_packages().into_iter();
     packages
         .map(|package| {
-            let normal = package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
-            (package.name.to_string(), normal.map(|dependency| dependency.name.clone()).collect())
+            let built = package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
+            (package.name.to_string(), built.map(|dependency| dependency.name.clone()).collect())
         })
         .collect()
 }
 
-#[test]
-fn only_the_coordinator_knows_the_database_and_only_train_knows_tensors() {
-    for (package, dependencies) in direct_dependencies() {
-        for (library, owner) in [("sqlx", "fivefold-coordinator"), ("tch", "fivefold-train")] {
-            assert!(package == owner || !dependencies.iter().any(|name| name == library), "{package} knows {library}");
-        }
-    }
+/// Whether `name` occurs in code as a word.
+fn uses(code: &str, name: &str) -> bool {
+    let is_word = |char: char| char.is_alphanumeric() || char == '_';
+    code.match_indices(name)
+        .any(|(at, _)| !code[..at].ends_with(is_word) && !code[at + name.len()..].starts_with(is_word))
 }
 
-#[test]
-fn the_domain_knows_no_frameworks() {
-    let domain = &direct_dependencies()["fivefold-common"];
-    for library in ["tokio", "tonic", "prost", "sqlx", "tch", "tracing", "image"] {
-        assert!(!domain.iter().any(|name| name == library), "fivefold-common knows {library}");
-    }
+/// The first names of the paths below `crate::`.
+fn modules_used(code: &str) -> BTreeSet<&str> {
+    let is_end = |char: char| !char.is_alphanumeric() && char != '_';
+    code.split("crate::").skip(1).map(|path| path.split(is_end).next().unwrap_or_default()).collect()
 }
 
-#[test]
-fn the_training_library_knows_no_network_and_no_command_line() {
-    let train = &direct_dependencies()["fivefold-train"];
-    for library in ["tokio", "tonic", "prost", "clap", "sqlx", "fivefold-proto"] {
-        assert!(!train.iter().any(|name| name == library), "fivefold-train knows {library}");
-    }
-}
-
-#[test]
-fn the_client_knows_no_tensors_no_database_and_no_command_line() {
-    let client = &direct_dependencies()["fivefold-client"];
-    for library in ["tch", "fivefold-train", "sqlx", "clap"] {
-        assert!(!client.iter().any(|name| name == library), "fivefold-client knows {library}");
-    }
-}
-
-/// The rooms of `fivefold-train` and the rooms that each may use.
-const TRAIN_ROOMS: [(&str, &[&str]); 6] = [
-    ("torch", &[]),
-    ("data", &["torch"]),
-    ("transform", &["torch"]),
-    ("models", &["torch"]),
-    ("checkpoint", &["torch"]),
-    ("engine", &["torch", "data", "transform", "models", "checkpoint"]),
-];
-
-#[test]
-fn the_rooms_of_the_training_library_depend_in_one_direction() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/src");
-    let mut rooms: Vec<String> = Vec::new();
-    for entry in fs::read_dir(&source).expect("train/src can be listed") {
-        let path = entry.expect("train/src can be listed").path();
-        rooms.push(path.file_stem().expect("a file has a name").to_string_lossy().into_owned());
-    }
-    rooms.retain(|room| room != "lib");
-    rooms.sort();
-    let mut expected: Vec<&str> = TRAIN_ROOMS.iter().map(|(room, _)| *room).collect();
-    expected.sort_unstable();
-    assert_eq!(rooms, expected, "a room of train/src has no rule in TRAIN_ROOMS");
-
-    for (room, allowed) in TRAIN_ROOMS {
-        for (file, text) in room_files(&source, room) {
-            for used in text.split("crate::").skip(1) {
-                let used =
-                    used.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next().unwrap_or_default();
-                assert!(used == room || allowed.contains(&used), "{file}: {room} may not use {used}");
+/// The first rule that a module's files break.
+fn check_modules(src: &str, rules: &[ModuleRule]) -> Result<(), String> {
+    for rule in rules {
+        let own_name = rule.path.split(['/', '.']).next().unwrap_or_default();
+        let inner: Vec<PathBuf> = rules
+            .iter()
+            .filter(|other| other.path != rule.path && Path::new(other.path).starts_with(rule.path))
+            .map(|other| Path::new(src).join(other.path))
+            .collect();
+        for (file, text) in sources(Path::new(src).join(rule.path)) {
+            if inner.iter().any(|path| file.starts_with(path)) {
+                continue;
+            }
+            let code = code(&text);
+            if let Some(module) =
+                modules_used(&code).into_iter().find(|module| *module != own_name && !rule.modules.contains(module))
+            {
+                return Err(format!(
+                    "{} uses crate::{module}; {} may use {:?}",
+                    file.display(),
+                    rule.path,
+                    rule.modules
+                ));
+            }
+            if let Some(library) = rule.not.iter().find(|library| uses(&code, library)) {
+                return Err(format!("{} uses {library}, which {} must not", file.display(), rule.path));
             }
         }
     }
+    Ok(())
 }
 
-/// The files of a room, with their code, without comments.
-fn room_files(source: &Path, room: &str) -> Vec<(String, String)> {
-    let folder = source.join(room);
-    let mut paths = vec![folder.with_extension("rs")];
-    if folder.is_dir() {
-        paths = fs::read_dir(folder)
-            .expect("a room can be listed")
-            .map(|entry| entry.expect("a room can be listed").path())
-            .collect();
+/// The names directly below a folder that neither a rule nor `exempt` names.
+fn without_rule(src: &str, rules: &[ModuleRule], exempt: &[&str]) -> Vec<PathBuf> {
+    let named: BTreeSet<&str> = rules.iter().map(|rule| rule.path).chain(exempt.iter().copied()).collect();
+    let mut names: BTreeSet<PathBuf> = BTreeSet::new();
+    for (file, _) in sources(src) {
+        let below = file.strip_prefix(src).expect("it is below").components().next().expect("it has a name");
+        names.insert(PathBuf::from(below.as_os_str()));
     }
-    let code = |path: &Path| {
-        let text = fs::read_to_string(path).expect("a source file can be read");
-        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
-    };
-    paths.iter().map(|path| (path.display().to_string(), code(path))).collect()
-}
-
-/// The files below a path of this repository, with their text.
-fn sources(path: &str) -> Vec<(PathBuf, String)> {
-    let mut waiting = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)];
-    let mut sources = Vec::new();
-    while let Some(path) = waiting.pop() {
-        if path.is_dir() {
-            let entries = std::fs::read_dir(&path).expect("the folder can be read");
-            waiting.extend(entries.map(|entry| entry.expect("the folder can be read").path()));
-        } else {
-            let text = std::fs::read_to_string(&path).expect("the file can be read");
-            sources.push((path, text));
-        }
-    }
-    assert!(!sources.is_empty(), "there is no {path}");
-    sources
-}
-
-/// Whether a source names a crate or a module of this crate.
-fn names(text: &str, name: &str) -> bool {
-    let path = format!("{name}::");
-    let is_word = |char: char| char.is_alphanumeric() || char == '_';
-    text.match_indices(&path).any(|(at, _)| !text[..at].ends_with(is_word))
+    names.into_iter().filter(|name| !named.contains(name.to_string_lossy().as_ref())).collect()
 }
 
 #[test]
-fn the_use_cases_of_the_coordinator_know_no_frameworks() {
-    let inner = ["app", "queue/mod.rs", "queue/job_set.rs", "queue/change.rs", "blobs", "clock.rs", "error.rs"];
-    for (file, text) in inner.iter().flat_map(|path| sources(&format!("coordinator/src/{path}"))) {
-        for name in ["tonic", "prost", "sqlx", "axum", "fivefold_proto", "grpc", "access", "listener", "state_folder"] {
-            assert!(!names(&text, name), "{} knows {name}", file.display());
+fn crates_do_not_depend_on_what_their_rule_forbids() {
+    let dependencies = direct_dependencies();
+    for (name, forbidden) in CRATES {
+        let found = dependencies.get(name).unwrap_or_else(|| panic!("there is no crate {name}"));
+        for library in forbidden {
+            assert!(!found.contains(*library), "{name} must not depend on {library}");
+        }
+    }
+    for name in dependencies.keys().filter(|name| !["fivefold-bench", "fivefold-tests"].contains(&name.as_str())) {
+        assert!(CRATES.iter().any(|(crate_name, _)| crate_name == name), "{name} has no rule in CRATES");
+    }
+}
+
+#[test]
+fn some_libraries_have_a_single_user() {
+    for (name, dependencies) in direct_dependencies() {
+        for (library, user) in SINGLE_USERS {
+            assert!(name == user || !dependencies.contains(library), "{name} depends on {library}; only {user} may");
         }
     }
 }
 
 #[test]
-fn only_the_sqlite_queue_and_the_state_folder_know_the_database() {
+fn the_worker_does_not_reach_tensors_through_the_training_library() {
+    for (file, text) in sources("worker/src") {
+        assert!(!uses(&code(&text), "tch"), "{} uses tch", file.display());
+    }
+}
+
+#[test]
+fn modules_of_the_coordinator_use_what_their_rule_allows() {
+    check_modules("coordinator/src", &COORDINATOR).unwrap_or_else(|problem| panic!("{problem}"));
+    let left = without_rule("coordinator/src", &COORDINATOR, &COORDINATOR_PROGRAM);
+    assert!(left.is_empty(), "no rule in COORDINATOR for {left:?}");
+}
+
+#[test]
+fn modules_of_the_training_library_use_what_their_rule_allows() {
+    check_modules("train/src", &TRAIN).unwrap_or_else(|problem| panic!("{problem}"));
+    let left = without_rule("train/src", &TRAIN, &["lib.rs"]);
+    assert!(left.is_empty(), "no rule in TRAIN for {left:?}");
+}
+
+#[test]
+fn only_the_sqlite_queue_and_the_state_folder_use_the_database() {
     for (file, text) in sources("coordinator/src") {
-        let is_adapter = file.components().any(|part| part.as_os_str() == "sqlite");
-        let is_allowed = is_adapter || file.ends_with("state_folder.rs");
-        assert!(is_allowed || !names(&text, "sqlx"), "{} knows sqlx", file.display());
+        let may = file.starts_with("coordinator/src/queue/sqlite") || file.ends_with("state_folder.rs");
+        assert!(may || !uses(&code(&text), "sqlx"), "{} uses sqlx", file.display());
     }
 }
 
 #[test]
 fn the_coordinator_has_three_ports() {
-    let is_port = |line: &&str| line.trim_start().starts_with("pub trait ");
-    let ports: Vec<String> = sources("coordinator/src")
-        .iter()
-        .flat_map(|(_, text)| text.lines().filter(is_port).map(str::to_owned).collect::<Vec<_>>())
-        .collect();
-    assert_eq!(ports.len(), 3, "{ports:#?}");
+    let mut traits = Vec::new();
+    for (file, text) in sources("coordinator/src") {
+        for line in code(&text).lines().filter(|line| line.starts_with("pub trait ")) {
+            traits.push(format!("{}: {line}", file.display()));
+        }
+    }
+    assert_eq!(traits.len(), 3, "the ports are Queue, Blobs and Clock: {traits:#?}");
+}
+
+#[test]
+fn docker_builds_see_every_crate() {
+    let ignored = source(".dockerignore");
+    let metadata = MetadataCommand::new().no_deps().exec().expect("cargo metadata reads this workspace");
+    for package in metadata.workspace_packages() {
+        let folder =
+            package.manifest_path.parent().and_then(|folder| folder.file_name()).expect("a crate has a folder");
+        assert!(ignored.lines().any(|line| line == format!("!{folder}")), ".dockerignore lacks the line !{folder}");
+    }
 }
