@@ -46,19 +46,19 @@ fn build_programs() -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// If it fails; the error has its output.
-pub fn fivefold_ok(arguments: &[&str]) -> anyhow::Result<String> {
-    said_well("fivefold", arguments)
+pub fn fivefold(arguments: &[&str]) -> anyhow::Result<String> {
+    stdout_of("fivefold", arguments)
 }
 
 /// Runs a subcommand of `fivefold-coordinator` and returns its stdout.
 ///
 /// # Errors
 /// If it fails; the error has its output.
-pub fn coordinator_ok(arguments: &[&str]) -> anyhow::Result<String> {
-    said_well("fivefold-coordinator", arguments)
+pub fn coordinator(arguments: &[&str]) -> anyhow::Result<String> {
+    stdout_of("fivefold-coordinator", arguments)
 }
 
-fn said_well(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
+fn stdout_of(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(programs()?.join(program)).args(arguments).stdin(Stdio::null()).output()?;
     ensure!(
         output.status.success(),
@@ -224,7 +224,7 @@ impl Site {
         let file = self.folder.join("spec.toml");
         std::fs::write(&file, spec)?;
         let list = |name: &str| self.data.join(name).display().to_string();
-        let printed = fivefold_ok(&[
+        let printed = fivefold(&[
             "--coordinator",
             &self.url,
             "submit",
@@ -282,7 +282,7 @@ impl Site {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        bail!("it did not come to it that {what}: {last:#?}\n{}", self.log_tails())
+        bail!("timed out waiting until {what}: {last:#?}\n{}", self.log_tails())
     }
 
     /// The last lines of every log, for error messages.
@@ -307,7 +307,7 @@ impl Site {
     /// If there are none.
     pub fn results(&self, id: &str, folder: &Path) -> anyhow::Result<()> {
         let folder = folder.display().to_string();
-        fivefold_ok(&["--coordinator", &self.url, "results", id, "--npy", "--checkpoints", "--out", &folder])?;
+        fivefold(&["--coordinator", &self.url, "results", id, "--npy", "--checkpoints", "--out", &folder])?;
         Ok(())
     }
 }
@@ -318,7 +318,7 @@ impl Site {
 /// If `fivefold synth` fails.
 pub fn tiny_data(folder: &Path) -> anyhow::Result<()> {
     let folder = folder.display().to_string();
-    fivefold_ok(&[
+    fivefold(&[
         "synth", "--out", &folder, "--train", "60", "--hpa", "30", "--test", "10", "--size", "32", "--seed", "7",
     ])?;
     Ok(())
@@ -330,7 +330,7 @@ pub fn tiny_data(folder: &Path) -> anyhow::Result<()> {
 /// If the report or one of these parts is missing.
 pub fn report_numbers(folder: &Path) -> anyhow::Result<serde_json::Value> {
     let mut report: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("report.json"))?)?;
-    let fields = report.as_object_mut().context("the report is no object")?;
+    let fields = report.as_object_mut().context("the report is not a JSON object")?;
     for key in ["job_set", "made_by"] {
         fields.remove(key).with_context(|| format!("the report has no {key}"))?;
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fivefold_common::randomness::{Purpose, Stream};
 use fivefold_proto::v1;
 use fivefold_tests::proxy::Proxy;
-use fivefold_tests::{Program, Signal, Site, coordinator_ok, report_numbers, tiny_data};
+use fivefold_tests::{Program, Signal, Site, report_numbers, tiny_data};
 
 const SPEC: &str = r#"
 name = "chaos"
@@ -47,7 +47,7 @@ fn succeeded(job_set: &v1::JobSet) -> bool {
     job_set.state() == v1::job_set::State::Succeeded
 }
 
-fn same_results(calm: &Path, stormy: &Path) {
+fn assert_same_results(calm: &Path, stormy: &Path) {
     let read = |folder: &Path, name: &str| std::fs::read(folder.join(name)).unwrap();
     for name in ["oof.csv", "submission.csv", "fold-0.safetensors", "fold-1.safetensors", "fold-2.safetensors"] {
         assert!(read(calm, name) == read(stormy, name), "{name} differs from that of the undisturbed run");
@@ -105,7 +105,7 @@ async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) -> Vec<v1::E
             }
             Fault::TerminateWorker(worker) => {
                 workers[worker].signal(Signal::Terminate).unwrap();
-                assert_eq!(workers[worker].wait().unwrap(), Some(0), "a worker that is asked to leave ends well");
+                assert_eq!(workers[worker].wait().unwrap(), Some(0), "the exit code of a worker after SIGTERM");
                 workers[worker] = site.start_worker(WORKERS[worker]).unwrap();
             }
             // Shorter or longer than the lease.
@@ -133,7 +133,8 @@ async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) -> Vec<v1::E
     // The start deletes unreferenced files; then every stored byte is read.
     coordinator.take().unwrap().kill().unwrap();
     site.restart_coordinator().unwrap().kill().unwrap();
-    let checked = coordinator_ok(&["check", "--state", &site.folder.join("state").display().to_string()]).unwrap();
+    let checked =
+        fivefold_tests::coordinator(&["check", "--state", &site.folder.join("state").display().to_string()]).unwrap();
     assert!(checked.contains(" 0 unreferenced files"), "{checked}");
     metrics
 }
@@ -146,14 +147,14 @@ async fn faults_change_nothing() {
     tiny_data(&data).unwrap();
     let calm = folder.path().join("calm");
     let calm_metrics = undisturbed(&calm, &data).await;
-    assert_eq!(calm_metrics.len(), 6, "of two epochs of three folds");
+    assert_eq!(calm_metrics.len(), 6, "two epochs of three folds");
     for round in 0..rounds {
         let seed = seed + round;
         println!("round {round}: SEED={seed}");
         let stormy = folder.path().join(format!("round-{round}"));
         let metrics = disturbed(&stormy, &data, &mut Stream::new(seed, 0, 0, Purpose::Synthetic, 0)).await;
-        assert_eq!(metrics, calm_metrics, "every epoch's metrics are there, once");
-        same_results(&calm, &stormy);
+        assert_eq!(metrics, calm_metrics, "each epoch has its metrics once");
+        assert_same_results(&calm, &stormy);
         std::fs::remove_dir_all(&stormy).unwrap();
     }
 }

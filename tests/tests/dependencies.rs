@@ -65,6 +65,9 @@ const TRAIN: [ModuleRule; 6] = [
     ModuleRule { path: "engine", modules: &["checkpoint", "data", "models", "torch", "transform"], not: &[] },
 ];
 
+const COMMAND: [ModuleRule; 1] =
+    [ModuleRule { path: "render", modules: &[], not: &["clap", "fivefold_client", "indicatif", "tokio", "tonic"] }];
+
 /// For each crate of the workspace, the crates that it or its build script depends on directly; tests aside.
 fn direct_dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let metadata = MetadataCommand::new().no_deps().exec().expect("cargo metadata reads this workspace");
@@ -175,6 +178,11 @@ fn modules_of_the_training_library_use_what_their_rule_allows() {
     check_modules("train/src", &TRAIN).unwrap_or_else(|problem| panic!("{problem}"));
     let left = without_rule("train/src", &TRAIN, &["lib.rs"]);
     assert!(left.is_empty(), "no rule in TRAIN for {left:?}");
+}
+
+#[test]
+fn modules_of_the_command_use_what_their_rule_allows() {
+    check_modules("cli/src", &COMMAND).unwrap_or_else(|problem| panic!("{problem}"));
 }
 
 #[test]
