@@ -305,4 +305,10 @@ async fn refusals_are_explained() {
     }
     let listed = words(&fivefold(folder.path(), &url, "status").await.stdout);
     assert!(listed.contains("js-abcdefgh  training"), "{listed}");
+
+    let failed = Arc::new(Fake { ending: job_set::State::Failed, ..Fake::default() });
+    let output = fivefold(folder.path(), &serve(&failed).await, &format!("results {ID} --out out")).await;
+    let message = words(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("there are no results (js-abcdefgh: failed); `fivefold retry js-abcdefgh`"), "{message}");
 }

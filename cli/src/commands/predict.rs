@@ -31,6 +31,6 @@ pub(crate) async fn run(args: PredictArgs, coordinator: &Connection, format: Out
         PredictJobSetRequest { job_set_id: id.to_string(), test_digest: upload_list(coordinator, test).await? };
     let answer = coordinator.call(request, async |c, r| c.job_sets().predict_job_set(r).await).await?;
     let job_set = required("job_set", answer.job_set)?;
-    eprintln!("Queued the prediction of {rows} images. Follow it with `fivefold watch {id}`.");
+    eprintln!("Queued the prediction of {rows} images. Follow the job set with `fivefold watch {id}`.");
     print_id(&job_set, format)
 }

@@ -114,6 +114,9 @@ fn wanted_files(job_set: &JobSet, fit: Option<u32>) -> anyhow::Result<Vec<(Artif
              last one with --fit {fits}"
         );
     }
+    if job_set_state_from_wire(job_set.state).is_ok_and(JobSetState::has_ended) {
+        bail!("there are no results ({headline}); `fivefold retry {id}` queues the failed and cancelled jobs again");
+    }
     bail!("there are no results yet ({headline}); wait for them with `fivefold watch {id}`")
 }
 

@@ -80,7 +80,7 @@ pub(crate) async fn run(args: SubmitArgs, coordinator: &Connection, format: Outp
     let has_test_list = job_set.manifests.as_ref().is_some_and(|lists| !lists.test_digest.is_empty());
     let prediction = if has_test_list { ", then the prediction of the test list" } else { "" };
     eprintln!(
-        "Submitted {folds} of {} folds{prediction}. Follow them with `fivefold watch {}`.",
+        "Submitted {folds} of {} folds{prediction}. Follow the job set with `fivefold watch {}`.",
         spec.folds, job_set.id
     );
     print_id(&job_set, format)

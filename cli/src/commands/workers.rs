@@ -3,12 +3,14 @@
 use std::time::SystemTime;
 
 use clap::Args;
-use fivefold_client::Connection;
+use fivefold_client::{CallError, Connection};
 use fivefold_common::one_line::one_line;
+use fivefold_proto::status::Reason;
 use fivefold_proto::v1::{DrainWorkerRequest, ListWorkersRequest, UndrainWorkerRequest};
 use serde_json::json;
 
 use crate::console::{OutputFormat, print, print_json};
+use crate::error::UsageError;
 use crate::render::json;
 use crate::render::worker::worker_table;
 
@@ -39,11 +41,23 @@ pub(crate) async fn drain(args: &DrainArgs, coordinator: &Connection) -> anyhow:
     let name = one_line(&args.worker);
     if args.undo {
         let request = UndrainWorkerRequest { worker_name };
-        coordinator.call(request, async |c, r| c.workers().undrain_worker(r).await).await?;
+        let call = coordinator.call(request, async |c, r| c.workers().undrain_worker(r).await);
+        call.await.map_err(worker_error)?;
         print(&format!("{name} gets jobs again\n"))
     } else {
         let request = DrainWorkerRequest { worker_name };
-        coordinator.call(request, async |c, r| c.workers().drain_worker(r).await).await?;
+        let call = coordinator.call(request, async |c, r| c.workers().drain_worker(r).await);
+        call.await.map_err(worker_error)?;
         print(&format!("{name} gets no more jobs; its current job returns to the queue\n"))
+    }
+}
+
+/// The error, with advice of its own for an unknown worker.
+fn worker_error(error: CallError) -> anyhow::Error {
+    match error {
+        CallError::Refused(refusal) if refusal.reason() == Some(Reason::NotFound) => {
+            UsageError(format!("{refusal}; `fivefold workers` lists the workers")).into()
+        }
+        error => error.into(),
     }
 }
