@@ -40,7 +40,7 @@ pub(crate) struct Row {
 pub(crate) fn rows(seed: u64, list: List, count: usize) -> Vec<Row> {
     let mut stream = stream(seed, list, u64::MAX);
     let mut counts: Vec<usize> =
-        in_proportion(&ROWS_BY_LABEL_COUNT, count).into_iter().map(|place| place + 1).collect();
+        in_proportion(&ROWS_BY_LABEL_COUNT, count).into_iter().map(|place| usize::from(place) + 1).collect();
     shuffle(&mut counts, &mut stream);
     let mut deck = in_proportion(&LABEL_ROWS, counts.iter().sum());
     shuffle(&mut deck, &mut stream);
@@ -50,10 +50,10 @@ pub(crate) fn rows(seed: u64, list: List, count: usize) -> Vec<Row> {
         let mut labels: Vec<u8> = Vec::new();
         while labels.len() < label_count && next < deck.len() {
             // The next card that the row lacks. Without one, the row gets fewer labels.
-            let fitting = (next..deck.len().min(next + 200)).find(|&place| !labels.contains(&(deck[place] as u8)));
+            let fitting = (next..deck.len().min(next + 200)).find(|&place| !labels.contains(&deck[place]));
             let Some(place) = fitting else { break };
             deck.swap(next, place);
-            labels.push(deck[next] as u8);
+            labels.push(deck[next]);
             next += 1;
         }
         if labels.is_empty() {
@@ -65,15 +65,15 @@ pub(crate) fn rows(seed: u64, list: List, count: usize) -> Vec<Row> {
 }
 
 /// `count` indices into `weights`, in proportion to the weights (systematic sampling) and ascending.
-fn in_proportion(weights: &[u32], count: usize) -> Vec<usize> {
+fn in_proportion(weights: &[u32], count: usize) -> Vec<u8> {
     let total: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
     let mut places = Vec::with_capacity(count);
-    let (mut place, mut until) = (0, u64::from(weights[0]));
+    let (mut place, mut until) = (0_u8, u64::from(weights[0]));
     for draw in 0..count as u64 {
         let position = (2 * draw + 1) * total / (2 * count as u64);
         while position >= until {
             place += 1;
-            until += u64::from(weights[place]);
+            until += u64::from(weights[usize::from(place)]);
         }
         places.push(place);
     }
