@@ -19,7 +19,7 @@ use fivefold_client::{Connection, Credentials, Failure, Notice, RetryPolicy, Sou
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::spec::JobSetSpec;
 use fivefold_proto::convert::spec_to_wire;
-use fivefold_proto::v1;
+use fivefold_proto::{SubmitJobSetRequest, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -96,11 +96,8 @@ async fn submit(url: &str, jobs: u32) {
     let list = connection.transfers().upload(ArtifactKind::Manifest, list).await.unwrap();
     for number in 0..jobs.div_ceil(FOLDS) {
         let spec = JobSetSpec { folds: FOLDS, train_with_hpa: false, valid_with_hpa: false, ..JobSetSpec::default() };
-        let request = v1::SubmitJobSetRequest {
-            request_id: format!("load-{number}"),
-            spec: Some(spec_to_wire(&spec)),
-            manifests: Some(v1::Manifests { train_digest: list.digest.to_string(), ..Default::default() }),
-        };
+        let manifests = v1::Manifests { train_digest: list.digest.to_string(), ..Default::default() };
+        let request = SubmitJobSetRequest::new(format!("load-{number}"), &spec_to_wire(&spec), &manifests);
         connection.call(request, async |c, r| c.job_sets().submit_job_set(r).await).await.unwrap();
     }
 }

@@ -11,6 +11,7 @@ use fivefold_common::labels::Labels;
 use fivefold_common::report::build_report;
 use fivefold_common::scores::{ScoreRow, ScoreTable, Source};
 use fivefold_common::threshold::EmptyRows;
+use fivefold_proto::SubmitJobSetRequest;
 use fivefold_proto::status::{Reason, status};
 use fivefold_proto::v1::artifact_service_server::{ArtifactService, ArtifactServiceServer};
 use fivefold_proto::v1::job_set_service_server::{JobSetService, JobSetServiceServer};
@@ -228,8 +229,8 @@ async fn submissions_resume_and_carry_one_request_id() {
     let [first, second] = &seen.submissions[..] else { panic!("{} submissions", seen.submissions.len()) };
     assert_eq!(first, second);
     assert!(!first.request_id.is_empty());
-    assert_eq!(first.manifests.as_ref().unwrap().train_digest, Digest::of(list.as_bytes()).to_string());
-    let spec = first.spec.as_ref().unwrap();
+    let (spec, manifests) = first.parts().unwrap();
+    assert_eq!(manifests.train_digest, Digest::of(list.as_bytes()).to_string());
     assert_eq!((&spec.folds[..], spec.tta, spec.train_with_hpa), (&[1, 2][..], 3, false));
 }
 

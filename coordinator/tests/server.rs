@@ -8,8 +8,8 @@ use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::{Config, run};
 use fivefold_proto::convert::spec_to_wire;
 use fivefold_proto::status::{Reason, has_reason};
-use fivefold_proto::v1;
 use fivefold_proto::v1::upload_artifact_request::Part;
+use fivefold_proto::{SubmitJobSetRequest, v1};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -162,15 +162,39 @@ async fn uploads_are_checked_and_go_on() {
 }
 
 #[tokio::test]
+async fn a_request_is_the_bytes_that_its_client_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), 60).await;
+    let list = site.upload(v1::ArtifactKind::Manifest, b"Id,Target\na,1\nb,2\nc,1\nd,2\ne,1\nf,2\n").await;
+    let manifests = v1::Manifests { train_digest: list.to_string(), ..Default::default() };
+    let spec = spec_to_wire(&JobSetSpec { folds: 2, ..spec() });
+    let mut job_sets = site.job_sets.clone();
+
+    // An older client does not know these keys. They are stored with their defaults, and are not part of the request.
+    let older = v1::JobSetSpec { keep_last: None, keep_best: None, ..spec.clone() };
+    let older = SubmitJobSetRequest::new("older", &older, &manifests);
+    // A newer client sends a field that this version does not know: 1000, a varint.
+    let mut with_new_field = SubmitJobSetRequest::new("newer", &spec, &manifests);
+    let unknown = [with_new_field.spec.as_deref().unwrap(), &[0xc0, 0x3e, 7][..]].concat();
+    with_new_field.spec = Some(unknown.into());
+    for request in [older, with_new_field.clone()] {
+        let first = job_sets.submit_job_set(request.clone()).await.unwrap().into_inner().job_set.unwrap();
+        let again = job_sets.submit_job_set(request).await.unwrap().into_inner().job_set.unwrap();
+        assert_eq!(first.id, again.id);
+    }
+    let other = SubmitJobSetRequest::new("newer", &spec, &manifests);
+    let refused = job_sets.submit_job_set(other).await.unwrap_err();
+    assert!(has_reason(&refused, Reason::RequestIdReused), "{refused:?}");
+    site.stop().await;
+}
+
+#[tokio::test]
 async fn bad_lists_and_bad_tables_are_refused_before_anything_is_stored() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path(), 60).await;
     let broken = site.upload(v1::ArtifactKind::Manifest, b"Id,Target\na,1\nb,99\n").await;
-    let request = v1::SubmitJobSetRequest {
-        request_id: "r".into(),
-        spec: Some(spec_to_wire(&spec())),
-        manifests: Some(v1::Manifests { train_digest: broken.to_string(), ..Default::default() }),
-    };
+    let manifests = v1::Manifests { train_digest: broken.to_string(), ..Default::default() };
+    let request = SubmitJobSetRequest::new("r", &spec_to_wire(&spec()), &manifests);
     let refused = site.job_sets.clone().submit_job_set(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("line 3"), "{refused:?}");

@@ -4,8 +4,10 @@
 
 pub mod convert;
 pub mod status;
+mod submit_request;
 
 pub use prost_types::Timestamp;
+pub use submit_request::SubmitJobSetRequest;
 
 /// The generated messages, clients and servers of package `fivefold.v1`.
 pub mod v1 {

@@ -7,8 +7,9 @@ use clap::Args;
 use fivefold_client::{CallError, Connection, Source, random_id};
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::spec::JobSetSpec;
+use fivefold_proto::SubmitJobSetRequest;
 use fivefold_proto::convert::{required, spec_to_wire};
-use fivefold_proto::v1::{JobSet, Manifests, SubmitJobSetRequest};
+use fivefold_proto::v1::{JobSet, Manifests};
 
 use crate::console::{OutputFormat, print, print_json};
 use crate::image_list::{ImageList, check_lists};
@@ -105,11 +106,7 @@ async fn submit(
         let name = path.display().to_string();
         manifests.weights_digest = upload(coordinator, &name, ArtifactKind::Weights, path.into()).await?;
     }
-    let request = SubmitJobSetRequest {
-        request_id: request_id.clone(),
-        spec: Some(spec_to_wire(spec)),
-        manifests: Some(manifests),
-    };
+    let request = SubmitJobSetRequest::new(&*request_id, &spec_to_wire(spec), &manifests);
     let answer = coordinator.call(request, async |c, r| c.job_sets().submit_job_set(r).await).await;
     let answer = answer.map_err(|error| match error {
         CallError::Unreachable(_) => anyhow::Error::from(error)

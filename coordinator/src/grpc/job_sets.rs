@@ -3,11 +3,10 @@
 use fivefold_common::ids::{Digest, JobSetId};
 use fivefold_proto::convert::{
     WireError, digest_from_wire, epoch_to_wire, fold_from_wire, job_set_id_from_wire, optional_digest_from_wire,
-    required, spec_from_wire, spec_to_wire,
+    spec_from_wire,
 };
-use fivefold_proto::v1;
 use fivefold_proto::v1::job_set_service_server::JobSetService;
-use prost::Message as _;
+use fivefold_proto::{SubmitJobSetRequest, v1};
 use tonic::{Request, Response, Status};
 
 use super::limits::{self, Answers};
@@ -26,18 +25,18 @@ impl Services {
     }
 }
 
-fn submission(request: v1::SubmitJobSetRequest) -> Result<Submission, WireError> {
-    let v1::SubmitJobSetRequest { request_id, spec, manifests } = request;
+fn submission(request: SubmitJobSetRequest) -> Result<Submission, WireError> {
+    let request_id = request.request_id.clone();
     if request_id.is_empty() || request_id.len() > MAX_REQUEST_ID_BYTES {
         return Err(WireError::new("request_id", format!("it should have 1 to {MAX_REQUEST_ID_BYTES} characters")));
     }
-    let spec = spec_from_wire(required("spec", spec)?)?;
-    let manifests = required("manifests", manifests)?;
-    let mut content = spec_to_wire(&spec).encode_to_vec();
-    content.extend(manifests.encode_to_vec());
+    // Of the bytes that the client sent: another version of this program would encode the same spec differently.
+    let request_digest = Digest::of(&request.content());
+    let (spec, manifests) = request.parts()?;
+    let spec = spec_from_wire(spec)?;
     Ok(Submission {
         request_id,
-        request_digest: Digest::of(&content),
+        request_digest,
         spec,
         train: digest_from_wire("manifests.train_digest", &manifests.train_digest)?,
         hpa: optional_digest_from_wire("manifests.hpa_digest", &manifests.hpa_digest)?,
@@ -50,7 +49,7 @@ fn submission(request: v1::SubmitJobSetRequest) -> Result<Submission, WireError>
 impl JobSetService for Services {
     async fn submit_job_set(
         &self,
-        request: Request<v1::SubmitJobSetRequest>,
+        request: Request<SubmitJobSetRequest>,
     ) -> Result<Response<v1::SubmitJobSetResponse>, Status> {
         let submission = submission(request.into_inner())?;
         let id = app::submit(&self.coordinator, submission).await?;

@@ -17,11 +17,11 @@ use fivefold_common::scores::{ScoreRow, ScoreTable};
 use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::{Config, run};
 use fivefold_proto::convert::{spec_from_wire, spec_to_wire};
-use fivefold_proto::v1;
 use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;
 use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
 use fivefold_proto::v1::upload_artifact_request::Part;
 use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
+use fivefold_proto::{SubmitJobSetRequest, v1};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -112,11 +112,7 @@ impl Site {
             test_digest: self.upload(v1::ArtifactKind::Manifest, TEST_LIST.as_bytes()).await.to_string(),
             weights_digest: String::new(),
         };
-        let request = v1::SubmitJobSetRequest {
-            request_id: request_id.to_owned(),
-            spec: Some(spec_to_wire(spec)),
-            manifests: Some(manifests),
-        };
+        let request = SubmitJobSetRequest::new(request_id, &spec_to_wire(spec), &manifests);
         Ok(self.job_sets.clone().submit_job_set(request).await?.into_inner().job_set.unwrap())
     }
 
