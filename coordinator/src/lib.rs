@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::access::Guard;
-use crate::app::{Coordinator, Settings};
+use crate::app::{Coordinator, DueJobSets, Settings};
 use crate::blobs::Claims;
 use crate::blobs::folder::FolderBlobs;
 use crate::clock::SystemClock;
@@ -120,6 +120,7 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
         blobs: Arc::new(FolderBlobs::open(&config.state).await?),
         clock: Arc::new(SystemClock),
         claims: Claims::default(),
+        due: DueJobSets::default(),
         settings: Settings {
             lease_seconds: config.lease_seconds,
             stall_seconds: config.stall_seconds,
@@ -164,7 +165,7 @@ async fn resume(coordinator: &Coordinator) -> anyhow::Result<()> {
     if deleted > 0 {
         tracing::info!("{deleted} unreferenced files are deleted");
     }
-    let leases = app::resume_leases(coordinator).await?;
+    let leases = app::resume_work(coordinator).await?;
     if leases > 0 {
         let lease_seconds = coordinator.settings.lease_seconds;
         tracing::info!("{leases} leases go on; their workers have {lease_seconds} s to come back");

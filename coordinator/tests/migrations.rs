@@ -53,7 +53,7 @@ async fn every_earlier_schema_is_brought_up_to_date_and_its_jobs_go_on() {
 
         // The worker that was running goes on, delivers, and a fold of the finished job set is trained anew.
         let lease = LeaseRef { job: JobId(4), attempt: Attempt(2) };
-        assert_eq!(app::resume_leases(coordinator).await.unwrap(), 1);
+        assert_eq!(app::resume_work(coordinator).await.unwrap(), 1);
         app::report(coordinator, lease, 1, None, Vec::new()).await.unwrap();
         let (checkpoint, table) = (Digest::of(b"a checkpoint"), Digest::of(b"the result"));
         for (digest, kind) in [(checkpoint, ArtifactKind::Checkpoint), (table, ArtifactKind::Oof)] {

@@ -442,7 +442,7 @@ async fn pause(real: &Rig, model: &mut Model, set: usize, paused: bool) {
 
 async fn restart(real: &mut Real, model: &mut Model) {
     real.reopen().await;
-    app::resume_leases(&real.rig.coordinator).await.unwrap();
+    app::resume_work(&real.rig.coordinator).await.unwrap();
     for job in model.jobs.iter_mut().filter(|job| job.state == JobState::Leased) {
         job.expires_ms = job.expires_ms.max(model.now.plus_seconds(LEASE_SECONDS).0);
     }

@@ -35,11 +35,3 @@ fn leased(Leased { lease, worker, fold, .. }: &Leased) -> NewEvent {
 pub async fn has_free_job(coordinator: &Coordinator) -> Result<bool, Error> {
     coordinator.queue.has_free_job(coordinator.now()).await
 }
-
-/// After a restart: no lease expires before its worker has had a whole period to report. Returns the number of leases.
-///
-/// # Errors
-/// If the database fails.
-pub async fn resume_leases(coordinator: &Coordinator) -> Result<u64, Error> {
-    coordinator.queue.resume(coordinator.now(), coordinator.lease_expires()).await
-}

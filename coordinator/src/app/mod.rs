@@ -9,6 +9,7 @@ mod checkpoint;
 mod complete;
 mod control;
 mod decision;
+mod due;
 mod fail;
 mod lease;
 mod lists;
@@ -28,11 +29,12 @@ pub use self::artifacts::{
 pub use self::checkpoint::record_checkpoint;
 pub use self::complete::{Completion, complete};
 pub use self::control::{cancel, drain, pause, predict, register_worker, resume, retrain, retry, see_worker};
+pub use self::due::DueJobSets;
 pub use self::fail::{fail, release};
-pub use self::lease::{acquire, has_free_job, resume_leases};
+pub use self::lease::{acquire, has_free_job};
 pub use self::report::{Answer, report};
 pub use self::submit::{Submission, submit};
-pub use self::upkeep::{clean, run_upkeep, sweep};
+pub use self::upkeep::{clean, resume_work, run_upkeep, sweep};
 pub use self::views::{epochs, events, job_set, job_sets, workers};
 use crate::blobs::{Blobs, Claims};
 use crate::clock::{Clock, Timestamp};
@@ -46,6 +48,8 @@ pub struct Coordinator {
     pub blobs: Arc<dyn Blobs>,
     pub clock: Arc<dyn Clock>,
     pub claims: Claims,
+    /// Filled by every change, and at the start.
+    pub due: DueJobSets,
     pub settings: Settings,
 }
 
@@ -69,7 +73,11 @@ impl Coordinator {
     }
 
     async fn change(&self, id: &JobSetId, decide: Decide) -> Result<Vec<Effect>, Error> {
-        self.queue.change(self.now(), id, decide).await
+        let effects = self.queue.change(self.now(), id, decide).await?;
+        if !effects.is_empty() {
+            self.due.add([id.clone()]);
+        }
+        Ok(effects)
     }
 }
 

@@ -18,6 +18,16 @@ use crate::queue::{Effect, JobSet, Standstill};
 const SWEEP: Duration = Duration::from_millis(500);
 const SWEEPS_PER_CLEANING: u32 = 240;
 
+/// After a restart: no lease expires before its worker has had a whole period to report, and steps that were interrupted are
+/// due. Returns the number of leases.
+///
+/// # Errors
+/// If the database fails.
+pub async fn resume_work(coordinator: &Coordinator) -> Result<u64, Error> {
+    coordinator.due.add(coordinator.queue.waiting_for_results().await?);
+    coordinator.queue.resume(coordinator.now(), coordinator.lease_expires()).await
+}
+
 /// Runs upkeep until `stopping` is cancelled. A failure is logged once and tried again.
 pub async fn run_upkeep(coordinator: Coordinator, stopping: CancellationToken) {
     let mut ticks = interval(SWEEP);
@@ -56,10 +66,22 @@ pub async fn sweep(coordinator: &Coordinator) -> Result<Vec<LeaseRef>, Error> {
     if coordinator.settings.stall_seconds > 0 {
         ended.extend(end_stalled(coordinator).await?);
     }
-    for id in coordinator.queue.unfinished().await? {
-        advance(coordinator, &id).await?;
-    }
+    advance_due(coordinator).await?;
     Ok(ended)
+}
+
+/// Takes the steps that are due. One that cannot be taken now stays due and keeps no other one from being taken.
+async fn advance_due(coordinator: &Coordinator) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    let mut left = Vec::new();
+    while let Some(id) = coordinator.due.take_first() {
+        if let Err(error) = advance(coordinator, &id).await {
+            outcome = Err(error);
+            left.push(id);
+        }
+    }
+    coordinator.due.add(left);
+    outcome
 }
 
 /// Ends an attempt unless it has been renewed or has ended by now. Returns whether it did.

@@ -37,8 +37,8 @@ pub trait Queue: Debug + Send + Sync {
     /// At most `limit` job sets that were submitted before the one of that number, newest first.
     async fn job_sets(&self, before: Option<SubmissionNumber>, limit: u32) -> Result<Vec<JobSet>, Error>;
 
-    /// Job sets in training or prediction, oldest first.
-    async fn unfinished(&self) -> Result<Vec<JobSetId>, Error>;
+    /// Job sets whose folds are all trained and not fitted, or all predicted without a submission; oldest first.
+    async fn waiting_for_results(&self) -> Result<Vec<JobSetId>, Error>;
 
     /// At most `limit` events of a job set after `cursor`, oldest first.
     async fn events(&self, id: &JobSetId, cursor: i64, limit: u32) -> Result<Vec<Event>, Error>;

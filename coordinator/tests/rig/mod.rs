@@ -17,7 +17,7 @@ use fivefold_common::labels::LABEL_COUNT;
 use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest, ManifestKind};
 use fivefold_common::scores::{ScoreRow, ScoreTable, Source};
 use fivefold_common::spec::JobSetSpec;
-use fivefold_coordinator::app::{self, Coordinator, Settings, Submission};
+use fivefold_coordinator::app::{self, Coordinator, DueJobSets, Settings, Submission};
 use fivefold_coordinator::blobs::{Blobs, Chunks, Claim, Claims};
 use fivefold_coordinator::clock::{Clock, Timestamp};
 use fivefold_coordinator::error::Error;
@@ -122,8 +122,14 @@ impl Rig {
         clock: Arc<ManualClock>,
         settings: Settings,
     ) -> Rig {
-        let coordinator =
-            Coordinator { queue, blobs: blobs.clone(), clock: clock.clone(), claims: Claims::default(), settings };
+        let coordinator = Coordinator {
+            queue,
+            blobs: blobs.clone(),
+            clock: clock.clone(),
+            claims: Claims::default(),
+            due: DueJobSets::default(),
+            settings,
+        };
         Rig { coordinator, clock, blobs }
     }
 

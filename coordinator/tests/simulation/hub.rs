@@ -177,7 +177,7 @@ impl Remains {
         self.state.clock.set(now);
         let hub = Hub::open(self.state).await;
         app::start_blobs(hub.coordinator()).await.unwrap();
-        app::resume_leases(hub.coordinator()).await.unwrap();
+        app::resume_work(hub.coordinator()).await.unwrap();
         hub
     }
 }

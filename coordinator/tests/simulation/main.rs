@@ -359,7 +359,12 @@ impl World {
             return false;
         }
         let Some(Site::Up(hub)) = &mut self.site else { return false };
-        hub.coordinator().queue.unfinished().await.unwrap().is_empty()
+        for id in &self.job_sets {
+            if !hub.job_set_state(id).await.has_ended() {
+                return false;
+            }
+        }
+        true
     }
 }
 

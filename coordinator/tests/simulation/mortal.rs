@@ -51,8 +51,8 @@ impl Queue for MortalQueue {
         self.step()?.job_sets(before, limit).await
     }
 
-    async fn unfinished(&self) -> Result<Vec<JobSetId>, Error> {
-        self.step()?.unfinished().await
+    async fn waiting_for_results(&self) -> Result<Vec<JobSetId>, Error> {
+        self.step()?.waiting_for_results().await
     }
 
     async fn events(&self, id: &JobSetId, cursor: i64, limit: u32) -> Result<Vec<Event>, Error> {

@@ -62,15 +62,15 @@ pub(super) async fn digests(connection: &mut SqliteConnection) -> Result<HashSet
 /// Replaced checkpoints, and results of attempts that lost their lease.
 pub(super) async fn unreferenced(connection: &mut SqliteConnection, since: Timestamp) -> Result<Vec<Digest>, Error> {
     let digests = sqlx::query_scalar!(
-        "SELECT digest FROM artifacts
+        "SELECT digest FROM artifacts a
          WHERE kind IN ('checkpoint', 'oof', 'predictions') AND created_ms < ?
-           AND digest NOT IN (SELECT digest FROM checkpoints)
-           AND digest NOT IN (SELECT result_digest FROM jobs WHERE result_digest IS NOT NULL)
-           AND digest NOT IN (SELECT result_checkpoint_digest FROM jobs WHERE result_checkpoint_digest IS NOT NULL)
-           AND digest NOT IN (SELECT result_digest FROM fit_folds)
-           AND digest NOT IN (SELECT checkpoint_digest FROM fit_folds WHERE checkpoint_digest IS NOT NULL)
-           AND digest NOT IN (SELECT oof_digest FROM fits)
-           AND digest NOT IN (SELECT weights_digest FROM job_sets WHERE weights_digest IS NOT NULL)",
+           AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM jobs WHERE result_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM jobs WHERE result_checkpoint_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM fit_folds WHERE result_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM fit_folds WHERE checkpoint_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM fits WHERE oof_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM job_sets WHERE weights_digest = a.digest)",
         since.0
     );
     digests.fetch_all(connection).await?.iter().map(|digest| rows::digest(digest)).collect()

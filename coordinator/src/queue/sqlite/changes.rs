@@ -198,7 +198,10 @@ async fn set_state(
 
 async fn set_paused(c: &mut SqliteConnection, now: Timestamp, id: &JobSetId, paused: bool) -> Result<(), Error> {
     let id = id.as_str();
-    sqlx::query!("UPDATE job_sets SET paused = ?, updated_ms = ? WHERE id = ?", paused, now.0, id).execute(c).await?;
+    sqlx::query!("UPDATE job_sets SET paused = ?, updated_ms = ? WHERE id = ?", paused, now.0, id)
+        .execute(&mut *c)
+        .await?;
+    sqlx::query!("UPDATE jobs SET paused = ? WHERE job_set_id = ?", paused, id).execute(c).await?;
     Ok(())
 }
 

@@ -79,8 +79,13 @@ pub(super) async fn page(
     with_jobs(connection, rows).await
 }
 
-pub(super) async fn unfinished(connection: &mut SqliteConnection) -> Result<Vec<JobSetId>, Error> {
-    let ids = sqlx::query_scalar!("SELECT id FROM job_sets WHERE state IN ('training', 'predicting') ORDER BY number");
+pub(super) async fn waiting_for_results(connection: &mut SqliteConnection) -> Result<Vec<JobSetId>, Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM job_sets WHERE state IN ('training', 'predicting') AND NOT EXISTS (
+             SELECT 1 FROM jobs j WHERE j.job_set_id = job_sets.id AND j.state <> 'succeeded'
+                AND j.kind = CASE job_sets.state WHEN 'training' THEN 'train' ELSE 'predict' END)
+         ORDER BY number"
+    );
     ids.fetch_all(connection).await?.iter().map(|id| rows::job_set_id(id)).collect()
 }
 
@@ -359,15 +364,26 @@ pub(super) async fn add_job(
     kind: JobKind,
     fold: Fold,
 ) -> Result<(), Error> {
-    let (id, kind, state) = (id.as_str(), kind.word(), JobState::Queued.word());
+    let (id, rank, kind, state) = (id.as_str(), rank(kind, fold), kind.word(), JobState::Queued.word());
     sqlx::query!(
-        "INSERT INTO jobs (job_set_id, kind, fold, state) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        id,
+        "INSERT INTO jobs (job_set_id, kind, fold, state, pick_order, paused)
+         SELECT id, ?, ?, ?, number * 200 + ?, paused FROM job_sets WHERE id = ? ON CONFLICT DO NOTHING",
         kind,
         fold.0,
-        state
+        state,
+        rank,
+        id
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// The place of a job in the order in which its job set's jobs are leased, below 200.
+fn rank(kind: JobKind, fold: Fold) -> i64 {
+    let first = match kind {
+        JobKind::Train => 0,
+        JobKind::Predict => i64::from(Fold::COUNT_LIMIT),
+    };
+    first + i64::from(fold.0)
 }

@@ -14,8 +14,7 @@ use crate::queue::{Attempted, Inputs, LeaseRequest, Leased, Standstill, Task};
 
 pub(super) async fn has_free_job(connection: &mut SqliteConnection, now: Timestamp) -> Result<bool, Error> {
     let found = sqlx::query_scalar!(
-        "SELECT j.id FROM jobs j JOIN job_sets s ON s.id = j.job_set_id
-         WHERE j.state = 'queued' AND j.not_before_ms <= ? AND s.paused = 0 LIMIT 1",
+        "SELECT id FROM jobs WHERE state = 'queued' AND paused = 0 AND not_before_ms <= ? LIMIT 1",
         now.0
     );
     Ok(found.fetch_optional(connection).await?.is_some())
@@ -57,13 +56,14 @@ async fn take(
         "UPDATE jobs
          SET state = ?6, attempt = attempt + 1, worker_name = ?1, lease_request_id = ?2,
              lease_expires_ms = ?3, report_sequence = 0, phase = 0, images_per_second = 0, advanced_ms = ?4, stalled = 0
-         WHERE state = ?5 AND id = (
-             SELECT j.id FROM jobs j JOIN job_sets s ON s.id = j.job_set_id
-             WHERE j.state = 'queued' AND j.not_before_ms <= ?4 AND s.paused = 0
-               AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.name = ?1 AND w.draining = 1)
-             ORDER BY EXISTS (SELECT 1 FROM failures f WHERE f.job_id = j.id AND f.worker_name = ?1 AND f.cause NOT IN ('worker_lost', 'drained')),
-                      s.number, j.kind DESC, j.fold
-             LIMIT 1)
+         WHERE state = ?5 AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.name = ?1 AND w.draining = 1)
+           AND id = coalesce(
+             (SELECT j.id FROM jobs j WHERE j.state = 'queued' AND j.paused = 0 AND j.not_before_ms <= ?4
+                 AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.job_id = j.id AND f.worker_name = ?1
+                                 AND f.cause NOT IN ('worker_lost', 'drained'))
+              ORDER BY j.pick_order LIMIT 1),
+             (SELECT j.id FROM jobs j WHERE j.state = 'queued' AND j.paused = 0 AND j.not_before_ms <= ?4
+              ORDER BY j.pick_order LIMIT 1))
          RETURNING id, attempt",
         request.worker,
         request.request_id,

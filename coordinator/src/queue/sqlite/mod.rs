@@ -75,8 +75,8 @@ impl Queue for SqliteQueue {
         read_at_once!(self, |c| job_sets::page(c, before, limit))
     }
 
-    async fn unfinished(&self) -> Result<Vec<JobSetId>, Error> {
-        job_sets::unfinished(&mut *self.reader().await?).await
+    async fn waiting_for_results(&self) -> Result<Vec<JobSetId>, Error> {
+        job_sets::waiting_for_results(&mut *self.reader().await?).await
     }
 
     async fn events(&self, id: &JobSetId, cursor: i64, limit: u32) -> Result<Vec<Event>, Error> {
