@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use fivefold_common::ids::Digest;
+use fivefold_common::ids::{Digest, Fold};
 use fivefold_common::labels::Labels;
 use fivefold_common::report::build_report;
 use fivefold_common::scores::{ScoreRow, ScoreTable, Source};
@@ -259,7 +259,7 @@ async fn results_are_complete_and_summarised() {
     let row = |row: u8| ScoreRow {
         id: format!("i{row}"),
         source: Source::Train,
-        fold: row % 5,
+        fold: Fold(row % 5),
         target: Labels::from_indices([row % 3]).unwrap(),
         scores: std::array::from_fn(|label| if label == usize::from(row % 3) { 0.75 } else { 0.25 }),
     };

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::Fold;
 use crate::labels::{LABEL_COUNT, Labels};
 use crate::macro_f1::{ClassF1, ClassTally, best_constant_prediction};
 use crate::scores::{ScoreRow, ScoreTable, ScoreTableError, Source};
@@ -112,7 +113,7 @@ pub struct ClassReport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FoldReport {
     /// The fold, from 0.
-    pub fold: u8,
+    pub fold: Fold,
     /// The number of its rows among those of the fit.
     pub rows: u64,
     /// Macro F1 of these rows at the report's threshold.
@@ -136,7 +137,7 @@ pub struct CrossFitted {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FoldThreshold {
     /// The fold, from 0.
-    pub fold: u8,
+    pub fold: Fold,
     /// The threshold, fitted on the other folds.
     pub threshold: f64,
 }
@@ -264,13 +265,13 @@ impl FlatRows {
     }
 }
 
-fn folds_of(rows: &[&ScoreRow]) -> BTreeSet<u8> {
+fn folds_of(rows: &[&ScoreRow]) -> BTreeSet<Fold> {
     rows.iter().map(|row| row.fold).collect()
 }
 
 fn fold_report(
     rows: &[&ScoreRow],
-    fold: u8,
+    fold: Fold,
     threshold: f64,
     empty_rows: EmptyRows,
 ) -> Result<FoldReport, ThresholdError> {
@@ -322,7 +323,7 @@ mod tests {
                     false => 0.6 * draw(),
                 });
                 let source = if index % 4 == 3 { Source::Hpa } else { Source::Train };
-                ScoreRow { id: index.to_string(), source, fold: (index % 5) as u8, target, scores }
+                ScoreRow { id: index.to_string(), source, fold: Fold((index % 5) as u8), target, scores }
             })
             .collect();
         ScoreTable { rows }
@@ -350,7 +351,7 @@ mod tests {
         assert_eq!(report.per_fold.iter().map(|fold| fold.rows).sum::<u64>(), 150);
         assert!(report.per_fold.iter().all(|fold| fold.macro_f1 <= fold.best_macro_f1));
         let cross_fitted = report.cross_fitted.unwrap();
-        assert_eq!(cross_fitted.thresholds.iter().map(|entry| entry.fold).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!(cross_fitted.thresholds.iter().map(|entry| entry.fold.0).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         assert!(cross_fitted.macro_f1 > 0.0 && cross_fitted.macro_f1 <= report.macro_f1);
     }
 
@@ -373,7 +374,7 @@ mod tests {
     #[test]
     fn one_fold_has_no_cross_fitted_score() {
         let mut table = table(20);
-        table.rows.retain(|row| row.fold == 2);
+        table.rows.retain(|row| row.fold == Fold(2));
         let report = build_report(&table, EmptyRows::Argmax).unwrap();
         assert_eq!(report.cross_fitted, None);
         assert_eq!(report.per_fold.len(), 1);

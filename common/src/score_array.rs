@@ -19,7 +19,7 @@ impl ScoreTable {
         for row in &self.rows {
             write_padded(&mut output, row.id.as_bytes(), id_bytes)?;
             write_padded(&mut output, row.source.to_string().as_bytes(), source_bytes)?;
-            output.write_all(&[row.fold])?;
+            output.write_all(&[row.fold.0])?;
             output.write_all(&row.target.bits().to_le_bytes())?;
             for score in row.scores {
                 output.write_all(&score.to_le_bytes())?;
@@ -62,6 +62,7 @@ fn write_padded(output: &mut impl Write, text: &[u8], width: usize) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Fold;
     use crate::labels::Labels;
     use crate::scores::{ScoreRow, Source};
 
@@ -70,7 +71,7 @@ mod tests {
         let row = |id: &str, source, fold, labels: &[u8], first: f32| ScoreRow {
             id: id.to_owned(),
             source,
-            fold,
+            fold: Fold(fold),
             target: Labels::from_indices(labels.iter().copied()).unwrap(),
             scores: std::array::from_fn(|label| first / (label + 1) as f32),
         };

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::io::{self, Read, Write};
 
+use crate::ids::Fold;
 use crate::labels::{LABEL_COUNT, Labels};
 use crate::words::words;
 
@@ -31,7 +32,7 @@ pub struct ScoreRow {
     /// The list that the image is from.
     pub source: Source,
     /// The fold whose model made the scores.
-    pub fold: u8,
+    pub fold: Fold,
     /// The true labels; empty for the test list.
     pub target: Labels,
     /// One probability per label, each in 0..=1.
@@ -227,7 +228,7 @@ fn parse_row(file: &str, row: usize, record: &csv::StringRecord) -> Result<Score
             field_error(&format!("p{class}"), format!("a score must be a number in 0..=1, but is {text:?}"))
         })?;
     }
-    Ok(ScoreRow { id: record[0].to_owned(), source, fold, target, scores })
+    Ok(ScoreRow { id: record[0].to_owned(), source, fold: Fold(fold), target, scores })
 }
 
 #[cfg(test)]
@@ -235,7 +236,7 @@ mod tests {
     use super::*;
 
     fn row(id: &str, source: Source, scores: [f32; LABEL_COUNT]) -> ScoreRow {
-        ScoreRow { id: id.to_owned(), source, fold: 3, target: "16 0".parse().unwrap(), scores }
+        ScoreRow { id: id.to_owned(), source, fold: Fold(3), target: "16 0".parse().unwrap(), scores }
     }
 
     fn written(table: &ScoreTable) -> String {

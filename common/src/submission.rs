@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
+use crate::ids::Fold;
 use crate::labels::LABEL_COUNT;
 use crate::scores::{ScoreTable, ScoreTableError, Source};
 use crate::threshold::{EmptyRows, predict};
@@ -29,7 +30,7 @@ pub enum SubmissionError {
     #[error("test predictions of fold {fold}: row {row} ({id:?}) is of the source {source_list}, expected test")]
     NotTest {
         /// The fold of the table.
-        fold: u8,
+        fold: Fold,
         /// The row, counted from 1.
         row: usize,
         /// The image's id.
@@ -41,23 +42,23 @@ pub enum SubmissionError {
     #[error("test predictions of fold {fold}: row {row} is of fold {other}; a table must have the rows of one fold")]
     MixedFolds {
         /// The fold of the table's first row.
-        fold: u8,
+        fold: Fold,
         /// The row, counted from 1.
         row: usize,
         /// The row's fold.
-        other: u8,
+        other: Fold,
     },
     /// Two tables of the same fold.
     #[error("there are two tables of test predictions of fold {fold}; only one per fold is allowed")]
     RepeatedFold {
         /// The fold.
-        fold: u8,
+        fold: Fold,
     },
     /// An image of the first table that is missing in another one.
     #[error("test predictions of fold {fold}: image {id:?} is missing; predict that fold again")]
     MissingInFold {
         /// The fold.
-        fold: u8,
+        fold: Fold,
         /// The image's id.
         id: String,
     },
@@ -67,11 +68,11 @@ pub enum SubmissionError {
     )]
     ExtraInFold {
         /// The fold.
-        fold: u8,
+        fold: Fold,
         /// The image's id.
         id: String,
         /// The fold of the first table.
-        first_fold: u8,
+        first_fold: Fold,
     },
     /// An image of the test list without scores.
     #[error("image {id:?} of the test list has no predictions")]
@@ -147,7 +148,7 @@ pub fn mean_scores(tables: &[ScoreTable]) -> Result<MeanScores, SubmissionError>
 }
 
 /// Checks the table of one fold and returns the fold.
-fn check_predictions(table: &ScoreTable) -> Result<u8, SubmissionError> {
+fn check_predictions(table: &ScoreTable) -> Result<Fold, SubmissionError> {
     let fold = table.rows.first().ok_or(SubmissionError::NoPredictions)?.fold;
     table.check(&format!("test predictions of fold {fold}"))?;
     for (index, row) in table.rows.iter().enumerate() {
@@ -217,7 +218,7 @@ mod tests {
         let rows = rows.iter().map(|(id, values)| {
             let mut scores = [0.0; LABEL_COUNT];
             scores[..values.len()].copy_from_slice(values);
-            ScoreRow { id: (*id).to_owned(), source: Source::Test, fold, target: Labels::default(), scores }
+            ScoreRow { id: (*id).to_owned(), source: Source::Test, fold: Fold(fold), target: Labels::default(), scores }
         });
         ScoreTable { rows: rows.collect() }
     }
@@ -257,7 +258,7 @@ mod tests {
         assert!(message(&[good.clone(), twice]).contains("\"a\" is already in row 1"));
         assert!(message(&[good.clone(), good.clone()]).contains("two tables of test predictions of fold 0"));
         let mut mixed = good.clone();
-        mixed.rows[1].fold = 4;
+        mixed.rows[1].fold = Fold(4);
         assert!(message(&[mixed]).contains("row 2 is of fold 4"));
         let mut train = good.clone();
         train.rows[1].source = Source::Train;

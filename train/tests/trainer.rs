@@ -340,7 +340,7 @@ fn scoring_keeps_the_rows_and_stops_when_asked() {
     table.check("scores").unwrap();
     assert_eq!(table.rows.len(), fixture.data.valid.len());
     for (scored, row) in table.rows.iter().zip(&*fixture.data.valid) {
-        assert_eq!((&scored.id, scored.source, scored.target, scored.fold), (&row.id, row.source, row.labels, FOLD.0));
+        assert_eq!((&scored.id, scored.source, scored.target, scored.fold), (&row.id, row.source, row.labels, FOLD));
     }
     let stop = StopFlag::new();
     let scored = scoring.run(&model, &mut |_: Event| stop.ask(Stop::SaveAndStop), &stop).unwrap();

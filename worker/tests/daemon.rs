@@ -316,5 +316,5 @@ async fn the_test_list_is_scored_with_a_folds_checkpoint() {
     let table = ScoreTable::read_csv("predictions.csv", oof(&coordinator).as_slice()).unwrap();
     let ids: Vec<_> = table.rows.iter().map(|row| row.id.as_str()).collect();
     assert_eq!(ids, ["test-0", "test-1", "test-2", "test-3"]);
-    assert!(table.rows.iter().all(|row| row.source == Source::Test && row.fold == 1 && row.target.is_empty()));
+    assert!(table.rows.iter().all(|row| row.source == Source::Test && row.fold == Fold(1) && row.target.is_empty()));
 }

@@ -37,9 +37,8 @@ pub struct SpecError {
 impl JobSetSpec {
     /// The folds to train, ascending.
     pub fn trained_folds(&self) -> Vec<Fold> {
-        let all: Vec<u32> = (0..self.folds).collect();
-        let chosen = if self.fold.is_empty() { &all } else { &self.fold };
-        chosen.iter().map(|&fold| Fold(fold as u8)).collect()
+        let is_trained = |fold: u32| fold < self.folds && (self.fold.is_empty() || self.fold.contains(&fold));
+        (0..=u8::MAX).filter(|&fold| is_trained(fold.into())).map(Fold).collect()
     }
 
     /// The rules that one entry of the table cannot hold.

@@ -116,7 +116,7 @@ pub(super) async fn read_scores(
             ScoreTable::read_csv(&name, bytes.as_ref()).map_err(|error| Error::BadContent(error.to_string()))?;
         for (place, (row, expected)) in table.rows.iter().zip(&expected).enumerate() {
             let same = row.id == expected.id && row.source == expected.source && row.target == expected.labels;
-            if !same || row.fold != fold.0 {
+            if !same || row.fold != fold {
                 return Err(Error::BadContent(format!(
                     "{name}: row {} is {}/{} of fold {} with labels {:?}, where {}/{} with labels {:?} is expected",
                     place + 1,

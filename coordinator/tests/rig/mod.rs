@@ -181,7 +181,7 @@ pub(crate) fn score_table(rows: Vec<LabelledRow>, fold: Fold, content: &str) -> 
     let score = |row: LabelledRow| {
         let bytes = Digest::of(format!("{content} {}", row.id).as_bytes());
         let scores: [f32; LABEL_COUNT] = std::array::from_fn(|label| f32::from(bytes.as_bytes()[label]) / 255.0);
-        ScoreRow { id: row.id, source: row.source, fold: fold.0, target: row.labels, scores }
+        ScoreRow { id: row.id, source: row.source, fold, target: row.labels, scores }
     };
     ScoreTable { rows: rows.into_iter().map(score).collect() }
 }

@@ -232,7 +232,7 @@ pub(crate) fn scores(lease: &v1::Lease) -> ScoreTable {
         scores: std::array::from_fn(|label| if row.labels.contains(label as u8) || label == 7 { 0.9 } else { 0.1 }),
         id: row.id,
         source: row.source,
-        fold: fold.0,
+        fold,
         target: row.labels,
     };
     ScoreTable { rows: rows.into_iter().map(score).collect() }

@@ -112,6 +112,6 @@ impl Scoring<'_> {
         if scores.iter().any(|score| !score.is_finite()) {
             return Err(TrainError::NonFiniteScore { id });
         }
-        Ok(ScoreRow { id, source, fold: self.fold.0, target: labels, scores })
+        Ok(ScoreRow { id, source, fold: self.fold, target: labels, scores })
     }
 }
