@@ -34,39 +34,39 @@ use crate::grpc::limits::Limits;
 use crate::listener::ConnectionLimits;
 use crate::queue::sqlite::{Durability, SqliteQueue};
 
-/// Calls at a time over one connection; a client's further ones wait at the client.
+/// Concurrent calls over one connection; further ones wait in the client.
 const STREAMS_PER_CONNECTION: u32 = 1024;
 
-/// A worker refers to an upload soon after its end, or never.
+/// Age at which an upload without a reference is deleted. A worker refers to its upload soon after the end, or never.
 const UNREFERENCED_SECONDS: u32 = 3600;
 
-/// How a coordinator runs.
+/// The settings of a coordinator.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Its folder: database and blobs.
+    /// Folder of the database and the blobs.
     pub state: PathBuf,
-    /// How long a lease lasts without renewal, in seconds.
+    /// Time until a lease expires without renewal, in seconds.
     pub lease_seconds: u32,
-    /// How long a job may stand still under a lease that is renewed before it is taken back, in seconds; 0 is for ever.
+    /// Time without progress, in seconds, after which a job is taken back although its lease is renewed; 0 means no limit.
     pub stall_seconds: u32,
-    /// Certificates, where connections are encrypted.
+    /// Certificates of encrypted connections; `None` for connections in plain text.
     pub tls: Option<Tls>,
-    /// Whether strangers may get in.
+    /// Whether to listen on the network without encryption or tokens.
     pub exposure: Exposure,
-    /// How much is served at a time.
+    /// Concurrent calls of each kind.
     pub limits: Limits,
-    /// How many connections are held.
+    /// Open connections, and deadlines of those without an authorised call.
     pub connections: ConnectionLimits,
 }
 
-/// The files of encrypted connections, as PEM.
+/// Certificates and keys of encrypted connections, in PEM.
 #[derive(Clone)]
 pub struct Tls {
-    /// The coordinator's certificate, with its chain.
+    /// Certificate of the coordinator, with its chain.
     pub certificate_pem: Vec<u8>,
-    /// Its private key.
+    /// Private key of the certificate.
     pub key_pem: Vec<u8>,
-    /// The authority whose certificates clients have to show, where they have to.
+    /// Authority whose certificates clients must present; `None` if they need none.
     pub client_ca_pem: Option<Vec<u8>>,
 }
 
@@ -76,17 +76,17 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// What happens when a coordinator is to listen where others may reach it.
+/// Whether a coordinator listens on an address that other machines can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exposure {
-    /// It does so only with encryption and tokens.
+    /// Only with encryption and tokens.
     Guarded,
-    /// It does so whatever comes in.
+    /// Always.
     Insecure,
 }
 
 impl Config {
-    /// The usual settings for a state folder.
+    /// The default settings, for a state folder.
     pub fn new(state: impl Into<PathBuf>) -> Config {
         let (lease_seconds, stall_seconds) = (60, 1800);
         let (exposure, limits) = (Exposure::Guarded, Limits::default());
@@ -110,7 +110,7 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     let queue = Arc::new(SqliteQueue::open(&database_file, Durability::Disk).await?);
     let guard = Guard::load(&*queue).await?;
     let address = listener.local_addr()?;
-    refuse_strangers(address, &config, &guard)?;
+    check_exposure(address, &config, &guard)?;
     let (scheme, server) = match &config.tls {
         Some(tls) => ("https", encrypted(tls)?),
         None => ("http", Server::builder()),
@@ -147,47 +147,49 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     tracing::info!("listening on {scheme}://{address}");
     let connections = listener::accept(listener, config.connections, stopping.clone());
     let served = server.serve_with_incoming_shutdown(connections, stopping.clone().cancelled_owned());
-    // Streams end when `stopping` is cancelled; a client that holds its connection open must not hold the process.
+    // Streams end when `stopping` is cancelled, but a connection ends only when its client closes it.
     let outcome = tokio::select! {
         outcome = served => outcome.context("serving"),
         () = async { stopping.cancelled().await; tokio::time::sleep(Duration::from_secs(10)).await } => Ok(()),
     };
     reporter.set_service_status("", not_serving).await;
     stopping.cancel();
-    upkeep.await.context("upkeep")?;
-    fresh.await.context("reading tokens")?;
+    upkeep.await.context("upkeep panicked")?;
+    fresh.await.context("reading the tokens panicked")?;
     outcome
 }
 
-/// What is done at the start, before anybody is served.
+/// Deletes unreferenced files and extends the leases, before any call is served.
 async fn resume(coordinator: &Coordinator) -> anyhow::Result<()> {
     let deleted = app::start_blobs(coordinator).await?;
     if deleted > 0 {
-        tracing::info!("{deleted} unreferenced files are deleted");
+        tracing::info!("deleted {deleted} unreferenced files");
     }
     let leases = app::resume_work(coordinator).await?;
     if leases > 0 {
         let lease_seconds = coordinator.settings.lease_seconds;
-        tracing::info!("{leases} leases go on; their workers have {lease_seconds} s to come back");
+        tracing::info!("extended {leases} leases by {lease_seconds} s, for their workers to reconnect");
     }
     Ok(())
 }
 
-/// Refuses to listen where other machines can reach it without encryption and tokens, unless that is wanted.
-fn refuse_strangers(address: SocketAddr, config: &Config, guard: &Guard) -> anyhow::Result<()> {
+/// Refuses to listen on an address of the network without encryption and tokens, unless told to.
+fn check_exposure(address: SocketAddr, config: &Config, guard: &Guard) -> anyhow::Result<()> {
     let has_tokens = guard.asks_for_tokens();
     if address.ip().is_loopback() || (config.tls.is_some() && has_tokens) {
         return Ok(());
     }
     match config.exposure {
         Exposure::Guarded => bail!(
-            "{address} can be reached from other machines: give --tls-cert and --tls-key and make tokens \
-             (`fivefold-coordinator token create`), or say --insecure if you trust everybody who can reach it"
+            "other machines can reach {address}: set --tls-cert and --tls-key and create tokens \
+             (`fivefold-coordinator token create`), or use --insecure on a network that you fully trust"
         ),
         Exposure::Insecure if has_tokens => {
-            tracing::warn!("INSECURE: whoever sees what {address} sends can read tokens")
+            tracing::warn!("INSECURE: tokens cross the network to {address} in plain text")
         }
-        Exposure::Insecure => tracing::warn!("INSECURE: whoever can reach {address} can read and change everything"),
+        Exposure::Insecure => {
+            tracing::warn!("INSECURE: everyone who can reach {address} can read and change everything")
+        }
     }
     Ok(())
 }
@@ -197,17 +199,17 @@ fn encrypted(tls: &Tls) -> anyhow::Result<Server> {
     if let Some(authority) = &tls.client_ca_pem {
         settings = settings.client_ca_root(Certificate::from_pem(authority));
     }
-    Server::builder().tls_config(settings).context("the certificate or its key cannot be used")
+    Server::builder().tls_config(settings).context("cannot use the certificate or its key")
 }
 
-/// What the reflection service knows: every service of this port.
+/// The reflection service, which describes every service of this port.
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(fivefold_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Holds the state folder for this process.
+/// Locks the state folder for this process, until the file is closed.
 fn lock(state: &Path) -> anyhow::Result<std::fs::File> {
     let path = state.join("lock");
     let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;

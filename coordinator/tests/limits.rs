@@ -1,4 +1,4 @@
-//! Callers above the limits: told when to come again, and served when they do. Readers that do not read are given up.
+//! Limits of concurrent calls: a call above them is refused with a delay, and served later. Idle streams are ended.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
@@ -39,7 +39,7 @@ fn header(bytes: &[u8]) -> v1::UploadArtifactRequest {
 }
 
 #[tokio::test]
-async fn an_upload_too_many_comes_back_later() {
+async fn an_upload_above_the_limit_is_refused_and_served_later() {
     let (site, _folder) = start(Limits { uploads: 1, ..Limits::default() }).await;
     let chunk = |bytes: &[u8]| v1::UploadArtifactRequest { part: Some(Part::Chunk(bytes.to_vec().into())) };
     let (parts, receiver) = mpsc::channel(2);
@@ -63,7 +63,7 @@ async fn an_upload_too_many_comes_back_later() {
 }
 
 #[tokio::test]
-async fn an_upload_that_says_nothing_is_ended_and_what_came_is_kept() {
+async fn an_idle_upload_is_ended_and_its_bytes_are_kept() {
     let (site, _folder) = start(Limits { slow: Duration::from_millis(300), ..Limits::default() }).await;
     let bytes = b"two halves";
     let (parts, receiver) = mpsc::channel(2);
@@ -76,10 +76,10 @@ async fn an_upload_that_says_nothing_is_ended_and_what_came_is_kept() {
 }
 
 #[tokio::test]
-async fn a_reader_that_does_not_read_loses_its_place() {
+async fn an_unread_download_is_ended() {
     let limits = Limits { downloads: 1, slow: Duration::from_millis(300), ..Limits::default() };
     let (site, _folder) = start(limits).await;
-    // More than fits into the buffers on the way.
+    // More than the buffers hold.
     let bytes = vec![7; 16 << 20];
     let digest = site.upload(v1::ArtifactKind::Checkpoint, &bytes).await.to_string();
     let request = v1::DownloadArtifactRequest { digest: digest.clone(), offset_bytes: 0, lease: None };
@@ -90,12 +90,12 @@ async fn a_reader_that_does_not_read_loses_its_place() {
         refusals += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(refusals > 0, "the first one had the place");
-    // What it finds is an error, and never a file that ends early without a word.
+    assert!(refusals > 0, "the first download did not count");
+    // With an error: a truncated file must not look complete.
     let ended = loop {
         match unread.message().await {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("it looks whole"),
+            Ok(None) => panic!("it looks complete"),
             Err(ended) => break ended,
         }
     };
@@ -104,7 +104,7 @@ async fn a_reader_that_does_not_read_loses_its_place() {
 }
 
 #[tokio::test]
-async fn watches_waits_and_reports_have_their_places() {
+async fn watches_waits_and_report_streams_are_limited() {
     let limits = Limits { watches: 1, waits: 1, report_streams: 1, ..Limits::default() };
     let (site, _folder) = start(limits).await;
     let id = site.submit("r", &spec()).await.unwrap().id;

@@ -11,7 +11,7 @@ use crate::site::{Site, scores, spec};
 mod site;
 
 #[tokio::test]
-async fn a_copy_of_a_running_coordinator_goes_on_where_it_was_taken() {
+async fn a_backup_of_a_running_coordinator_resumes_from_its_moment() {
     let folder = tempfile::tempdir().unwrap();
     let (state, copy) = (folder.path().join("state"), folder.path().join("copy"));
     let site = Site::start(&state, 60).await;
@@ -21,7 +21,7 @@ async fn a_copy_of_a_running_coordinator_goes_on_where_it_was_taken() {
     site.complete(&lease, &scores(&lease)).await.unwrap();
     let blobs = back_up(&state, &copy).await.unwrap();
     assert!(back_up(&state, &copy).await.unwrap_err().to_string().contains("already"));
-    // What comes later is not in the copy.
+    // Later changes are not in the copy.
     let later = site.acquire("w", "b", 10).await.unwrap();
     site.complete(&later, &scores(&later)).await.unwrap();
     site.stop().await;
@@ -40,7 +40,7 @@ async fn a_copy_of_a_running_coordinator_goes_on_where_it_was_taken() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_and_a_missing_file_are_found() {
+async fn check_finds_damaged_and_missing_artifacts() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path(), 60).await;
     let kind = v1::ArtifactKind::Weights;
@@ -57,14 +57,14 @@ async fn a_flipped_bit_and_a_missing_file_are_found() {
     expected.sort();
     assert_eq!(findings.problems, expected);
     assert_eq!(findings.unreferenced, ["left-over"]);
-    // A start deletes it: nobody was told that it is held.
+    // The coordinator deletes it at its start: without a row it was never acknowledged.
     Site::start(folder.path(), 60).await.stop().await;
     assert_eq!(check(folder.path()).await.unwrap().unreferenced, Vec::<String>::new());
     assert!(check(&folder.path().join("nowhere")).await.unwrap_err().to_string().contains("not a state folder"));
 }
 
 #[test]
-fn what_root_makes_first_belongs_to_the_service_and_is_for_its_eyes_alone() {
+fn a_folder_created_by_root_stays_private_to_its_owner() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("fivefold").join("state");
     assert!(database_file(&state).unwrap_err().to_string().contains("not a state folder"));
@@ -74,7 +74,7 @@ fn what_root_makes_first_belongs_to_the_service_and_is_for_its_eyes_alone() {
 
     std::fs::remove_file(&file).unwrap();
     if chown(&state, Some(65534), Some(65534)).is_err() {
-        eprintln!("skipped: only root can give a folder to somebody else");
+        eprintln!("skipped: only root can change the owner of a folder");
         return;
     }
     create(&state).unwrap();

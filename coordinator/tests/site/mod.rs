@@ -1,9 +1,5 @@
-//! What the tests share: a server in this process on port 0, with a real SQLite file, and a client that plays user and worker.
-#![allow(
-    dead_code,
-    clippy::allow_attributes,
-    reason = "each test uses a part of it, so an expectation would not always hold"
-)]
+//! A coordinator in this process on port 0, with a real SQLite file, and clients for the parts of user and worker.
+#![allow(dead_code, clippy::allow_attributes, reason = "each test uses a part of this module")]
 
 pub(crate) mod program;
 
@@ -28,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Channel;
 
-/// A server in this process, and clients of it.
+/// A coordinator in this process, and clients of it.
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
     pub(crate) stopping: CancellationToken,
@@ -148,7 +144,7 @@ impl Site {
         Ok(answers.message().await?.unwrap())
     }
 
-    /// Uploads a result and its checkpoint, and returns what completes the job with them.
+    /// Uploads a result and its checkpoint, and returns the request that completes the job with them.
     pub(crate) async fn upload_results(&self, lease: &v1::Lease, table: &ScoreTable) -> v1::CompleteJobRequest {
         let mut csv = Vec::new();
         table.write_csv(&mut csv).unwrap();
@@ -187,7 +183,7 @@ impl Site {
             if holds(&job_set) {
                 return job_set;
             }
-            assert!(start.elapsed() < Duration::from_secs(60), "it did not come to it: {job_set:#?}");
+            assert!(start.elapsed() < Duration::from_secs(60), "the job set did not get there: {job_set:#?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -208,7 +204,7 @@ pub(crate) fn reference(lease: &v1::Lease) -> Option<v1::LeaseRef> {
     Some(v1::LeaseRef { job_id: lease.job_id, attempt: lease.attempt })
 }
 
-/// What a perfect model would say: 0.9 for the labels that a row has.
+/// Scores of a perfect model: 0.9 for the labels of a row.
 pub(crate) fn scores(lease: &v1::Lease) -> ScoreTable {
     let fold = Fold(lease.fold as u8);
     let rows = match lease.kind() {

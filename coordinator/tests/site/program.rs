@@ -1,4 +1,4 @@
-//! The real coordinator as a process of its own.
+//! The coordinator program as a process.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 pub(crate) const COORDINATOR: &str = env!("CARGO_BIN_EXE_fivefold-coordinator");
 
-/// A coordinator that is killed when it is dropped.
+/// A coordinator process. Dropping it kills it.
 pub(crate) struct Program {
     pub(crate) child: Child,
     pub(crate) url: String,
@@ -15,7 +15,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts it by `command`, to which its arguments are added; the error is its log.
+    /// Starts `command` with the arguments of a coordinator. The error is its log.
     pub(crate) fn start(mut command: Command, state: &Path) -> Result<Program, String> {
         command.args(["--listen", "127.0.0.1:0", "--state"]).arg(state).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -23,7 +23,7 @@ impl Program {
         let mut log = Vec::new();
         loop {
             let Some(Ok(line)) = lines.next() else {
-                assert!(!child.wait().unwrap().success(), "it ended well without listening: {log:?}");
+                assert!(!child.wait().unwrap().success(), "it exited with success and did not listen: {log:?}");
                 return Err(log.concat());
             };
             log.push(line.clone());
@@ -38,7 +38,7 @@ impl Program {
         }
     }
 
-    /// The lines that it has logged so far.
+    /// The lines logged so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
