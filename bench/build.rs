@@ -1,4 +1,4 @@
-//! Tells the linker where the benchmarks find libtorch at run time; link arguments of train/build.rs reach only its own.
+//! Lets the benchmarks find libtorch at run time: the link arguments of train/build.rs apply to train's own targets only.
 
 use std::path::Path;
 

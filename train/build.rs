@@ -1,5 +1,5 @@
-//! Compiles `src/torch/extension.cpp` against libtorch's headers, and tells the linker where the built programs and tests
-//! find libtorch at run time.
+//! Compiles `src/torch/extension.cpp` against libtorch's headers, and lets this crate's tests and examples find libtorch at
+//! run time.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/torch/extension.cpp");
     let Some(libtorch) = std::env::var_os("LIBTORCH") else {
-        println!("cargo:warning=LIBTORCH is not set: run deploy/libtorch.sh once, it writes .cargo/config.toml");
+        println!("cargo:warning=LIBTORCH is not set: run deploy/libtorch.sh once, which writes .cargo/config.toml");
         return;
     };
     let libtorch = Path::new(&libtorch);
@@ -16,7 +16,7 @@ fn main() {
     cc::Build::new()
         .cpp(true)
         .pic(true)
-        // Not ours: libtorch's headers warn.
+        // libtorch's headers cause warnings.
         .warnings(false)
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
@@ -29,6 +29,6 @@ fn main() {
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
-    // RUNPATH, not RPATH: LD_LIBRARY_PATH comes before it, so another PyTorch 2.11.0 can be named at run time.
+    // RUNPATH rather than RPATH, so that LD_LIBRARY_PATH can select another PyTorch 2.11.0 at run time.
     println!("cargo:rustc-link-arg=-Wl,--enable-new-dtags,-rpath,{}", lib.display());
 }

@@ -1,5 +1,5 @@
-//! Tells the linker where the worker and its tests find libtorch at run time; link arguments of train/build.rs reach only
-//! its own targets.
+//! Lets the worker and its tests find libtorch at run time: the link arguments of train/build.rs apply to train's own
+//! targets only.
 
 use std::path::Path;
 

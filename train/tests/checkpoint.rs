@@ -1,5 +1,5 @@
-//! Checkpoints and weights of a small model: what is saved comes back, a resumed run ends with the same bits, and what
-//! does not fit is refused by name.
+//! Checkpoints and pretrained weights of a small model: they round-trip, a resumed training ends with the same bits, and
+//! files that do not fit are refused with the reason.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
@@ -101,7 +101,7 @@ fn a_checkpoint_of_another_spec_or_fold_is_refused_and_changes_nothing() {
     let message = refusal(&spec(), Fold(3));
     assert!(message.contains("fold 2, not of fold 3") && message.contains("last.safetensors"), "{message}");
 
-    // What does not shape training may differ, and a model that only scores needs no optimiser.
+    // Keys that do not affect training may differ, and scoring needs no optimiser.
     let other = JobSetSpec { name: "other".into(), tta: 1, max_attempts: 1, ..spec() };
     let model = Model::new(&other, FOLD, Device::Cpu);
     assert_eq!(load_model(&path, &other, FOLD, &model).unwrap().step, 1);
@@ -121,7 +121,7 @@ fn a_checkpoint_of_another_version_with_other_keys_is_read() {
 }
 
 #[test]
-fn files_that_are_no_checkpoints_are_refused() {
+fn other_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.safetensors");
     let load = |path: &Path| training(&spec()).resume(path).unwrap_err().to_string();
@@ -131,7 +131,7 @@ fn files_that_are_no_checkpoints_are_refused() {
     TensorFile::write(&path, &[ones], ("fivefold", "{\"format\": 99}".into())).unwrap();
     assert!(load(&path).contains("its format is 99"));
     std::fs::write(&path, b"not a safetensors file").unwrap();
-    assert!(load(&path).contains("not a whole safetensors file"));
+    assert!(load(&path).contains("not a complete safetensors file"));
     assert!(load(&folder.path().join("none")).contains("cannot read"));
 }
 
@@ -140,7 +140,7 @@ fn a_full_disk_is_an_error_and_leaves_the_checkpoint_before() {
     let folder = tempfile::tempdir().unwrap();
     let path = checkpoint_in(folder.path());
     let before = std::fs::read(&path).unwrap();
-    // A folder stands where the file should go: as with a full disk, writing ends in an error of the system.
+    // The path is a folder: the write fails, as on a full disk.
     let blocked = folder.path().join("blocked");
     std::fs::create_dir_all(blocked.join("inside")).unwrap();
     let error = training(&spec()).write(&blocked).unwrap_err();
@@ -174,7 +174,7 @@ fn weights_load_by_torchvisions_names_without_imagenets_head() {
         assert_eq!(model.parameters().last().unwrap().tensor, own_head);
     }
 
-    // The same head is kept.
+    // A head of the same shape is kept.
     TensorFile::write(&path, &named(&|_| true), ("format", "pt".into())).unwrap();
     let model = Model::new(&JobSetSpec { head: Head::Linear, ..spec() }, Fold(1), Device::Cpu);
     assert_eq!(weights::load(&path, &model).unwrap().dropped, [""; 0]);

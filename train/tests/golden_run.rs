@@ -1,7 +1,8 @@
-//! A whole training whose course was recorded: it learns, and it learns today what it learned when it was recorded
-//! (`fixtures/golden_run.json`; `FIVEFOLD_RECORD=1` records anew, to be done only for a change that is meant to change numbers).
+//! A whole training compared with its recorded course, `fixtures/golden_run.json`. `FIVEFOLD_RECORD=1` records it again; do so
+//! only for a change that is meant to change numbers.
 //!
-//! The tolerance is for other processors, whose sums are in another order; on the machine that recorded them the numbers are equal.
+//! The tolerances allow for other processors, whose sums are in another order. On the machine of the recording the numbers
+//! are equal.
 #![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 use std::path::Path;
@@ -35,7 +36,8 @@ struct Course {
     best_constant_macro_f1: f64,
 }
 
-/// Four of the 28 labels occur, so that a macro F1 of 4/28 is the most there is. Noise over what the labels say: brightness of red, stripes in green, brightness of blue, a bright edge in green.
+/// Draws the image of a row. Four of the 28 labels occur, so that macro F1 is at most 4/28. The labels show, under noise, as
+/// brightness of red, stripes in green, brightness of blue, and a bright edge in green.
 fn draw(folder: &Path, place: usize) -> LabelledRow {
     let id = format!("g{place}");
     let held: Vec<bool> =
@@ -90,7 +92,7 @@ fn train() -> Course {
     let folder = checkpoints.path().to_owned();
     let trainer = Trainer { spec, fold: Fold(0), data, device: Device::Cpu, folder, start: Start::Seed };
     let trained = trainer.run(&mut sink, &StopFlag::new()).unwrap();
-    let TrainOutcome::Finished { out_of_fold, .. } = trained else { panic!("nobody asked it to stop") };
+    let TrainOutcome::Finished { out_of_fold, .. } = trained else { panic!("stopped without being asked to") };
     let report = build_report(&out_of_fold, trainer.spec.empty_rows).unwrap();
     Course {
         train_losses: epochs.iter().map(|epoch| epoch.train_loss).collect(),
@@ -116,8 +118,8 @@ fn a_training_takes_its_recorded_course() {
     let recorded: Course = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert!(ours.train_losses.last() < ours.train_losses.first(), "the loss falls: {:?}", ours.train_losses);
     assert!(ours.oof_macro_f1 > 1.2 * ours.best_constant_macro_f1, "it learns: {ours:?}");
-    // Seen with other instructions and another number of threads: 0.004, and 0.014 at the end of validation. In between, batch
-    // norm's statistics make the validation loss jump, and jump otherwise.
+    // Measured with other instructions and another number of threads: 0.004, and 0.014 for the last validation. In earlier
+    // epochs the running statistics make the validation loss jump differently.
     assert!(close(&ours.train_losses, &recorded.train_losses, 0.02), "{ours:?}\n{recorded:?}");
     let last = |course: &Course| course.valid_losses.last().copied().unwrap_or(f64::NAN);
     assert!(close(&[last(&ours)], &[last(&recorded)], 0.05), "{ours:?}\n{recorded:?}");

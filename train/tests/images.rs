@@ -1,10 +1,10 @@
-//! Decoding against OpenCV, whose answers `tests/golden/images.py` put into `fixtures/images.json`; and files that must be refused.
+//! Decoding compared with OpenCV's (`fixtures/images.json`, made by `tests/golden/images.py`), and files that must be refused.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 use std::path::{Path, PathBuf};
 
-use fivefold_train::data::image_file::{Colour, ImageProblem, OtherSize, decode_plane, read_plane};
+use fivefold_train::data::image_file::{Colour, ImageProblem, Resize, decode_plane, read_plane};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -12,14 +12,14 @@ struct Fixture {
     cases: Vec<Case>,
 }
 
-/// One plane as OpenCV has it: its pixels in hex where a tolerance is stated, else their digest.
+/// One plane as OpenCV decodes it: its pixels in hex where there is a tolerance, else their digest.
 #[derive(Deserialize)]
 struct Case {
     file: String,
     colour: String,
     size: u32,
     tolerance: u8,
-    /// By how much one pixel in 50 may differ instead.
+    /// The tolerance for one pixel in 50.
     outliers: Option<u8>,
     #[serde(default)]
     pixels: String,
@@ -51,12 +51,11 @@ fn planes_are_those_of_opencv() {
     for case in fixture.cases {
         let colour = Colour::ALL.into_iter().find(|colour| colour.word() == case.colour).unwrap();
         let mut plane = vec![0; (case.size * case.size) as usize];
-        read_plane(&fixtures().join("images").join(&case.file), colour, case.size, OtherSize::Shrunk, &mut plane)
-            .unwrap();
+        read_plane(&fixtures().join("images").join(&case.file), colour, case.size, Resize::Area, &mut plane).unwrap();
         let name = format!("{} {}", case.file, case.colour);
         if case.tolerance == 0 {
             if format!("{:016x}", fnv1a(&plane)) != case.fnv1a {
-                wrong.push(format!("{name}: other pixels"));
+                wrong.push(format!("{name}: the pixels differ"));
             }
             continue;
         }
@@ -74,17 +73,17 @@ fn planes_are_those_of_opencv() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-fn refusal(bytes: &[u8], other_size: OtherSize) -> Option<ImageProblem> {
-    decode_plane(bytes, Colour::Green, 24, other_size, &mut vec![0; 24 * 24]).err()
+fn refusal(bytes: &[u8], resize: Resize) -> Option<ImageProblem> {
+    decode_plane(bytes, Colour::Green, 24, resize, &mut vec![0; 24 * 24]).err()
 }
 
 #[test]
-fn files_that_are_broken_off_are_refused() {
+fn truncated_files_are_refused() {
     for name in ["grey8.png", "rgb16.png", "palette.png", "grey.jpg", "rgb_444.jpg"] {
         let bytes = fixture_file(name);
-        assert!(refusal(&bytes, OtherSize::Refused).is_none());
+        assert!(refusal(&bytes, Resize::Exact).is_none());
         for length in 0..bytes.len() {
-            assert!(refusal(&bytes[..length], OtherSize::Refused).is_some(), "{name} cut to {length} bytes was read");
+            assert!(refusal(&bytes[..length], Resize::Exact).is_some(), "{name} cut to {length} bytes was read");
         }
     }
 }
@@ -96,7 +95,7 @@ fn a_flipped_bit_is_found_in_a_png_and_never_panics() {
         for bit in 0..8 {
             let mut damaged = bytes.clone();
             damaged[place] ^= 1 << bit;
-            assert!(refusal(&damaged, OtherSize::Refused).is_some(), "bit {bit} of byte {place} was not missed");
+            assert!(refusal(&damaged, Resize::Exact).is_some(), "flipping bit {bit} of byte {place} was not noticed");
         }
     }
     for name in ["rgb_420.jpg", "grey.jpg"] {
@@ -105,35 +104,35 @@ fn a_flipped_bit_is_found_in_a_png_and_never_panics() {
             for bit in 0..8 {
                 let mut damaged = bytes.clone();
                 damaged[place] ^= 1 << bit;
-                let _ = refusal(&damaged, OtherSize::Shrunk);
+                let _ = refusal(&damaged, Resize::Area);
             }
         }
     }
 }
 
 #[test]
-fn other_sizes_are_refused_by_name() {
-    let problem = |name, other_size| refusal(&fixture_file(name), other_size).unwrap().to_string();
-    let refused = problem("large_rgb.png", OtherSize::Refused);
+fn resizes_are_refused_by_name() {
+    let problem = |name, resize| refusal(&fixture_file(name), resize).unwrap().to_string();
+    let refused = problem("large_rgb.png", Resize::Exact);
     assert_eq!(refused, "is 83 x 61 pixels, but 24 x 24 are expected (image_size)");
-    let small = decode_plane(&fixture_file("grey8.png"), Colour::Red, 25, OtherSize::Shrunk, &mut vec![0; 625]);
+    let small = decode_plane(&fixture_file("grey8.png"), Colour::Red, 25, Resize::Area, &mut vec![0; 625]);
     assert!(matches!(small, Err(ImageProblem::TooSmall { width: 24, height: 24, expected: 25 })));
-    assert!(matches!(refusal(b"GIF89a and more", OtherSize::Shrunk), Some(ImageProblem::UnknownFormat)));
-    assert!(matches!(refusal(b"", OtherSize::Shrunk), Some(ImageProblem::UnknownFormat)));
+    assert!(matches!(refusal(b"GIF89a and more", Resize::Area), Some(ImageProblem::UnknownFormat)));
+    assert!(matches!(refusal(b"", Resize::Area), Some(ImageProblem::UnknownFormat)));
 }
 
 #[test]
-fn a_bomb_is_refused_by_its_head() {
+fn a_decompression_bomb_is_refused_by_its_header() {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, 1 << 20, 1 << 20);
     encoder.set_color(png::ColorType::Rgba);
     encoder.set_depth(png::BitDepth::Sixteen);
     drop(encoder.write_header().unwrap());
-    assert!(matches!(refusal(&bytes, OtherSize::Shrunk), Some(ImageProblem::TooLarge { .. })));
+    assert!(matches!(refusal(&bytes, Resize::Area), Some(ImageProblem::TooLarge { .. })));
 
     // A JPEG whose frame header claims 65500 x 65500.
     let mut bytes = fixture_file("rgb_444.jpg");
     let frame = bytes.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
     bytes[frame + 5..frame + 9].copy_from_slice(&[0xFF, 0xDC, 0xFF, 0xDC]);
-    assert!(matches!(refusal(&bytes, OtherSize::Shrunk), Some(ImageProblem::TooLarge { width: 65500, .. })));
+    assert!(matches!(refusal(&bytes, Resize::Area), Some(ImageProblem::TooLarge { width: 65500, .. })));
 }

@@ -1,5 +1,5 @@
-//! The model, losses, optimisers and schedules against PyTorch and torchvision, whose answers `tests/golden/model.py` put
-//! into `fixtures/model.json`.
+//! The model, losses, optimisers and schedules compared with those of PyTorch and torchvision (`fixtures/model.json`, made by
+//! `tests/golden/model.py`).
 
 #![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
@@ -93,9 +93,9 @@ struct OptimizerCase {
     after: Vec<HashMap<String, Vec<f64>>>,
 }
 
-/// Factor, patience, cooldown, least learning rate, patience and delta of the early stop.
+/// Factor, patience, cooldown and least learning rate; patience and delta of the early stop.
 type ScheduleSettings = (f64, u32, u32, f64, u32, f64);
-/// Settings, size of the scores' moves, epochs of falls, last learning rate, epoch of the stop.
+/// Settings, size of the changes of the score, epochs in which the learning rate falls, last learning rate, epoch of the stop.
 type ScheduleCase = (ScheduleSettings, f64, Vec<usize>, f64, Option<usize>);
 
 #[derive(Deserialize)]
@@ -135,7 +135,7 @@ fn numbers(tensor: &Tensor) -> Vec<f64> {
     Vec::<f64>::try_from(tensor.detach().to_kind(Kind::Double).reshape([-1])).unwrap()
 }
 
-/// The largest difference, relative to the largest reference.
+/// The largest difference, relative to the largest reference value.
 fn relative_error(found: &[f64], reference: &[f64]) -> f64 {
     assert_eq!(found.len(), reference.len());
     let scale = reference.iter().fold(f64::MIN_POSITIVE, |most, x| most.max(x.abs()));
@@ -152,7 +152,7 @@ fn statistics_error(model: &Model, reference: &Statistics) -> f64 {
     reference.iter().map(error_of).fold(0.0, f64::max)
 }
 
-/// Tests run side by side, and threads that wait for each other on busy cores are slow.
+/// Tests run in parallel, and threads that wait for each other on busy cores are slow.
 fn one_thread() {
     tch::set_num_threads(1);
 }
@@ -262,7 +262,7 @@ fn bf16_and_fp16_logits_stay_close_to_fp32() {
     let images = images_of("images", 8, 64);
     for mode in [Mode::Train, Mode::Eval] {
         let reference = numbers(&model.forward(&images, mode));
-        // Their significant bits are 8 and 11.
+        // bf16 has 8 significant bits, fp16 has 11.
         for (precision, tolerance) in [(Precision::Bf16, 0.05), (Precision::Fp16, 0.02)] {
             let logits = autocast(Device::Cpu, precision, || model.forward(&images, mode)).unwrap();
             assert_eq!(logits.kind(), Kind::Float);

@@ -1,4 +1,4 @@
-//! Whole trainings of a tiny model on tiny images: wherever one is interrupted, it ends with the same bits.
+//! Whole trainings of a tiny model on tiny images. Wherever one is interrupted, it ends with the same bits.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
@@ -42,7 +42,7 @@ fn spec() -> JobSetSpec {
     }
 }
 
-/// A folder of images, and one for checkpoints.
+/// Images, and a folder for checkpoints.
 struct Fixture {
     images: TempDir,
     checkpoints: TempDir,
@@ -50,7 +50,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// 20 rows to train on and 11 to validate on, more than an epoch validates.
+    /// 20 rows to train on and 11 to validate on, which is more than an epoch validates.
     fn new() -> Self {
         let images = tempfile::tempdir().unwrap();
         let rows: Vec<LabelledRow> = (0..31).map(row).collect();
@@ -66,7 +66,7 @@ impl Fixture {
         Self { images, checkpoints: tempfile::tempdir().unwrap(), data }
     }
 
-    /// Trains until the end, or until `ask` wants it to stop after an event.
+    /// Trains to the end, or until `ask` asks to stop after an event.
     fn train(
         &self,
         spec: &JobSetSpec,
@@ -100,7 +100,7 @@ impl Fixture {
     fn finish(&self, spec: &JobSetSpec, start: &Start) -> (Outcome, SavedCheckpoint, Vec<Event>) {
         let (trained, events) = self.train(spec, start, |_| None);
         let TrainOutcome::Finished { checkpoint, out_of_fold } = trained.unwrap() else {
-            panic!("nobody asked it to stop")
+            panic!("stopped without being asked to")
         };
         (outcome(spec, &checkpoint.path, &out_of_fold), checkpoint, events)
     }
@@ -119,7 +119,7 @@ impl Fixture {
         };
         match predictor.run(&mut |_| {}, &StopFlag::new()).unwrap() {
             Scored::Finished(table) => table,
-            Scored::Stopped => panic!("nobody asked it to stop"),
+            Scored::Stopped => panic!("stopped without being asked to"),
         }
     }
 }
@@ -134,7 +134,7 @@ fn outcome(spec: &JobSetSpec, checkpoint: &Path, scores: &ScoreTable) -> Outcome
     Outcome { weights, scores: scores.digest_hex(), epochs }
 }
 
-/// The bits of a trained model, of its out-of-fold table, and of what its epochs came to.
+/// The bits of a trained model and of its out-of-fold table, and the metrics of its epochs.
 #[derive(PartialEq)]
 struct Outcome {
     weights: Vec<u32>,
@@ -178,7 +178,7 @@ fn names<'a>(checkpoints: &[&'a SavedCheckpoint]) -> Vec<&'a str> {
     checkpoints.iter().map(|checkpoint| checkpoint.path.file_stem().unwrap().to_str().unwrap()).collect()
 }
 
-/// A checkpoint that a later leg starts from, as a coordinator would hand it out.
+/// The newest checkpoint of a role.
 fn newest(role: CheckpointRole, events: &[Event]) -> Option<PathBuf> {
     checkpoints(events)
         .into_iter()
@@ -187,7 +187,7 @@ fn newest(role: CheckpointRole, events: &[Event]) -> Option<PathBuf> {
 }
 
 #[test]
-fn training_tells_what_it_does() {
+fn training_reports_its_progress() {
     let fixture = Fixture::new();
     let (_, checkpoint, events) = fixture.finish(&spec(), &Start::Seed);
     let phases: Vec<(Phase, u32, u32)> = events
@@ -226,11 +226,11 @@ fn training_tells_what_it_does() {
 #[test]
 fn a_training_that_is_stopped_and_resumed_ends_with_the_same_bits() {
     let fixture = Fixture::new();
-    // Tells after each batch, so that it can be stopped there.
+    // One event per batch, so that training can be stopped after each.
     let spec = JobSetSpec { checkpoint_every_batches: 1, ..spec() };
     let (undisturbed, _, _) = fixture.finish(&spec, &Start::Seed);
 
-    // After one batch more, or, to get over the validation's start, one event more.
+    // Each leg stops one batch later, or one event later, to get past the start of the validation.
     let (mut last, mut best) = (None, None);
     let mut stopped_at = Vec::new();
     let outcome = 'legs: {
@@ -258,10 +258,10 @@ fn a_training_that_is_stopped_and_resumed_ends_with_the_same_bits() {
                 TrainOutcome::Stopped { checkpoint: None } => stopped_at.push((2, 0)),
             }
         }
-        panic!("it did not get on: {stopped_at:?}");
+        panic!("training did not advance: {stopped_at:?}");
     };
-    assert!(outcome == undisturbed, "other bits after stops at {stopped_at:?}");
-    // In mid-epoch, in the validation (all batches done), and between epochs.
+    assert!(outcome == undisturbed, "the bits differ after stops at {stopped_at:?}");
+    // Within an epoch, in the validation (all batches are done), and between epochs.
     for place in [(0, 1), (0, 6), (1, 0)] {
         assert!(stopped_at.contains(&place), "{place:?} is not among {stopped_at:?}");
     }
@@ -275,7 +275,7 @@ fn a_training_that_crashed_ends_with_the_same_bits_from_any_checkpoint() {
         if checkpoint.role == CheckpointRole::Last {
             let start = Start::Checkpoint { last: checkpoint.path.clone(), best: None };
             let (outcome, _, _) = fixture.finish(&spec(), &start);
-            assert!(outcome == undisturbed, "other bits from {checkpoint:?}");
+            assert!(outcome == undisturbed, "the bits differ from {checkpoint:?}");
         }
     }
 }
@@ -287,7 +287,7 @@ fn decode_threads_do_not_change_the_bits() {
     for threads in [1, 5] {
         fixture.data.decode_threads = threads;
         let (other, _, _) = fixture.finish(&spec(), &Start::Seed);
-        assert!(other == two, "other bits with {threads} threads");
+        assert!(other == two, "the bits differ with {threads} threads");
     }
 }
 
@@ -302,7 +302,7 @@ fn the_best_checkpoint_scores_when_the_spec_says_so() {
 
     assert!(outcome(&spec, &best, &fixture.predict(&spec, &best)) == undisturbed);
 
-    // A worker that has only the last one needs the best one too.
+    // Resuming a finished training needs the best checkpoint too.
     let last = newest(CheckpointRole::Last, &events).unwrap();
     let start = Start::Checkpoint { last: last.clone(), best: Some(best) };
     let (resumed, _, events) = fixture.finish(&spec, &start);
@@ -335,7 +335,7 @@ fn scoring_keeps_the_rows_and_stops_when_asked() {
     let FoldData { folder, valid: rows, .. } = &fixture.data;
     let scoring = Scoring { spec: &spec, fold: FOLD, folder, rows, decode_threads: 1 };
     let Scored::Finished(table) = scoring.run(&model, &mut |_| {}, &StopFlag::new()).unwrap() else {
-        panic!("nobody asked it to stop")
+        panic!("stopped without being asked to")
     };
     table.check("scores").unwrap();
     assert_eq!(table.rows.len(), fixture.data.valid.len());
@@ -366,7 +366,7 @@ fn a_loss_that_is_not_finite_names_its_batch() {
     let TrainError::NonFiniteLoss { phase: Phase::Training, epoch: 0, step, learning_rate: 1e30, ids } = &error else {
         panic!("{error}")
     };
-    assert!(*step > 0, "the first batch's loss is of the first weights");
+    assert!(*step > 0, "the loss of the first batch is that of the initial weights");
     let rows = training_rows(&spec, FOLD, 0, &fixture.data.train);
     let batch = rows.chunks(4).nth(*step as usize).unwrap();
     let expected: Vec<_> = batch.iter().map(|&row| fixture.data.train[row as usize].id.clone()).collect();
@@ -386,7 +386,7 @@ fn a_missing_image_is_named() {
 }
 
 #[test]
-fn checkpoints_that_cannot_be_used_or_written_are_told_apart() {
+fn unusable_and_unwritable_checkpoints_are_different_errors() {
     let fixture = Fixture::new();
     let broken = fixture.images.path().join("broken.safetensors");
     std::fs::write(&broken, "no checkpoint").unwrap();

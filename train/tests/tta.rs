@@ -1,6 +1,6 @@
-//! Test-time augmentation against PyTorch: the same weights, images and matrices give the same probabilities. The matrices are in
-//! `fixtures/tta_matrices.json` (`FIVEFOLD_RECORD=1` writes them anew), and `tests/golden/tta.py` reads them there and puts its
-//! probabilities into `fixtures/tta.json`.
+//! Test-time augmentation compared with PyTorch: the same weights, images and matrices give the same probabilities. The matrices
+//! are in `fixtures/tta_matrices.json` (`FIVEFOLD_RECORD=1` writes it), from which `tests/golden/tta.py` makes
+//! `fixtures/tta.json`.
 #![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 use std::path::Path;
@@ -39,7 +39,7 @@ fn spec() -> JobSetSpec {
     }
 }
 
-/// Pass by pass, image by image: from the output's pixels to the input's.
+/// The matrix of each image, pass by pass, from the pixels of the output to those of the input.
 fn matrices() -> Vec<Vec<[f64; 6]>> {
     let of_pass =
         |pass| test_time_matrices(&spec(), FOLD, pass, 0, IMAGES).into_iter().map(|matrix| matrix.0).collect();
@@ -54,7 +54,7 @@ fn the_matrices_are_those_that_were_recorded() {
         std::fs::write(&path, format!("[\n{}\n]\n", lines.join(",\n"))).unwrap();
     }
     let recorded: Vec<Vec<[f64; 6]>> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    assert_eq!(matrices(), recorded, "resumed job sets would be augmented otherwise than they began");
+    assert_eq!(matrices(), recorded, "resumed job sets would be augmented differently than before");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn probabilities_are_pytorchs() {
     let stop = StopFlag::new();
     let scoring = Scoring { spec: &spec(), fold: FOLD, folder: &images, rows: &rows.into(), decode_threads: 2 };
     let scored = scoring.run(&model, &mut |_| {}, &stop).unwrap();
-    let Scored::Finished(table) = scored else { panic!("nobody asked it to stop") };
+    let Scored::Finished(table) = scored else { panic!("stopped without being asked to") };
 
     let reference: Vec<Vec<f64>> = serde_json::from_str(include_str!("fixtures/tta.json")).unwrap();
     assert_eq!(table.rows.len(), reference.len());

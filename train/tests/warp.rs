@@ -1,4 +1,4 @@
-//! The warp against OpenCV's warpAffine, whose answers `tests/golden/warp.py` put into `fixtures/warp.json`.
+//! The warp compared with OpenCV's warpAffine (`fixtures/warp.json`, made by `tests/golden/warp.py`).
 
 #![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
@@ -40,8 +40,8 @@ impl Case {
             top: self.top,
             side: self.side,
             quarter_turns: self.quarter_turns,
-            flip_sides: self.flip_sides,
-            flip_ends: self.flip_ends,
+            flip_left_right: self.flip_sides,
+            flip_top_bottom: self.flip_ends,
             shear_degrees: self.shear_degrees,
             right: self.right,
             down: self.down,
@@ -57,7 +57,7 @@ fn fixture() -> Fixture {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// The script's function of the same name, `[1, 3, size, size]` with three equal planes.
+/// The same noise as in the script: `[1, 3, size, size]` with three equal planes.
 fn noise(size: u32) -> Tensor {
     let key = format!("warp {size}")
         .bytes()
@@ -74,7 +74,7 @@ fn noise(size: u32) -> Tensor {
 }
 
 #[test]
-fn transformations_compose_as_opencv_and_numpy_compose_them() {
+fn transformations_compose_as_in_opencv_and_numpy() {
     for case in fixture().cases {
         let Matrix(ours) = case.matrix();
         for (ours, theirs) in ours.iter().zip(&case.matrix) {
@@ -84,7 +84,7 @@ fn transformations_compose_as_opencv_and_numpy_compose_them() {
 }
 
 #[test]
-fn a_warp_is_that_of_opencv() {
+fn a_warp_equals_opencvs() {
     let fixture = fixture();
     let mut worst = std::collections::BTreeMap::new();
     for case in &fixture.cases {
@@ -102,13 +102,13 @@ fn a_warp_is_that_of_opencv() {
     println!("largest errors by size, in 1/255: {worst:?}");
     assert_eq!(worst.len(), 3);
     for (size, error) in worst {
-        // In noise each thousandth of a pixel counts, and fp32 has fewer of them to spare in a large image.
+        // Noise shows every thousandth of a pixel, and fp32 coordinates are less precise in large images.
         assert!(error <= if size < 64 { 0.002 } else { 0.05 }, "{size} px: {error}/255");
     }
 }
 
 #[test]
-fn an_image_is_warped_alike_in_any_batch() {
+fn an_image_is_warped_the_same_in_any_batch() {
     let cases: Vec<Case> = fixture().cases.into_iter().filter(|case| case.size == 32).take(20).collect();
     let matrices: Vec<Matrix> = cases.iter().map(Case::matrix).collect();
     let images = noise(32).repeat([20, 1, 1, 1]);
@@ -136,20 +136,20 @@ fn turns_and_flips_move_pixels_and_change_none() {
         let mut expected = Vec::new();
         let mut matrices = vec![Matrix([0.9, 0.1, 0.0, -0.1, 0.9, 1.5])];
         for quarter_turns in 0..4 {
-            for (flip_sides, flip_ends) in [(false, false), (false, true), (true, false), (true, true)] {
+            for (flip_left_right, flip_top_bottom) in [(false, false), (false, true), (true, false), (true, true)] {
                 let whole = Transformation::identity(size);
-                matrices.push(Transformation { quarter_turns, flip_sides, flip_ends, ..whole }.matrix(size));
+                matrices.push(Transformation { quarter_turns, flip_left_right, flip_top_bottom, ..whole }.matrix(size));
                 let mut plane = (0..quarter_turns).fold(plane.clone(), |plane, _| turned(&plane));
-                if flip_sides {
+                if flip_left_right {
                     plane.iter_mut().for_each(|row| row.reverse());
                 }
-                if flip_ends {
+                if flip_top_bottom {
                     plane.reverse();
                 }
                 expected.push(plane.concat());
             }
         }
-        // Beside an image that is interpolated.
+        // In one batch with an image that is interpolated.
         let warped = warp(&image.repeat([17, 1, 1, 1]), &matrices, Normalization::None);
         for (place, expected) in expected.iter().enumerate() {
             let wanted = Tensor::from_slice(expected).to_kind(Kind::Float) / 255.0;

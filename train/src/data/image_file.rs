@@ -1,4 +1,4 @@
-//! One image file: its bytes to one 8-bit colour plane of a wanted size, with everything doubtful refused by name.
+//! One image file: decodes a PNG or JPEG into one 8-bit colour plane of the expected size, and refuses everything doubtful.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-/// The longest side of an image that is decoded, in pixels; it is known from the file's head, before any memory is taken.
+/// The longest side of an image that is decoded, in pixels. It is checked in the header, before memory is allocated.
 const MAX_SIDE_PIXELS: u32 = 8192;
-/// The largest file that is read.
+/// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// An image that cannot be used: which file, and why.
+/// An image file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", path.display())]
 pub struct ImageError {
@@ -25,55 +25,55 @@ pub struct ImageError {
 /// What is wrong with an image file.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageProblem {
-    /// It is not there, or the operating system does not let us read it.
+    /// The file does not exist or cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(io::Error),
-    /// More bytes than any image that is meant here.
-    #[error("has {bytes} bytes, more than the {MAX_FILE_BYTES} that are read")]
+    /// The file is too large.
+    #[error("has {bytes} bytes; at most {MAX_FILE_BYTES} are read")]
     TooManyBytes {
-        /// Its size.
+        /// The size of the file.
         bytes: u64,
     },
-    /// Neither a PNG nor a JPEG.
+    /// The file is neither PNG nor JPEG.
     #[error("is neither a PNG nor a JPEG file")]
     UnknownFormat,
-    /// Its content is broken off, corrupt, or of a kind that the decoder does not know.
-    #[error("cannot be decoded, so it is damaged or incomplete: {0}")]
+    /// The content is truncated, corrupt, or of an unsupported kind.
+    #[error("is damaged or truncated: {0}")]
     Damaged(String),
-    /// The decoder failed in a way of its own.
-    #[error("made the decoder panic; its message was logged before")]
+    /// The decoder panicked.
+    #[error("made the decoder panic; see the message before")]
     Panicked,
-    /// A side so long that it is not decoded.
-    #[error("is {width} x {height} pixels, and no side may be longer than {MAX_SIDE_PIXELS}")]
+    /// A side is too long.
+    #[error("is {width} x {height} pixels; no side may be longer than {MAX_SIDE_PIXELS}")]
     TooLarge {
-        /// Its width in pixels.
+        /// Width in pixels.
         width: u32,
-        /// Its height in pixels.
+        /// Height in pixels.
         height: u32,
     },
-    /// Another size than the wanted one.
+    /// The size is not the expected one.
     #[error("is {width} x {height} pixels, but {expected} x {expected} are expected (image_size)")]
     WrongSize {
-        /// Its width in pixels.
+        /// Width in pixels.
         width: u32,
-        /// Its height in pixels.
+        /// Height in pixels.
         height: u32,
-        /// The wanted side in pixels.
+        /// The expected side in pixels.
         expected: u32,
     },
-    /// A side that is shorter than wanted; images are made smaller, never larger.
+    /// The image is smaller than expected; images are shrunk, never enlarged.
     #[error("is {width} x {height} pixels, smaller than the {expected} x {expected} expected (image_size)")]
     TooSmall {
-        /// Its width in pixels.
+        /// Width in pixels.
         width: u32,
-        /// Its height in pixels.
+        /// Height in pixels.
         height: u32,
-        /// The wanted side in pixels.
+        /// The expected side in pixels.
         expected: u32,
     },
 }
 
-/// One of the three colours that a model sees, each in a file of its own.
+/// A colour plane of an image. Each is in a file of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
     /// Microtubules.
@@ -85,10 +85,10 @@ pub enum Colour {
 }
 
 impl Colour {
-    /// All, in the order of a model's channels.
+    /// All planes, in the order of a model's channels.
     pub const ALL: [Self; 3] = [Self::Red, Self::Green, Self::Blue];
 
-    /// The colour as file names have it.
+    /// The colour in file names.
     pub fn word(self) -> &'static str {
         match self {
             Self::Red => "red",
@@ -98,29 +98,26 @@ impl Colour {
     }
 }
 
-/// What becomes of an image whose size is not the wanted one.
+/// How an image gets the expected size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OtherSize {
-    /// It is refused.
-    Refused,
-    /// A larger one is made smaller by averaging areas, as OpenCV's INTER_AREA does; a smaller one is refused.
-    Shrunk,
+pub enum Resize {
+    /// It must have that size.
+    Exact,
+    /// A larger image is shrunk by averaging areas, like OpenCV's INTER_AREA; a smaller one is refused.
+    Area,
 }
 
 /// Reads a PNG or JPEG file into `plane`, `size` x `size` pixels of 8 bits, row by row.
 ///
-/// Of a grey image this is the image, of a colour image the plane of `colour`; transparency is ignored, 16 bits a sample
-/// become the upper 8, fewer are spread over 0 to 255. `plane` must have `size * size` bytes. Its content after an
-/// error is unspecified.
-pub fn read_plane(
-    path: &Path,
-    colour: Colour,
-    size: u32,
-    other_size: OtherSize,
-    plane: &mut [u8],
-) -> Result<(), ImageError> {
+/// A colour image gives the plane of `colour`, a grey image itself. Transparency is ignored. Of 16-bit samples the upper 8 bits
+/// are used; samples of fewer than 8 bits are scaled to 0..=255. `plane` must have `size * size` bytes.
+///
+/// # Errors
+/// When the file cannot be read, is damaged, or has another size than `resize` allows. The content of `plane` is then
+/// unspecified.
+pub fn read_plane(path: &Path, colour: Colour, size: u32, resize: Resize, plane: &mut [u8]) -> Result<(), ImageError> {
     debug_assert_eq!(plane.len(), size as usize * size as usize);
-    let decoded = read_file(path).and_then(|bytes| decode_plane(&bytes, colour, size, other_size, plane));
+    let decoded = read_file(path).and_then(|bytes| decode_plane(&bytes, colour, size, resize, plane));
     decoded.map_err(|problem| ImageError { path: path.to_owned(), problem })
 }
 
@@ -131,43 +128,40 @@ fn read_file(path: &Path) -> Result<Vec<u8>, ImageProblem> {
         return Err(ImageProblem::TooManyBytes { bytes });
     }
     let mut content = Vec::with_capacity(bytes as usize + 1);
-    // The limit holds for files that grow and for devices without a length too.
+    // The limit also holds for files that grow, and for devices without a length.
     file.take(MAX_FILE_BYTES).read_to_end(&mut content).map_err(ImageProblem::Unreadable)?;
     Ok(content)
 }
 
-/// The same as [`read_plane`], of bytes in memory.
+/// Decodes a file's `bytes` like [`read_plane`].
+///
+/// # Errors
+/// As [`read_plane`].
 pub fn decode_plane(
     bytes: &[u8],
     colour: Colour,
     size: u32,
-    other_size: OtherSize,
+    resize: Resize,
     plane: &mut [u8],
 ) -> Result<(), ImageProblem> {
     if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
-        decode_png(bytes, colour, size, other_size, plane)
+        decode_png(bytes, colour, size, resize, plane)
     } else if bytes.starts_with(b"\xff\xd8\xff") {
-        decode_jpeg(bytes, colour, size, other_size, plane)
+        decode_jpeg(bytes, colour, size, resize, plane)
     } else {
         Err(ImageProblem::UnknownFormat)
     }
 }
 
-fn decode_png(
-    bytes: &[u8],
-    colour: Colour,
-    size: u32,
-    other_size: OtherSize,
-    plane: &mut [u8],
-) -> Result<(), ImageProblem> {
+fn decode_png(bytes: &[u8], colour: Colour, size: u32, resize: Resize, plane: &mut [u8]) -> Result<(), ImageProblem> {
     let damaged = |error: png::DecodingError| ImageProblem::Damaged(error.to_string());
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     let (width, height) = decoder.read_header_info().map_err(damaged)?.size();
-    check_size(width, height, size, other_size)?;
-    // What `check_size` allows, 8 bytes a pixel at most.
+    check_size(width, height, size, resize)?;
+    // The largest image that `check_size` allows, at 8 bytes per pixel.
     decoder.set_limits(png::Limits { bytes: 8 * MAX_SIDE_PIXELS as usize * MAX_SIDE_PIXELS as usize });
     let mut reader = decoder.read_info().map_err(damaged)?;
     let (kind, _) = reader.output_color_type();
@@ -183,13 +177,7 @@ fn decode_png(
     Ok(())
 }
 
-fn decode_jpeg(
-    bytes: &[u8],
-    colour: Colour,
-    size: u32,
-    other_size: OtherSize,
-    plane: &mut [u8],
-) -> Result<(), ImageProblem> {
+fn decode_jpeg(bytes: &[u8], colour: Colour, size: u32, resize: Resize, plane: &mut [u8]) -> Result<(), ImageProblem> {
     let damaged = |error: zune_jpeg::errors::DecodeErrors| ImageProblem::Damaged(format!("{error:?}"));
     let options = DecoderOptions::default()
         .set_strict_mode(true)
@@ -202,7 +190,7 @@ fn decode_jpeg(
     }
     let (width, height) = decoder.dimensions().unwrap_or_default();
     let (width, height) = (width as u32, height as u32);
-    check_size(width, height, size, other_size)?;
+    check_size(width, height, size, resize)?;
     let grey = matches!(decoder.input_colorspace(), Some(ColorSpace::Luma | ColorSpace::LumaA));
     let (space, channels) = if grey { (ColorSpace::Luma, 1) } else { (ColorSpace::RGB, 3) };
     decoder.set_options(options.jpeg_set_out_colorspace(space));
@@ -212,7 +200,7 @@ fn decode_jpeg(
     Ok(())
 }
 
-/// Whether a JPEG's last scan is followed by an end-of-image marker; without one the decoder would make up the rest. Neither
+/// Whether an end-of-image marker follows the last scan of a JPEG. Without one the decoder would fill in the rest. Neither
 /// marker occurs inside a scan.
 fn has_end(bytes: &[u8]) -> bool {
     const START_OF_SCAN: [u8; 2] = [0xFF, 0xDA];
@@ -221,24 +209,24 @@ fn has_end(bytes: &[u8]) -> bool {
     last(END_OF_IMAGE) > last(START_OF_SCAN)
 }
 
-fn check_size(width: u32, height: u32, expected: u32, other_size: OtherSize) -> Result<(), ImageProblem> {
+fn check_size(width: u32, height: u32, expected: u32, resize: Resize) -> Result<(), ImageProblem> {
     if width > MAX_SIDE_PIXELS || height > MAX_SIDE_PIXELS {
         return Err(ImageProblem::TooLarge { width, height });
     }
-    match other_size {
-        OtherSize::Refused if (width, height) != (expected, expected) => {
+    match resize {
+        Resize::Exact if (width, height) != (expected, expected) => {
             Err(ImageProblem::WrongSize { width, height, expected })
         }
-        OtherSize::Shrunk if width < expected || height < expected => {
+        Resize::Area if width < expected || height < expected => {
             Err(ImageProblem::TooSmall { width, height, expected })
         }
         _ => Ok(()),
     }
 }
 
-/// Picks one channel of interleaved pixels and makes it `size` x `size`.
+/// Copies one channel of interleaved pixels and shrinks it to `size` x `size`.
 fn fit_plane(pixels: &[u8], channels: usize, colour: Colour, sides: [u32; 2], size: u32, plane: &mut [u8]) {
-    // With one or two channels (grey, grey and transparency) every colour is the grey.
+    // One or two channels are grey, or grey and transparency: every colour is the grey.
     let channel = if channels < 3 { 0 } else { colour as usize };
     let picked = pixels.iter().skip(channel).step_by(channels);
     if sides == [size, size] {
@@ -254,14 +242,14 @@ fn fit_plane(pixels: &[u8], channels: usize, colour: Colour, sides: [u32; 2], si
     }
 }
 
-/// A share of one source pixel in one target pixel, along one side.
+/// The weight of a source pixel in a target pixel, along one side.
 struct Share {
     target: usize,
     source: usize,
     weight: f32,
 }
 
-/// Which source pixels a target pixel covers, and how much of it each fills (OpenCV's `computeResizeAreaTab`).
+/// The source pixels that each target pixel covers, with their weights (OpenCV's `computeResizeAreaTab`).
 fn shares(source_side: u32, target_side: u32) -> Vec<Share> {
     let scale = f64::from(source_side) / f64::from(target_side);
     let mut shares = Vec::new();
@@ -271,7 +259,7 @@ fn shares(source_side: u32, target_side: u32) -> Vec<Share> {
         let cell = scale.min(f64::from(source_side) - start);
         let last_whole = (end.floor() as usize).min(source_side as usize - 1);
         let first_whole = (start.ceil() as usize).min(last_whole);
-        // Slivers below a thousandth of a pixel are rounding.
+        // Anything below a thousandth of a pixel is a rounding error.
         if first_whole as f64 - start > 1e-3 {
             let weight = ((first_whole as f64 - start) / cell) as f32;
             shares.push(Share { target, source: first_whole - 1, weight });
@@ -287,7 +275,7 @@ fn shares(source_side: u32, target_side: u32) -> Vec<Share> {
     shares
 }
 
-/// Makes a plane smaller: each target pixel is the mean over the area that it covers.
+/// Shrinks a plane: each target pixel is the mean over the area that it covers.
 fn shrink(source: &[u8], [width, height]: [u32; 2], size: u32, target: &mut [u8]) {
     let (across, down) = (shares(width, size), shares(height, size));
     let (width, size) = (width as usize, size as usize);

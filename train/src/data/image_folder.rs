@@ -1,4 +1,4 @@
-//! The folder of images: where each image's three files are, which are missing, and an image as three planes.
+//! The image folder: the files of each image, missing files, and whole images.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -9,36 +9,36 @@ use std::path::{Path, PathBuf};
 use fivefold_common::manifest::LabelledRow;
 use fivefold_common::scores::Source;
 
-use crate::data::image_file::{Colour, ImageError, ImageProblem, OtherSize, read_plane};
+use crate::data::image_file::{Colour, ImageError, ImageProblem, Resize, read_plane};
 
-/// Channels of an image: red, green, blue.
+/// The channels of an image: red, green, blue.
 pub const CHANNELS: usize = 3;
-/// How many missing files are named.
+/// How many missing files a message names.
 const NAMED_MISSING: usize = 5;
 
-/// A folder with `train/`, `hpa/` and `test/`, each holding `<Id>_red.png`, `<Id>_green.png` and `<Id>_blue.png`; in `hpa/`
-/// they may be `.jpg` instead.
+/// A folder with `train/`, `hpa/` and `test/`, each with `<Id>_red.png`, `<Id>_green.png` and `<Id>_blue.png`. In `hpa/` the
+/// files may be `.jpg` instead.
 #[derive(Debug, Clone)]
 pub struct ImageFolder {
     root: PathBuf,
 }
 
-/// A folder that cannot be listed.
+/// An image folder that cannot be listed.
 #[derive(Debug, thiserror::Error)]
-#[error("the data folder {} cannot be read: {error}", path.display())]
+#[error("cannot read the image folder {}: {error}", path.display())]
 pub struct FolderError {
     /// The folder.
     pub path: PathBuf,
-    /// Why.
+    /// The system's error.
     pub error: io::Error,
 }
 
-/// Image files that are not there.
+/// Image files that do not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingImages {
-    /// How many files are missing.
+    /// How many.
     pub count: usize,
-    /// The first few of them, in the rows' order.
+    /// The first few, in the order of the rows.
     pub first: Vec<PathBuf>,
 }
 
@@ -57,18 +57,24 @@ impl fmt::Display for MissingImages {
 }
 
 impl ImageFolder {
-    /// The folder at `root`, which must be one that can be listed.
+    /// The folder at `root`.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
     pub fn open(root: &Path) -> Result<Self, FolderError> {
         std::fs::read_dir(root).map_err(|error| FolderError { path: root.to_owned(), error })?;
         Ok(Self { root: root.to_owned() })
     }
 
-    /// The folder's path.
+    /// The path of the folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Which files of `rows` are not there; `None` when all are. Lists each source's folder once and opens no image.
+    /// The missing files of `rows`, or `None`. Lists the folder of each source once and opens no image.
+    ///
+    /// # Errors
+    /// When a folder exists and cannot be listed.
     pub fn missing(&self, rows: &[LabelledRow]) -> Result<Option<MissingImages>, FolderError> {
         let mut missing = MissingImages { count: 0, first: Vec::new() };
         let mut listed: Vec<(Source, HashSet<OsString>)> = Vec::new();
@@ -94,36 +100,38 @@ impl ImageFolder {
         Ok((missing.count > 0).then_some(missing))
     }
 
-    /// An image as `3 * size * size` bytes: the red, the green, the blue plane, each row by row.
+    /// An image as `3 * size * size` bytes: the red, the green and the blue plane, each row by row.
     ///
-    /// Images of the training and test lists must have `size` x `size` pixels; larger ones of the HPA list are made
-    /// smaller. Fails with the first file that cannot be used.
+    /// Images of the training and test lists must have `size` x `size` pixels; larger images of the HPA list are shrunk.
+    ///
+    /// # Errors
+    /// With the first file that cannot be used.
     pub fn read_image(&self, source: Source, id: &str, size: u32) -> Result<Vec<u8>, ImageError> {
-        let other_size = match source {
-            Source::Hpa => OtherSize::Shrunk,
-            Source::Train | Source::Test => OtherSize::Refused,
+        let resize = match source {
+            Source::Hpa => Resize::Area,
+            Source::Train | Source::Test => Resize::Exact,
         };
         let mut image = vec![0; image_bytes(size)];
         for (colour, plane) in Colour::ALL.into_iter().zip(image.chunks_exact_mut(image_bytes(size) / CHANNELS)) {
-            self.read_colour(source, id, colour, size, other_size, plane)?;
+            self.read_colour(source, id, colour, size, resize, plane)?;
         }
         Ok(image)
     }
 
-    /// Reads the first of the file's possible names that is there.
+    /// Reads the first file that exists among the possible names.
     fn read_colour(
         &self,
         source: Source,
         id: &str,
         colour: Colour,
         size: u32,
-        other_size: OtherSize,
+        resize: Resize,
         plane: &mut [u8],
     ) -> Result<(), ImageError> {
         let mut first_error = None;
         for extension in extensions(source) {
             let path = self.path(source, id, colour, extension);
-            match read_plane(&path, colour, size, other_size, plane) {
+            match read_plane(&path, colour, size, resize, plane) {
                 Err(error) if is_absent(&error.problem) => first_error = first_error.or(Some(error)),
                 read => return read,
             }
@@ -135,7 +143,7 @@ impl ImageFolder {
         self.root.join(source.to_string()).join(file_name(id, colour, extension))
     }
 
-    /// The names in a source's folder; none where there is no such folder.
+    /// The file names in a source's folder; none where it does not exist.
     fn file_names(&self, source: Source) -> Result<HashSet<OsString>, FolderError> {
         let path = self.root.join(source.to_string());
         let entries = match std::fs::read_dir(&path) {
@@ -147,7 +155,7 @@ impl ImageFolder {
     }
 }
 
-/// The bytes of one image.
+/// The size of an image in bytes.
 pub(crate) fn image_bytes(size: u32) -> usize {
     CHANNELS * size as usize * size as usize
 }
@@ -175,7 +183,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Writes a grey PNG whose pixels are all `value`.
+    /// Writes a grey PNG of one `value`.
     pub(crate) fn write_grey(path: &Path, size: u32, value: u8) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mut encoder = png::Encoder::new(File::create(path).unwrap(), size, size);
@@ -184,7 +192,7 @@ pub(crate) mod tests {
         writer.write_image_data(&vec![value; (size * size) as usize]).unwrap();
     }
 
-    /// Writes the three files of an image, of brightness `value`, `value + 1` and `value + 2`.
+    /// Writes the three planes of an image, of values `value`, `value + 1` and `value + 2`.
     pub(crate) fn write_image(root: &Path, source: Source, id: &str, size: u32, value: u8) {
         for (colour, step) in Colour::ALL.into_iter().zip(0..) {
             write_grey(&root.join(source.to_string()).join(file_name(id, colour, "png")), size, value + step);
@@ -196,7 +204,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_image_is_three_planes_and_of_the_hpa_a_smaller_one() {
+    fn an_image_has_three_planes_and_images_of_the_hpa_are_shrunk() {
         let root = tempfile::tempdir().unwrap();
         write_image(root.path(), Source::Train, "a", 4, 10);
         write_image(root.path(), Source::Hpa, "b", 9, 20);
@@ -211,7 +219,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn missing_files_are_counted_and_the_first_named() {
+    fn missing_files_are_counted_and_the_first_are_named() {
         let root = tempfile::tempdir().unwrap();
         write_image(root.path(), Source::Train, "a", 4, 10);
         write_image(root.path(), Source::Hpa, "j", 4, 10);
@@ -238,9 +246,9 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_refused() {
+    fn a_folder_that_does_not_exist_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let error = ImageFolder::open(&root.path().join("no")).unwrap_err();
-        assert!(error.to_string().contains("the data folder"));
+        assert!(error.to_string().contains("the image folder"));
     }
 }

@@ -1,4 +1,4 @@
-//! Batches of decoded images, read ahead by threads of their own and delivered in the plan's order.
+//! Batches of decoded images, read ahead by several threads and delivered in order.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,32 +15,33 @@ use tch::Tensor;
 use crate::data::image_file::{ImageError, ImageProblem};
 use crate::data::image_folder::{CHANNELS, ImageFolder, image_bytes};
 
-/// How many batches are decoded or waiting at once, beside the one that the trainer has.
+/// How many batches are decoded ahead of the caller.
 const BATCHES_AHEAD: usize = 3;
 
-/// One batch of decoded images.
+/// A batch of decoded images.
 #[derive(Debug)]
 pub struct Batch {
-    /// The rows that the images belong to, as the plan has them.
+    /// The places of the images in the rows, as planned.
     pub rows: Vec<u32>,
     /// The images, u8 `[N, 3, S, S]` on the CPU: red, green and blue planes.
     pub images: Tensor,
 }
 
-/// The labels of a batch as targets: f32 `[N, 28]` on the CPU, 0 or 1. `batch` are places in `rows`.
+/// The labels of a batch as targets: f32 `[N, 28]` on the CPU, 0 or 1. `batch` has places in `rows`.
 pub fn batch_targets(rows: &[LabelledRow], batch: &[u32]) -> Tensor {
     let held = |labels: Labels| (0..LABEL_COUNT as u8).map(move |label| f32::from(u8::from(labels.contains(label))));
     let values: Vec<f32> = batch.iter().flat_map(|&row| held(rows[row as usize].labels)).collect();
     Tensor::from_slice(&values).reshape([batch.len() as i64, LABEL_COUNT as i64])
 }
 
-/// Reads the images of `plan` (for each batch the places of its rows in `rows`) with `threads` threads, at least one.
+/// Reads batches of images with `threads` threads, at least one. `plan` has the places of each batch in `rows`.
 ///
-/// Batches come in the plan's order whatever the number of threads. The first image that cannot be read ends the iterator:
-/// it comes as the error of its batch, after all batches before. No more than a few batches are in memory at once.
-/// Dropping the iterator ends its threads after the image that each is at.
+/// Batches arrive in the order of the plan, whatever the number of threads. An image that cannot be read ends the iterator:
+/// the batches before it arrive, then its error. Only a few batches are in memory at a time. Dropping the iterator stops
+/// its threads after their current images.
 ///
-/// Panics where the plan names a place that `rows` does not have.
+/// # Panics
+/// When a place of the plan is out of range.
 pub fn load_batches(
     folder: Arc<ImageFolder>,
     rows: Arc<[LabelledRow]>,
@@ -71,7 +72,7 @@ pub fn load_batches(
         stop,
         workers,
     };
-    // Enough that no thread waits while the trainer works on small batches.
+    // Enough to keep every thread busy where batches are small.
     let largest = batches.plan.as_slice().iter().map(Vec::len).max().unwrap_or(1).max(1);
     for _ in 0..BATCHES_AHEAD + threads.div_ceil(largest) {
         batches.start_next();
@@ -86,13 +87,13 @@ pub struct Batches {
     plan: std::vec::IntoIter<Vec<u32>>,
     image_size: u32,
     pending: VecDeque<PendingBatch>,
-    /// `None` when all is asked for or given up.
+    /// `None` when the plan is used up, or after an error.
     jobs: Option<Sender<Job>>,
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
 }
 
-/// A batch that the threads have been handed.
+/// A batch in work.
 #[derive(Debug)]
 struct PendingBatch {
     rows: Vec<u32>,
@@ -106,7 +107,7 @@ struct Job {
     batch: Arc<UnfinishedBatch>,
 }
 
-/// A batch that threads are filling.
+/// A batch that is being filled.
 struct UnfinishedBatch {
     image_size: u32,
     image_count: i64,
@@ -117,12 +118,12 @@ struct UnfinishedBatch {
 struct Filled {
     images: Vec<u8>,
     missing: usize,
-    /// The error of the earliest image that has one.
+    /// The error of the earliest image with one, and the place of that image.
     error: Option<(usize, ImageError)>,
 }
 
 impl Batches {
-    /// Hands the next batch of the plan to the threads.
+    /// Sends the next batch of the plan to the threads.
     fn start_next(&mut self) {
         let Some(jobs) = &self.jobs else { return };
         let Some(rows) = self.plan.next() else {
@@ -138,13 +139,13 @@ impl Batches {
             batch.finish();
         }
         for (place, &row) in rows.iter().enumerate() {
-            // Fails only when every thread is gone; then the batch's own channel says so.
+            // Fails only when every thread has ended; then the channel of the batch reports it.
             let _ = jobs.send(Job { row, place, batch: batch.clone() });
         }
         self.pending.push_back(PendingBatch { rows, finished: receiver });
     }
 
-    fn give_up(&mut self) {
+    fn stop_threads(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.jobs = None;
         self.pending.clear();
@@ -156,11 +157,11 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         let PendingBatch { rows, finished } = self.pending.pop_front()?;
-        // Nobody will finish the batch when its last thread ended in a panic.
+        // The channel is closed when the last thread panicked.
         let images = finished.recv().unwrap_or_else(|_| Err(panicked(self.folder.root().to_owned())));
         self.start_next();
         if images.is_err() {
-            self.give_up();
+            self.stop_threads();
         }
         Some(images.map(|images| Batch { rows, images }))
     }
@@ -168,15 +169,15 @@ impl Iterator for Batches {
 
 impl Drop for Batches {
     fn drop(&mut self) {
-        self.give_up();
+        self.stop_threads();
         for worker in self.workers.drain(..) {
-            // A thread that panicked has said so already.
+            // A panic was reported when it happened.
             let _ = worker.join();
         }
     }
 }
 
-/// A thread's life: one image after the other until there are no more jobs, or nobody wants them.
+/// Decodes one image after another until there are no more jobs or `stop` is set.
 fn decode(folder: &ImageFolder, rows: &[LabelledRow], size: u32, jobs: &Receiver<Job>, stop: &AtomicBool) {
     for Job { row, place, batch } in jobs {
         if stop.load(Ordering::Relaxed) {
@@ -194,7 +195,7 @@ fn panicked(path: PathBuf) -> ImageError {
 }
 
 impl UnfinishedBatch {
-    /// Puts one image into its place; the last one finishes the batch.
+    /// Puts an image into its place. The last one finishes the batch.
     fn fill(&self, place: usize, image: Result<Vec<u8>, ImageError>) {
         let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
         filled.missing -= 1;
@@ -221,7 +222,7 @@ impl UnfinishedBatch {
             Some((_, error)) => Err(error),
             None => Ok(Tensor::from_slice(&images).view([self.image_count, CHANNELS as i64, side, side])),
         };
-        // Fails when nobody waits any more.
+        // Fails when the iterator was dropped.
         let _ = self.finished.send(finished);
     }
 }
@@ -243,7 +244,7 @@ mod tests {
         rows: Arc<[LabelledRow]>,
     }
 
-    /// Images whose red plane is their row's number.
+    /// Images whose red plane has the number of the row as its value.
     fn data(count: u8) -> Data {
         let root = tempfile::tempdir().unwrap();
         for value in 0..count {
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_come_in_order_whatever_the_number_of_threads() {
+    fn batches_arrive_in_order_whatever_the_number_of_threads() {
         let data = data(40);
         let plan = plan(25);
         for threads in [1, 2, 7] {
@@ -300,22 +301,22 @@ mod tests {
     }
 
     #[test]
-    fn a_few_batches_are_read_ahead_and_no_more() {
+    fn only_a_few_batches_are_read_ahead() {
         let data = data(40);
         let plan = vec![vec![0, 1, 2, 3]; 1000];
         let mut batches = data.load(&plan, 4);
         batches.next().unwrap().unwrap();
         assert_eq!(batches.pending.len(), BATCHES_AHEAD + 1);
         assert_eq!(batches.plan.len(), 1000 - 1 - BATCHES_AHEAD - 1);
-        // Dropped with nearly all undone: that takes no longer than the images in hand.
+        // Nearly all is still to do; dropping waits for the current images only.
         let start = Instant::now();
         drop(batches);
         assert!(start.elapsed() < Duration::from_secs(5));
-        assert_eq!(Arc::strong_count(&data.folder), 1, "no thread is left");
+        assert_eq!(Arc::strong_count(&data.folder), 1, "a thread is still running");
     }
 
     #[test]
-    fn empty_batches_and_plans_are_possible() {
+    fn empty_batches_and_plans_are_allowed() {
         let data = data(1);
         assert!(data.load(&[], 2).next().is_none());
         let batches: Vec<Batch> = data.load(&[vec![], vec![0]], 2).map(Result::unwrap).collect();

@@ -1,4 +1,4 @@
-//! Images: where they are, how they are decoded, which rows an epoch takes, and batches read ahead.
+//! Images and rows: the image folder, decoding, the rows of an epoch, and batches read ahead.
 
 pub mod image_file;
 pub mod image_folder;

@@ -1,4 +1,4 @@
-//! Which rows an epoch trains on and validates on: functions of the spec's seed, the fold and the epoch alone.
+//! The rows that an epoch trains on and validates on. They depend on the spec's seed, the fold and the epoch alone.
 
 use fivefold_common::ids::Fold;
 use fivefold_common::labels::LABEL_COUNT;
@@ -6,8 +6,8 @@ use fivefold_common::manifest::LabelledRow;
 use fivefold_common::randomness::{Purpose, Stream};
 use fivefold_common::spec::JobSetSpec;
 
-/// Each label's weight: `round(clip(ln(0.5 * sum(N) / N_l), 1, 10), 2)`, where `N_l` is how many of `rows` have label `l`.
-/// A label that nobody has weighs 10.
+/// The weight of each label: `round(clip(ln(0.5 * sum(N) / N_l), 1, 10), 2)`, where `N_l` is the number of `rows` with label
+/// `l`. A label that does not occur weighs 10.
 pub fn label_weights(rows: &[LabelledRow]) -> [f64; LABEL_COUNT] {
     let mut counts = [0u64; LABEL_COUNT];
     for label in rows.iter().flat_map(|row| row.labels.iter()) {
@@ -19,22 +19,22 @@ pub fn label_weights(rows: &[LabelledRow]) -> [f64; LABEL_COUNT] {
             return 10.0;
         }
         let weight = (0.5 * sum / count as f64).ln().clamp(1.0, 10.0);
-        // numpy's way to round to two places, ties to even.
+        // numpy rounds ties to even.
         (weight * 100.0).round_ties_even() / 100.0
     })
 }
 
-/// Each row's weight: that of its heaviest label; 1, the least there is, for a row without labels.
+/// The weight of each row: that of its heaviest label, or 1 without labels.
 pub fn sample_weights(rows: &[LabelledRow]) -> Vec<f64> {
     let weights = label_weights(rows);
     let weight = |row: &LabelledRow| row.labels.iter().map(|label| weights[usize::from(label)]).fold(1.0, f64::max);
     rows.iter().map(weight).collect()
 }
 
-/// The rows that an epoch (counted from 0) trains on, as places in `rows`, `batch_size * train_batch_per_epoch` of them.
+/// The rows that `epoch` (from 0) trains on: `batch_size * train_batch_per_epoch` places in `rows`.
 ///
-/// With `weighted_samples` they are drawn with replacement in proportion to [`sample_weights`]; otherwise they are passes
-/// over all rows, each in another random order. `rows` must not be empty.
+/// With `weighted_samples` they are drawn with replacement, in proportion to [`sample_weights`]. Otherwise they are passes over
+/// all rows, each in another random order. `rows` must not be empty.
 pub fn training_rows(spec: &JobSetSpec, fold: Fold, epoch: u32, rows: &[LabelledRow]) -> Vec<u32> {
     let count = spec.batch_size as usize * spec.train_batch_per_epoch as usize;
     let stream = |index| Stream::new(spec.seed, fold.0.into(), epoch.into(), Purpose::TrainSample, index);
@@ -52,8 +52,8 @@ pub fn training_rows(spec: &JobSetSpec, fold: Fold, epoch: u32, rows: &[Labelled
     drawn
 }
 
-/// The rows that an epoch (counted from 0) validates on, as places in the `row_count` validation rows, ascending: a
-/// random choice without replacement of `batch_size * valid_batch_per_epoch`, or all rows where there are fewer.
+/// The rows that `epoch` (from 0) validates on: `batch_size * valid_batch_per_epoch` places among the `row_count` validation
+/// rows, ascending, drawn without replacement. All rows where there are fewer.
 pub fn validation_rows(spec: &JobSetSpec, fold: Fold, epoch: u32, row_count: usize) -> Vec<u32> {
     let wanted = (spec.batch_size as usize * spec.valid_batch_per_epoch as usize).min(row_count);
     let mut stream = Stream::new(spec.seed, fold.0.into(), epoch.into(), Purpose::ValidSample, 0);
@@ -62,7 +62,7 @@ pub fn validation_rows(spec: &JobSetSpec, fold: Fold, epoch: u32, row_count: usi
     places
 }
 
-/// `count` places, each drawn with a probability in proportion to its weight. Weights are positive.
+/// `count` places, each drawn with probability in proportion to its weight. Weights are positive.
 fn weighted_draws(weights: &[f64], count: usize, stream: &mut Stream) -> Vec<u32> {
     let mut sum = 0.0;
     let sums: Vec<f64> = weights
@@ -76,13 +76,13 @@ fn weighted_draws(weights: &[f64], count: usize, stream: &mut Stream) -> Vec<u32
     (0..count)
         .map(|_| {
             let mark = stream.unit() * sum;
-            // Rounding may carry the mark up to the sum itself.
+            // Rounding may make the mark equal to the sum.
             sums.partition_point(|&sum| sum <= mark).min(last) as u32
         })
         .collect()
 }
 
-/// `wanted` of the places 0..count in random order, each at most once (Fisher and Yates).
+/// `wanted` of the places 0..count in random order, each at most once (Fisher and Yates 1938).
 fn random_places(count: usize, wanted: usize, stream: &mut Stream) -> Vec<u32> {
     let mut places: Vec<u32> = (0..count as u32).collect();
     for place in 0..wanted {
@@ -120,16 +120,16 @@ mod tests {
         JobSetSpec { weighted_samples, batch_size: 50, train_batch_per_epoch: batches, ..JobSetSpec::default() }
     }
 
-    /// What numpy's `round(clip(log(0.5 * N.sum() / N), 1, 10), 2)` makes of fold 0 of the real lists.
+    /// numpy's `round(clip(log(0.5 * N.sum() / N), 1, 10), 2)` for fold 0 of the real lists.
     #[test]
-    fn weights_of_the_real_lists_are_numpys() {
+    fn weights_of_the_real_lists_equal_numpys() {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data"));
         let read = |name: &str| {
             let file = File::open(folder.join(name)).ok()?;
             Some(Manifest::read_csv(name, ManifestKind::Labelled, file).unwrap())
         };
         let (Some(train), Some(hpa)) = (read("train.csv"), read("HPAv18RBGY_wodpl.csv")) else {
-            println!("skipped: the real lists are not in {}", folder.display());
+            println!("skipped: {} does not have the real lists", folder.display());
             return;
         };
         let spec = JobSetSpec::default();
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!([weights[0], weights[19], weights[39]], [1.0, 1.0, 3.22]);
     }
 
-    /// Pearson's statistic of draws against their probabilities, in standard deviations from its mean.
+    /// Pearson's chi-squared statistic, in standard deviations from its mean.
     fn chi_square_deviation(counts: &[f64], probabilities: &[f64]) -> f64 {
         let draws: f64 = counts.iter().sum();
         let terms = counts.iter().zip(probabilities).map(|(count, p)| (count - draws * p).powi(2) / (draws * p));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_drawn_as_often_as_they_weigh() {
+    fn rows_are_drawn_in_proportion_to_their_weights() {
         let rows = rows(400);
         let weights = sample_weights(&rows);
         let sum: f64 = weights.iter().sum();
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(counts.iter().sum::<f64>(), 200_000.0);
         let deviation = chi_square_deviation(&counts, &probabilities);
         assert!(deviation.abs() < 4.0, "{deviation}");
-        // The test can tell: unweighted draws fail it.
+        // The test is sharp: even weights fail it.
         let even = vec![1.0 / rows.len() as f64; rows.len()];
         assert!(chi_square_deviation(&counts, &even) > 100.0);
     }
@@ -192,7 +192,7 @@ mod tests {
             let mut seen = pass.to_vec();
             seen.sort_unstable();
             seen.dedup();
-            assert_eq!(seen.len(), pass.len(), "no row twice in a pass");
+            assert_eq!(seen.len(), pass.len(), "a row occurs twice in a pass");
         }
         assert_ne!(drawn[..70], drawn[70..140]);
     }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn validation_rows_are_a_fresh_part_of_all() {
+    fn each_epoch_validates_on_other_rows() {
         let spec = JobSetSpec { batch_size: 10, valid_batch_per_epoch: 3, ..JobSetSpec::default() };
         let mut counts = [0u32; 60];
         for epoch in 0..2000 {

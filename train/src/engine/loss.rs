@@ -1,9 +1,9 @@
-//! What training minimises, as a mean over the batch.
+//! The losses, as means over a batch.
 
 use fivefold_common::spec::Loss;
 use tch::{Kind, Reduction, Tensor};
 
-/// The loss, a scalar in fp32, of `logits` `[N, 28]` against `targets` `[N, 28]`, both fp32, targets 0 or 1.
+/// The loss, an fp32 scalar, of `logits` fp32 `[N, 28]` for `targets` f32 `[N, 28]`, 0 or 1.
 pub fn loss(kind: Loss, logits: &Tensor, targets: &Tensor) -> Tensor {
     match kind {
         Loss::Bce => cross_entropy(logits, targets, Reduction::Mean),
@@ -16,8 +16,8 @@ fn cross_entropy(logits: &Tensor, targets: &Tensor, reduction: Reduction) -> Ten
     logits.binary_cross_entropy_with_logits::<Tensor>(targets, None, None, reduction)
 }
 
-/// One minus the batch's macro F1 with probabilities p for predictions: per label 2 Σpt / (Σp + Σt + 1e-7), which is
-/// 2 TP / (2 TP + FP + FN); the mean over the labels.
+/// One minus the macro F1 of the batch, with probabilities p in place of predictions: the mean over the labels of
+/// 2 Σpt / (Σp + Σt + 1e-7), which corresponds to 2 TP / (2 TP + FP + FN).
 fn soft_f1(logits: &Tensor, targets: &Tensor) -> Tensor {
     const EPSILON: f64 = 1e-7;
     let over_batch = |x: Tensor| x.sum_dim_intlist([0].as_slice(), false, Kind::Float);
@@ -27,11 +27,11 @@ fn soft_f1(logits: &Tensor, targets: &Tensor) -> Tensor {
     of_label.mean(Kind::Float) * -1.0 + 1.0
 }
 
-/// Focal loss with gamma 2 and no class weight (Lin et al. 2017): -(1 - p_t)² log p_t, where p_t is the probability of
-/// what is true.
+/// Focal loss with gamma 2 and without class weights (Lin et al. 2017): -(1 - p_t)² log p_t, where p_t is the probability of
+/// the true value.
 fn focal(logits: &Tensor, targets: &Tensor) -> Tensor {
     let probabilities = logits.sigmoid();
-    // 1 - p_t = p + t - 2pt for t of 0 or 1.
+    // 1 - p_t = p + t - 2pt where t is 0 or 1.
     let wrongness = &probabilities + targets - &probabilities * targets * 2.0;
     (wrongness.square() * cross_entropy(logits, targets, Reduction::None)).mean(Kind::Float)
 }

@@ -1,6 +1,6 @@
-//! Adam and SGD as PyTorch has them, over plain tensors whose state can be saved.
+//! PyTorch's Adam and SGD, with a state that can be saved, unlike that of tch's optimisers.
 //!
-//! The arithmetic is libtorch's fused kernels': one pass over memory on the CPU, a few launches on a GPU.
+//! The arithmetic is that of libtorch's fused kernels: one pass over memory on the CPU, a few launches on a GPU.
 
 use fivefold_common::spec::{self, JobSetSpec};
 use tch::{TchError, Tensor};
@@ -12,15 +12,15 @@ use crate::torch::tensors::NamedTensor;
 pub struct Optimizer {
     rule: Rule,
     weight_decay: f64,
-    /// Steps taken, int64 on the CPU.
+    /// Steps taken: an int64 scalar on the CPU.
     steps: Tensor,
     names: Vec<String>,
 }
 
 enum Rule {
-    /// Adam (Kingma and Ba 2015); moments in the parameters' shapes and order, fp32.
+    /// Adam (Kingma and Ba 2015). The moments are fp32, in the shapes and order of the parameters.
     Adam { first_moments: Vec<Tensor>, second_moments: Vec<Tensor> },
-    /// SGD (Sutskever et al. 2013, in PyTorch's form); `momenta` is empty where the momentum is 0.
+    /// SGD (Sutskever et al. 2013, in PyTorch's form). `momenta` is empty when the momentum is 0.
     Sgd { momentum: f64, nesterov: bool, momenta: Vec<Tensor> },
 }
 
@@ -49,13 +49,17 @@ impl Optimizer {
     }
 
     /// Frees the gradients of the last step. Call it before each backward pass.
+    ///
+    /// # Errors
+    /// When libtorch fails.
     pub fn zero_grad(&self, parameters: &[NamedTensor]) -> Result<(), TchError> {
         extension::clear_gradients(parameters.iter().map(|parameter| &parameter.tensor))
     }
 
-    /// Moves `parameters`, in the order that the optimiser was made with, by their gradients.
+    /// Updates `parameters` by their gradients. They are in the same order as in [`Optimizer::new`].
     ///
-    /// Fails where a parameter has no gradient, or its shape is not the one at the start.
+    /// # Errors
+    /// When a parameter has no gradient, or another shape than before.
     pub fn step(&mut self, parameters: &[NamedTensor], learning_rate: f64) -> Result<(), TchError> {
         let tensors = parameters.iter().map(|parameter| &parameter.tensor);
         let step = self.steps_taken() + 1;
@@ -89,13 +93,13 @@ impl Optimizer {
         Ok(())
     }
 
-    /// How many steps were taken.
+    /// The number of steps taken.
     pub fn steps_taken(&self) -> i64 {
         self.steps.int64_value(&[])
     }
 
-    /// All that a resumed run needs, as handles on the optimiser's own tensors: `step` (int64), and `exp_avg.<name>` and
-    /// `exp_avg_sq.<name>`, or `momentum_buffer.<name>` (fp32, in the parameter's shape). Writing into them loads a state.
+    /// The state as handles on the optimiser's own tensors: `step` (int64), and `exp_avg.<name>` and `exp_avg_sq.<name>`, or
+    /// `momentum_buffer.<name>` (fp32, in the shape of the parameter). Writing into them loads a state.
     pub fn state(&self) -> Vec<NamedTensor> {
         let mut state = vec![NamedTensor { name: "step".into(), tensor: self.steps.shallow_clone() }];
         let slots: &[(&str, &[Tensor])] = match &self.rule {

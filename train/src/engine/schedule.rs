@@ -1,10 +1,10 @@
-//! What the validation score decides after each epoch: the next learning rate, and whether to stop.
+//! Decisions after each epoch, by its validation score: the next learning rate, and whether to stop.
 
 use fivefold_common::spec::JobSetSpec;
 use serde::{Deserialize, Serialize};
 
-/// PyTorch's ReduceLROnPlateau with mode "max" and its relative threshold of 1e-4: the learning rate falls by a factor
-/// when the score has not risen for more than `patience` epochs.
+/// PyTorch's ReduceLROnPlateau with mode "max" and its default relative threshold of 1e-4: the learning rate is multiplied by
+/// a factor when the score has not risen for more than `patience` epochs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plateau {
     learning_rate: f64,
@@ -17,9 +17,9 @@ pub struct Plateau {
     cooldown_left_epochs: u32,
 }
 
-/// By how much, relative to the best, a score has to rise for [`Plateau`].
+/// The least rise over the best score that counts, relative to it.
 const PLATEAU_THRESHOLD: f64 = 1e-4;
-/// A fall by less than this is not made.
+/// The least change of the learning rate that is made.
 const PLATEAU_EPSILON: f64 = 1e-8;
 
 impl Plateau {
@@ -37,12 +37,12 @@ impl Plateau {
         }
     }
 
-    /// The learning rate of the epoch that comes.
+    /// The learning rate of the next epoch.
     pub fn learning_rate(&self) -> f64 {
         self.learning_rate
     }
 
-    /// Takes in the score of an epoch, more being better.
+    /// Takes the score of an epoch; higher is better.
     pub fn end_epoch(&mut self, score: f64) {
         if self.best.is_none_or(|best| score > best * (1.0 + PLATEAU_THRESHOLD)) && !score.is_nan() {
             self.best = Some(score);
@@ -65,16 +65,16 @@ impl Plateau {
     }
 }
 
-/// Whether training goes on after an epoch.
+/// Whether training continues after an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Continuation {
     /// Train another epoch.
     GoOn,
-    /// The score has not risen for too long.
+    /// The score has not risen for too many epochs.
     Stop,
 }
 
-/// Stops when the score has not risen by more than `min_delta` over the best for `patience` epochs in a row.
+/// Stops when the score has not exceeded the best by more than `min_delta` for `patience` epochs in a row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EarlyStop {
     patience_epochs: u32,
@@ -84,7 +84,7 @@ pub struct EarlyStop {
 }
 
 impl EarlyStop {
-    /// The rule before the first epoch.
+    /// The early stop before the first epoch.
     pub fn new(spec: &JobSetSpec) -> Self {
         Self {
             patience_epochs: spec.early_stop_patience,
@@ -94,7 +94,7 @@ impl EarlyStop {
         }
     }
 
-    /// Takes in the score of an epoch, more being better.
+    /// Takes the score of an epoch; higher is better.
     pub fn end_epoch(&mut self, score: f64) -> Continuation {
         if self.best.is_none_or(|best| score > best + self.min_delta) && !score.is_nan() {
             self.best = Some(score);

@@ -8,7 +8,7 @@ use crate::models::Mode;
 use crate::torch::device::Device;
 use crate::torch::tensors::{NamedTensor, channels_last};
 
-/// A square convolution without bias; a stride of 1 keeps the image size.
+/// A square convolution without bias, padded so that a stride of 1 keeps the image size.
 pub(super) struct Convolution {
     weight: Tensor,
     stride: i64,

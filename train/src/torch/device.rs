@@ -1,4 +1,4 @@
-//! The device that a fold is trained on: which one, how libtorch is set up for it, and what to say when it is full.
+//! Devices: choosing one, loading CUDA, setting libtorch up for training, and recognising a lack of memory.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use tch::{Cuda, TchError};
 
 use crate::torch::extension;
 
-/// The libtorch that this program is built against.
+/// The version of libtorch that this crate is built against.
 pub const LIBTORCH_VERSION: &str = "2.11.0";
 
 /// A device that libtorch computes on.
@@ -38,7 +38,7 @@ impl From<Device> for tch::Device {
     }
 }
 
-/// Which device a worker uses.
+/// A choice of devices, as a user writes it: `auto`, `cpu` or `cuda:N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// Every CUDA device of the machine, or the CPU where there is none.
@@ -74,9 +74,9 @@ impl DeviceChoice {
     }
 }
 
-/// Text that names no device.
+/// A text that is not a [`DeviceChoice`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a device: it should be auto, cpu or cuda:N")]
+#[error("{0:?} is not a device: expected auto, cpu or cuda:N")]
 pub struct DeviceChoiceError(String);
 
 impl FromStr for DeviceChoice {
@@ -106,32 +106,32 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// What became of libtorch's CUDA half.
+/// The result of loading libtorch's CUDA library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CudaLibrary {
-    /// It is loaded, from this file.
+    /// Loaded from this file.
     Loaded(PathBuf),
-    /// This libtorch has none.
+    /// This libtorch has no CUDA library.
     Absent,
-    /// It is there and does not load, for this reason.
+    /// The library exists and cannot be loaded, for this reason.
     Failed(String),
 }
 
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
-/// Loads `libtorch_cuda.so`, so that libtorch knows CUDA devices: from the folder of the `libtorch_cpu.so` that this
-/// program runs with, else from wherever the loader looks.
+/// Loads `libtorch_cuda.so`, without which libtorch sees no CUDA devices: from the folder of the loaded `libtorch_cpu.so`, or
+/// else from the loader's search path.
 ///
 /// Call it first in `main`, before any other thread and any tensor.
 pub fn load_cuda() -> CudaLibrary {
-    // cuBLAS reads it when it starts, and is repeatable only with it (NVIDIA's cuBLAS guide, "Results Reproducibility").
+    // cuBLAS reads it at its start and is reproducible only with it (NVIDIA's cuBLAS guide, "Results Reproducibility").
     extension::default_environment(c"CUBLAS_WORKSPACE_CONFIG", c":4096:8");
     let beside = loaded_library("libtorch_cpu.so").and_then(|path| Some(path.parent()?.join(CUDA_LIBRARY)));
     let path = beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(CUDA_LIBRARY));
     match extension::load_for_good(&path) {
         Ok(()) => CudaLibrary::Loaded(loaded_library(CUDA_LIBRARY).unwrap_or(path)),
         Err(reason) => {
-            // The loader names the library that it did not find first: another one is a missing dependency.
+            // The loader names the file that it did not find. Any other file is a missing dependency of the library.
             if reason.contains(&format!("{CUDA_LIBRARY}: cannot open shared object file")) {
                 CudaLibrary::Absent
             } else {
@@ -141,7 +141,7 @@ pub fn load_cuda() -> CudaLibrary {
     }
 }
 
-/// The file that a loaded library came from.
+/// The file of a loaded library.
 fn loaded_library(name: &str) -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     maps.lines().find_map(|line| {
@@ -150,29 +150,32 @@ fn loaded_library(name: &str) -> Option<PathBuf> {
     })
 }
 
-/// How many CUDA devices libtorch sees; 0 without [`load_cuda`].
+/// The number of CUDA devices that libtorch sees; 0 before [`load_cuda`].
 pub fn cuda_device_count() -> usize {
     if Cuda::is_available() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 }
 }
 
-/// Sets libtorch up for training `spec` on `device`: threads, and repeatable or fastest algorithms.
+/// Sets libtorch up for training `spec` on `device`: the number of threads, and reproducible or fastest algorithms.
 ///
-/// Call it on the thread that trains: the number of threads inside an operation belongs to the calling thread. TF32 stays
-/// as libtorch has it: in convolutions, not in matrix products.
+/// Call it on the training thread: the number of intra-op threads is a setting of the calling thread. TF32 keeps libtorch's
+/// defaults: on in convolutions, off in matrix products.
+///
+/// # Errors
+/// When libtorch refuses a setting.
 pub fn prepare(device: Device, spec: &JobSetSpec) -> Result<(), TchError> {
     static INTEROP_THREADS: Once = Once::new();
     INTEROP_THREADS.call_once(|| {
-        // Refused once parallel work has begun, and then it does not matter: nothing here runs operations side by side.
+        // Refused once parallel work has begun. That does no harm: operations never run side by side here.
         let _ = extension::set_interop_threads(1);
     });
     tch::set_num_threads(i32::try_from(spec.intraop_threads).unwrap_or(1));
     if device.is_cuda() {
-        extension::set_repeatability(spec.deterministic)?;
+        extension::set_reproducibility(spec.deterministic)?;
     }
     Ok(())
 }
 
-/// The device for a person: "cpu", or "cuda:0 NVIDIA H100 80GB HBM3".
+/// A description for people: `cpu`, or `cuda:0 NVIDIA H100 80GB HBM3`.
 pub fn describe(device: Device) -> String {
     match device {
         Device::Cuda(index) => match extension::cuda_device_name(index) {
@@ -183,26 +186,26 @@ pub fn describe(device: Device) -> String {
     }
 }
 
-/// What a message of libtorch says about a failure.
+/// The kind of a failure of libtorch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The device has not enough memory.
+    /// The device has too little memory.
     OutOfMemory(FreeMemory),
-    /// Anything else.
+    /// Any other failure.
     Other,
 }
 
-/// How much memory a device has left.
+/// The free memory of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FreeMemory {
-    /// Free and all bytes.
+    /// The device reports it.
     Known {
-        /// Bytes that nobody has taken.
+        /// Free memory in bytes.
         free_bytes: u64,
-        /// Bytes that the device has.
+        /// All memory in bytes.
         total_bytes: u64,
     },
-    /// The device does not tell.
+    /// The device does not report it.
     Unknown,
 }
 
@@ -218,7 +221,7 @@ impl fmt::Display for FreeMemory {
     }
 }
 
-/// Tells a full device from other failures, by the message of a [`TchError`] or of the panic that tch made of it.
+/// Recognises a lack of memory by the message of a [`TchError`], or of the panic that tch raised.
 pub fn classify(device: Device, message: &str) -> Failure {
     const SIGNS: [&str; 5] = [
         "out of memory",
@@ -245,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_are_read_and_strangers_refused() {
+    fn device_choices_are_parsed_and_others_refused() {
         for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(0), DeviceChoice::Cuda(12)] {
             assert_eq!(choice.to_string().parse(), Ok(choice));
         }
@@ -255,8 +258,8 @@ mod tests {
     }
 
     #[test]
-    fn libtorch_works_with_its_cuda_half_or_without() {
-        // On a machine with the full set-up it is loaded instead.
+    fn libtorch_works_with_and_without_cuda() {
+        // Absent with the CPU's libtorch, loaded with the full one.
         let cuda = load_cuda();
         println!("{cuda:?}");
         assert!(!matches!(cuda, CudaLibrary::Failed(_)), "{cuda:?}");
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_device_is_told_from_other_failures() {
+    fn a_lack_of_memory_is_recognised() {
         let error = tch::Tensor::f_empty([1 << 50], tch::kind::FLOAT_CPU).unwrap_err().to_string();
         assert_eq!(classify(Device::Cpu, &error), Failure::OutOfMemory(FreeMemory::Unknown), "{error}");
         let cuda = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.11 GiB";

@@ -1,7 +1,8 @@
-// What tch does not bind: the fused optimisers, autocast's number format, gradients set to none, repeatability flags.
+// Functions of libtorch that tch does not bind: fused optimisers, autocast's number format, clearing of gradients, and
+// reproducible algorithms.
 //
-// Every function returns null when it went well, else a message that stays valid until the thread's next call. No C++
-// exception leaves this file. A tensor is passed as a pointer to at::Tensor, which is what tch's Tensor::as_ptr gives.
+// Every function returns null on success, or else a message that is valid until the thread's next call. No C++ exception
+// leaves this file. A tensor is passed as a pointer to at::Tensor, which is what tch's Tensor::as_ptr returns.
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
@@ -65,7 +66,7 @@ const char* fivefold_adam_step(const at::Tensor* const* parameters, const at::Te
     if (count == 0) return;
     at::NoGradGuard no_grad;
     std::vector<at::Tensor> values = listed(parameters, count);
-    // One tensor serves as every parameter's step: they step together.
+    // All parameters share one step tensor: they are always updated together.
     at::Tensor shared_step = at::full({}, step, values[0].options().dtype(at::kFloat).requires_grad(false));
     std::vector<at::Tensor> steps(count, shared_step);
     at::_fused_adam_(values, gradients_of(parameters, count), listed(first_moments, count),
@@ -74,7 +75,7 @@ const char* fivefold_adam_step(const at::Tensor* const* parameters, const at::Te
   });
 }
 
-// `momenta` may be null where `momentum` is 0.
+// `momenta` may be null when `momentum` is 0.
 const char* fivefold_sgd_step(const at::Tensor* const* parameters, const at::Tensor* const* momenta, size_t count,
                               bool first_step, double learning_rate, double momentum, double weight_decay,
                               bool nesterov) {
@@ -94,7 +95,7 @@ const char* fivefold_clear_gradients(const at::Tensor* const* parameters, size_t
   });
 }
 
-// Divides every gradient by `scale` and says whether one of them is infinite or not a number.
+// Divides every gradient by `scale` and sets `overflowed` if one is infinite or not a number.
 const char* fivefold_unscale_gradients(const at::Tensor* const* parameters, size_t count, double scale,
                                        bool* overflowed) {
   return guarded([&] {
@@ -128,17 +129,17 @@ const char* fivefold_leave_autocast(bool cuda) {
   });
 }
 
-const char* fivefold_set_repeatability(bool deterministic) {
+const char* fivefold_set_reproducibility(bool deterministic) {
   return guarded([&] {
     at::Context& context = at::globalContext();
-    // Only warns about an operation that has no repeatable version.
+    // Only warns about operations that have no reproducible version.
     context.setDeterministicAlgorithms(deterministic, /*warn_only=*/true);
     context.setDeterministicCuDNN(deterministic);
     context.setBenchmarkCuDNN(!deterministic);
   });
 }
 
-// May be called once, before any parallel work.
+// Allowed once, before any parallel work.
 const char* fivefold_set_interop_threads(int threads) {
   return guarded([&] { at::set_num_interop_threads(threads); });
 }

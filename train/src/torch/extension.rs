@@ -1,4 +1,4 @@
-//! The one place of unsafe code: calls into `src/torch/extension.cpp`, and libraries loaded at run time.
+//! All unsafe code of the crate: calls into `extension.cpp`, and libraries loaded at run time.
 #![expect(unsafe_code, reason = "libtorch's C++ interface and the dynamic loader have no safe binding")]
 
 use std::error::Error as _;
@@ -42,17 +42,17 @@ unsafe extern "C" {
     ) -> *const c_char;
     fn fivefold_enter_autocast(cuda: bool, kind: c_int) -> *const c_char;
     fn fivefold_leave_autocast(cuda: bool) -> *const c_char;
-    fn fivefold_set_repeatability(deterministic: bool) -> *const c_char;
+    fn fivefold_set_reproducibility(deterministic: bool) -> *const c_char;
     fn fivefold_set_interop_threads(threads: c_int) -> *const c_char;
     fn fivefold_default_environment(name: *const c_char, value: *const c_char);
 }
 
-/// Turns the extension's answer into a result.
+/// Converts the answer of the extension: null, or an error message.
 fn checked(message: *const c_char) -> Result<(), TchError> {
     if message.is_null() {
         return Ok(());
     }
-    // SAFETY: a message is a C string that lives until this thread's next call, and is copied here.
+    // SAFETY: the message is a C string, valid until this thread's next call, and is copied here.
     Err(TchError::Torch(unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned()))
 }
 
@@ -60,7 +60,7 @@ fn pointers<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<TensorPoin
     tensors.into_iter().map(|tensor| tensor.as_ptr().cast()).collect()
 }
 
-/// The numbers of one Adam step.
+/// The parameters of an Adam step.
 pub(crate) struct AdamStep {
     pub(crate) step: i64,
     pub(crate) learning_rate: f64,
@@ -70,7 +70,7 @@ pub(crate) struct AdamStep {
     pub(crate) epsilon: f64,
 }
 
-/// libtorch's fused Adam over all parameters, in place. The three lists are of one length and have equal shapes.
+/// libtorch's fused Adam over all parameters, in place. The three lists have the same length and shapes.
 pub(crate) fn adam_step<'a>(
     parameters: impl IntoIterator<Item = &'a Tensor>,
     first_moments: &[Tensor],
@@ -97,7 +97,7 @@ pub(crate) fn adam_step<'a>(
     })
 }
 
-/// The numbers of one SGD step.
+/// The parameters of an SGD step.
 pub(crate) struct SgdStep {
     pub(crate) is_first: bool,
     pub(crate) learning_rate: f64,
@@ -106,7 +106,7 @@ pub(crate) struct SgdStep {
     pub(crate) nesterov: bool,
 }
 
-/// libtorch's fused SGD over all parameters, in place. `momenta` is empty where the momentum is 0.
+/// libtorch's fused SGD over all parameters, in place. `momenta` is empty when the momentum is 0.
 pub(crate) fn sgd_step<'a>(
     parameters: impl IntoIterator<Item = &'a Tensor>,
     momenta: &[Tensor],
@@ -131,32 +131,32 @@ pub(crate) fn sgd_step<'a>(
     })
 }
 
-/// Frees the parameters' gradients, so that the next backward pass writes them instead of adding to them.
+/// Frees the gradients, so that the next backward pass writes them instead of adding to them.
 pub(crate) fn clear_gradients<'a>(parameters: impl IntoIterator<Item = &'a Tensor>) -> Result<(), TchError> {
     let parameters = pointers(parameters);
     // SAFETY: an array of `count` pointers to tensors that outlive the call.
     checked(unsafe { fivefold_clear_gradients(parameters.as_ptr(), parameters.len()) })
 }
 
-/// Divides the parameters' gradients by `scale`, in place; true when one was infinite or not a number.
+/// Divides the gradients by `scale`, in place. Returns whether one was infinite or not a number.
 pub(crate) fn unscale_gradients<'a>(
     parameters: impl IntoIterator<Item = &'a Tensor>,
     scale: f64,
 ) -> Result<bool, TchError> {
     let parameters = pointers(parameters);
     let mut overflowed = false;
-    // SAFETY: an array of `count` pointers to tensors that outlive the call, and a place for the answer.
+    // SAFETY: an array of `count` pointers to tensors that outlive the call, and a valid pointer for the answer.
     checked(unsafe { fivefold_unscale_gradients(parameters.as_ptr(), parameters.len(), scale, &raw mut overflowed) })?;
     Ok(overflowed)
 }
 
-/// Autocast on this thread until it is dropped.
+/// Keeps autocast on for this thread until dropped.
 pub(crate) struct AutocastGuard {
     cuda: bool,
 }
 
 impl AutocastGuard {
-    /// Switches autocast on: `kind` is `Kind::BFloat16` or `Kind::Half`.
+    /// Turns autocast on. `kind` is `Kind::BFloat16` or `Kind::Half`.
     pub(crate) fn enter(cuda: bool, kind: Kind) -> Result<Self, TchError> {
         // SAFETY: plain values.
         checked(unsafe { fivefold_enter_autocast(cuda, c_int::from(kind != Kind::BFloat16)) })?;
@@ -166,32 +166,32 @@ impl AutocastGuard {
 
 impl Drop for AutocastGuard {
     fn drop(&mut self) {
-        // SAFETY: plain values. It frees memory and sets flags: there is nothing to do about a failure.
+        // SAFETY: plain values. A failure can be ignored: the call only frees memory and sets flags.
         let _ = checked(unsafe { fivefold_leave_autocast(self.cuda) });
     }
 }
 
-/// Asks libtorch and cuDNN for repeatable algorithms, or for the fastest ones.
-pub(crate) fn set_repeatability(deterministic: bool) -> Result<(), TchError> {
+/// Makes libtorch and cuDNN use reproducible algorithms, or the fastest ones.
+pub(crate) fn set_reproducibility(deterministic: bool) -> Result<(), TchError> {
     // SAFETY: plain values.
-    checked(unsafe { fivefold_set_repeatability(deterministic) })
+    checked(unsafe { fivefold_set_reproducibility(deterministic) })
 }
 
-/// Sets the number of threads between operations; an error when parallel work has begun.
+/// Sets the number of inter-op threads. Fails once parallel work has begun.
 pub(crate) fn set_interop_threads(threads: c_int) -> Result<(), TchError> {
     // SAFETY: plain values.
     checked(unsafe { fivefold_set_interop_threads(threads) })
 }
 
-/// Sets an environment variable where it is unset. Call it before other threads run.
+/// Sets an environment variable unless it is set. Call it before other threads run.
 pub(crate) fn default_environment(name: &CStr, value: &CStr) {
     // SAFETY: two C strings, copied by setenv.
     unsafe { fivefold_default_environment(name.as_ptr(), value.as_ptr()) }
 }
 
-/// Loads a shared library for good, its symbols visible to all; else says why not, in the loader's words.
+/// Loads a shared library with global symbols, and never unloads it. The error is the loader's message.
 pub(crate) fn load_for_good(path: &Path) -> Result<(), String> {
-    // SAFETY: used for libtorch's own libraries, whose initialisers register kernels.
+    // SAFETY: only used for libtorch's own libraries, whose initialisers register kernels.
     match unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) } {
         Ok(library) => {
             std::mem::forget(library);
@@ -201,12 +201,12 @@ pub(crate) fn load_for_good(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Free and total bytes of CUDA device `index`, where CUDA's runtime answers.
+/// Free and total bytes of CUDA device `index`, if the CUDA runtime reports them.
 pub(crate) fn cuda_memory(index: usize) -> Option<(u64, u64)> {
     let index = c_int::try_from(index).ok()?;
     let this = Library::this();
     let (mut free, mut total, mut previous) = (0usize, 0usize, 0);
-    // SAFETY: the signatures are those of the CUDA runtime, unchanged since its first release.
+    // SAFETY: the signatures are those of the CUDA runtime, which are stable.
     unsafe {
         let get_device = this.get::<unsafe extern "C" fn(*mut c_int) -> c_int>(b"cudaGetDevice\0").ok()?;
         let set_device = this.get::<unsafe extern "C" fn(c_int) -> c_int>(b"cudaSetDevice\0").ok()?;
@@ -220,11 +220,11 @@ pub(crate) fn cuda_memory(index: usize) -> Option<(u64, u64)> {
     }
 }
 
-/// The name of CUDA device `index`, such as "NVIDIA H100 80GB HBM3", where the driver answers.
+/// The name of CUDA device `index`, such as "NVIDIA H100 80GB HBM3", if the driver reports it.
 pub(crate) fn cuda_device_name(index: usize) -> Option<String> {
     let index = c_int::try_from(index).ok()?;
     let mut name = [0u8; 256];
-    // SAFETY: the signatures are those of the CUDA driver; the name is written with its length as limit.
+    // SAFETY: the signatures are those of the CUDA driver; the driver writes at most the length of `name`.
     unsafe {
         let driver = Library::open(Some("libcuda.so.1"), RTLD_NOW).ok()?;
         let init = driver.get::<unsafe extern "C" fn(u32) -> c_int>(b"cuInit\0").ok()?;
@@ -235,7 +235,7 @@ pub(crate) fn cuda_device_name(index: usize) -> Option<String> {
         let answered = init(0) == 0
             && get(&raw mut device, index) == 0
             && get_name(name.as_mut_ptr().cast(), name.len() as c_int, device) == 0;
-        // The driver stays loaded: libtorch uses it too.
+        // Stays loaded: libtorch uses the driver as well.
         std::mem::forget(driver);
         if !answered {
             return None;

@@ -1,4 +1,4 @@
-//! Files of named tensors in the safetensors format, written whole or not at all.
+//! safetensors files of named tensors, written whole or not at all.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +13,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::torch::tensors::NamedTensor;
 
-/// A file of tensors, read into memory and checked as to its form.
+/// A safetensors file in memory, with a valid header and of the right length.
 pub struct TensorFile {
     path: PathBuf,
     bytes: Vec<u8>,
@@ -42,40 +42,40 @@ pub enum TensorFileError {
         /// The system's error.
         source: io::Error,
     },
-    /// It is not a whole safetensors file.
-    #[error("{}: it is not a whole safetensors file: {problem}", path.display())]
+    /// The file is not a complete safetensors file.
+    #[error("{}: not a complete safetensors file: {problem}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
-    /// Its tensors are not those of the model.
-    #[error("{}: its tensors are not those of the model: {mismatch}", path.display())]
+    /// The tensors are not those of the model.
+    #[error("{}: the tensors are not those of the model: {mismatch}", path.display())]
     Mismatch {
         /// The file.
         path: PathBuf,
-        /// Which tensors.
+        /// The differences.
         mismatch: Mismatch,
     },
-    /// libtorch failed, by a lack of memory for instance.
+    /// libtorch failed, for example for lack of memory.
     #[error("{}: {source}", path.display())]
     Torch {
         /// The file.
         path: PathBuf,
-        /// What libtorch says.
+        /// libtorch's error.
         source: TchError,
     },
 }
 
-/// How a file's tensors differ from those that are expected, by name.
+/// How the tensors of a file differ from the expected ones, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Expected and not in the file.
+    /// Expected, but not in the file.
     pub missing: Vec<String>,
-    /// In the file and not expected.
+    /// In the file, but not expected.
     pub extra: Vec<String>,
-    /// In both with different shapes or number formats, each with both.
+    /// Of another shape or number format than expected; each name is followed by both.
     pub misshaped: Vec<String>,
 }
 
@@ -99,20 +99,24 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Which number formats a tensor may have in the file.
+/// The number formats that are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Formats {
-    /// That of the tensor it is written into.
+    /// That of the target.
     Exact,
-    /// Any of floats where a float is expected.
+    /// Any float format for a float target.
     AnyFloat,
 }
 
 impl TensorFile {
-    /// Writes `tensors` and `metadata` as a file that is either whole, and on the disk when this returns, or not there.
+    /// Writes `tensors` and `metadata`. When this returns, the file is complete and synced to disk; after an error there is no
+    /// new file.
     ///
-    /// `metadata` is one key and its value, since the order of several would be left to chance and the same tensors should
-    /// give the same bytes.
+    /// `metadata` is a single key with its value: several would be written in random order, and equal tensors should give
+    /// equal bytes.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or a tensor is neither fp32 nor int64.
     pub fn write(path: &Path, tensors: &[NamedTensor], metadata: (&str, String)) -> Result<(), TensorFileError> {
         let views = tensors
             .iter()
@@ -128,7 +132,10 @@ impl TensorFile {
         Ok(file.commit()?)
     }
 
-    /// Reads a file and checks that it is whole. Damage inside the numbers is not seen: that is what digests are for.
+    /// Reads a file and checks its header and its length. Changed numbers are not noticed; digests are for that.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not a complete safetensors file.
     pub fn read(path: &Path) -> Result<Self, TensorFileError> {
         let bytes = std::fs::read(path).map_err(|source| TensorFileError::Read { path: path.to_owned(), source })?;
         let (header_length, header) = SafeTensors::read_metadata(&bytes)
@@ -151,7 +158,7 @@ impl TensorFile {
         Ok(Self { path: path.to_owned(), bytes, entries, metadata })
     }
 
-    /// The value of a key of the file's metadata.
+    /// The value of a key of the metadata.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
     }
@@ -161,12 +168,12 @@ impl TensorFile {
         self.entries.keys().map(String::as_str)
     }
 
-    /// The shape of a tensor, where there is one of that name.
+    /// The shape of the tensor of that name.
     pub fn shape(&self, name: &str) -> Option<&[i64]> {
         self.entries.get(name).map(|entry| entry.shape.as_slice())
     }
 
-    /// How the file's tensors differ from `targets`. Names for which `is_ignored` holds do not count as extra.
+    /// The differences between the file's tensors and `targets`. Names for which `is_ignored` holds are not extra.
     pub fn mismatch(&self, targets: &[NamedTensor], formats: Formats, is_ignored: impl Fn(&str) -> bool) -> Mismatch {
         let mut mismatch = Mismatch::default();
         let mut expected = std::collections::BTreeSet::new();
@@ -192,7 +199,10 @@ impl TensorFile {
         mismatch
     }
 
-    /// Copies the file's tensors into `targets` of the same names, in place, once all of them fit; else none.
+    /// Copies the file's tensors into the `targets` of the same names, in place.
+    ///
+    /// # Errors
+    /// When the tensors differ from `targets` in names, shapes or formats. Then none is copied.
     pub fn copy_into(
         &self,
         targets: &[NamedTensor],
@@ -230,7 +240,7 @@ fn is_float(kind: Kind) -> bool {
     kind != Kind::Int64
 }
 
-/// A tensor as the safetensors crate wants to see it.
+/// A tensor in the form that the safetensors crate writes.
 struct TensorView<'a> {
     tensor: &'a Tensor,
     dtype: Dtype,
@@ -278,11 +288,11 @@ mod tests {
     }
 
     #[test]
-    fn tensors_and_metadata_come_back_and_the_same_tensors_give_the_same_bytes() {
+    fn tensors_and_metadata_round_trip_and_equal_tensors_give_equal_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
         let matrix = Tensor::arange(6, (Kind::Float, Device::Cpu)).reshape([2, 3]);
-        // Not contiguous: the file holds what the tensor says, not how it lies in memory.
+        // Not contiguous: the file has the logical order of the values, not that in memory.
         let tensors = [named("m", matrix.tr()), named("count", Tensor::from(7i64))];
         TensorFile::write(&path, &tensors, ("key", "value".into())).unwrap();
         let first = std::fs::read(&path).unwrap();
@@ -321,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_files_and_folders_that_are_not_there_are_refused() {
+    fn truncated_files_and_missing_folders_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
         let tensors = [named("a", Tensor::from(1i64))];

@@ -1,40 +1,40 @@
-//! Random transformations of images, each composed into one matrix, so that an image is resampled once.
+//! Random transformations of images, each composed into one matrix so that an image is resampled once.
 
 use fivefold_common::ids::Fold;
 use fivefold_common::randomness::{Purpose, Stream};
 use fivefold_common::spec::{Augmentation, JobSetSpec};
 
-/// An affine map from a pixel of the output to a place in the input: `x = a u + b v + c`, `y = d u + e v + f`, stored as
-/// `[a, b, c, d, e, f]`. Coordinates are those of pixel centres, 0 to S - 1, x to the right and y down, as for OpenCV's
-/// `warpAffine` with `WARP_INVERSE_MAP`.
+/// An affine map from a pixel `(u, v)` of the output to a point of the input, `x = a u + b v + c`, `y = d u + e v + f`,
+/// stored as `[a, b, c, d, e, f]`. Coordinates are those of pixel centres, 0 to S - 1, x to the right and y down, as for
+/// OpenCV's `warpAffine` with `WARP_INVERSE_MAP`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Matrix(pub [f64; 6]);
 
 impl Matrix {
-    /// The map that changes nothing.
+    /// The identity.
     pub const IDENTITY: Self = Self([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
 
-    /// First this map, then `next`: the input of an image that is first transformed by `next` and then by `self`.
+    /// This map followed by `next`: it maps an output to the input of an image transformed first by `next` and then by `self`.
     pub fn then(self, next: Self) -> Self {
         let ([a, b, c, d, e, f], [p, q, r, s, t, u]) = (self.0, next.0);
         Self([p * a + q * d, p * b + q * e, p * c + q * f + r, s * a + t * d, s * b + t * e, s * c + t * f + u])
     }
 
-    /// The linear map `[a, b, d, e]` about the centre of an image of `size` pixels.
+    /// The linear map `[a, b, d, e]` about the centre of an image.
     fn about_centre([a, b, d, e]: [f64; 4], size: u32) -> Self {
         let centre = (f64::from(size) - 1.0) / 2.0;
         Self([a, b, centre - (a + b) * centre, d, e, centre - (d + e) * centre])
     }
 
-    /// The part of `side` pixels at (`left`, `top`), blown up to `size`, with the edges of the outer pixels aligned as
-    /// OpenCV's `resize` has them.
+    /// The square of `side` pixels at (`left`, `top`), enlarged to `size`. The edges of the outer pixels are aligned, as in
+    /// OpenCV's `resize`.
     fn crop(left: f64, top: f64, side: f64, size: u32) -> Self {
         let scale = side / f64::from(size);
         let shift = 0.5 * scale - 0.5;
         Self([scale, 0.0, left + shift, 0.0, scale, top + shift])
     }
 
-    /// `turns` quarter turns counter-clockwise. All entries are whole numbers.
+    /// Quarter turns counter-clockwise. All entries are integers.
     fn quarter_turns(turns: u32, size: u32) -> Self {
         let last = f64::from(size) - 1.0;
         match turns % 4 {
@@ -45,33 +45,33 @@ impl Matrix {
         }
     }
 
-    /// Mirrored left to right.
-    fn flip_sides(size: u32) -> Self {
+    /// Left and right exchanged.
+    fn flip_left_right(size: u32) -> Self {
         Self([-1.0, 0.0, f64::from(size) - 1.0, 0.0, 1.0, 0.0])
     }
 
-    /// Mirrored top to bottom.
-    fn flip_ends(size: u32) -> Self {
+    /// Top and bottom exchanged.
+    fn flip_top_bottom(size: u32) -> Self {
         Self([1.0, 0.0, 0.0, 0.0, -1.0, f64::from(size) - 1.0])
     }
 }
 
-/// What happens to an image, in this order: crop, quarter turns, flips, shear, and scale, rotation and shift.
+/// A transformation of an image: crop, quarter turns, flips, shear, then scale, rotation and shift, in this order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Transformation {
     /// Left edge of the cropped square, in pixels.
     pub left: u32,
-    /// Its top edge.
+    /// Top edge of the cropped square, in pixels.
     pub top: u32,
-    /// Its side; it is blown up to the image's size.
+    /// Side of the cropped square, in pixels. It is enlarged to the size of the image.
     pub side: u32,
     /// Quarter turns counter-clockwise.
     pub quarter_turns: u32,
-    /// Whether left and right change places.
-    pub flip_sides: bool,
-    /// Whether top and bottom change places.
-    pub flip_ends: bool,
-    /// Angle by which vertical lines are inclined, about the centre.
+    /// Whether left and right are exchanged.
+    pub flip_left_right: bool,
+    /// Whether top and bottom are exchanged.
+    pub flip_top_bottom: bool,
+    /// Angle by which vertical lines are tilted, about the centre.
     pub shear_degrees: f64,
     /// Shift to the right, in pixels.
     pub right: f64,
@@ -84,15 +84,15 @@ pub struct Transformation {
 }
 
 impl Transformation {
-    /// What changes nothing in images of `size` pixels.
+    /// The identity for images of `size` pixels.
     pub fn identity(size: u32) -> Self {
         Self {
             left: 0,
             top: 0,
             side: size,
             quarter_turns: 0,
-            flip_sides: false,
-            flip_ends: false,
+            flip_left_right: false,
+            flip_top_bottom: false,
             shear_degrees: 0.0,
             right: 0.0,
             down: 0.0,
@@ -101,7 +101,7 @@ impl Transformation {
         }
     }
 
-    /// All of it in one matrix, for images of `size` pixels: its parts undone from the last to the first.
+    /// The matrix for images of `size` pixels: the inverses of the parts, from the last to the first.
     pub fn matrix(&self, size: u32) -> Matrix {
         let mut matrix = Matrix::IDENTITY;
         if (self.right, self.down) != (0.0, 0.0) {
@@ -116,11 +116,11 @@ impl Transformation {
             let tangent = self.shear_degrees.to_radians().tan();
             matrix = matrix.then(Matrix::about_centre([1.0, -tangent, 0.0, 1.0], size));
         }
-        if self.flip_ends {
-            matrix = matrix.then(Matrix::flip_ends(size));
+        if self.flip_top_bottom {
+            matrix = matrix.then(Matrix::flip_top_bottom(size));
         }
-        if self.flip_sides {
-            matrix = matrix.then(Matrix::flip_sides(size));
+        if self.flip_left_right {
+            matrix = matrix.then(Matrix::flip_left_right(size));
         }
         matrix.then(Matrix::quarter_turns(self.quarter_turns, size)).then(Matrix::crop(
             self.left.into(),
@@ -131,8 +131,8 @@ impl Transformation {
     }
 }
 
-/// The matrices of `count` training images, whose places in the epoch (counted from 0) start at `first_index`. A function
-/// of the spec's seed, the fold, the epoch and each image's place alone.
+/// The matrices of `count` training images whose places in the epoch start at `first_index` (from 0). Each depends on the
+/// spec's seed, the fold, the epoch and the image's place alone.
 pub fn training_matrices(spec: &JobSetSpec, fold: Fold, epoch: u32, first_index: u64, count: usize) -> Vec<Matrix> {
     if spec.augmentation == Augmentation::None {
         return vec![Matrix::IDENTITY; count];
@@ -144,8 +144,8 @@ pub fn training_matrices(spec: &JobSetSpec, fold: Fold, epoch: u32, first_index:
     (first_index..).take(count).map(matrix).collect()
 }
 
-/// The matrices of `count` images in one pass (counted from 0) of test-time augmentation; the images' places in their
-/// table start at `first_index`. With `tta = 1` the only pass is the plain image.
+/// The matrices of `count` images in one pass (from 0) of test-time augmentation. The images' places in their table start at
+/// `first_index`. With `tta = 1` the only pass is the unchanged image.
 pub fn test_time_matrices(spec: &JobSetSpec, fold: Fold, pass: u32, first_index: u64, count: usize) -> Vec<Matrix> {
     if spec.tta == 1 {
         return vec![Matrix::IDENTITY; count];
@@ -157,8 +157,8 @@ pub fn test_time_matrices(spec: &JobSetSpec, fold: Fold, pass: u32, first_index:
     (first_index..).take(count).map(matrix).collect()
 }
 
-/// Everything: [`crop_turn_flip`]; a shear within 15 degrees, with probability 0.5; and a shift within 5% of the side, a scale
-/// within 10% and a rotation within 10 degrees, together with probability 0.3.
+/// `augmentation = "full"`: [`crop_turn_flip`]; with probability 0.5 a shear of at most 15 degrees; with probability 0.3 a shift
+/// of at most 5% of the side, a scale of 0.9 to 1.1 and a rotation of at most 10 degrees, together.
 fn full(stream: &mut Stream, size: u32) -> Transformation {
     let mut transformation = crop_turn_flip(stream, size);
     if stream.chance(0.5) {
@@ -173,15 +173,23 @@ fn full(stream: &mut Stream, size: u32) -> Transformation {
     transformation
 }
 
-/// A square crop of half to the full side; a quarter turn, each equally likely; each flip with probability 0.5.
+/// A square crop of half to the full side; 0 to 3 quarter turns, equally likely; each flip with probability 0.5.
 fn crop_turn_flip(stream: &mut Stream, size: u32) -> Transformation {
     let mut below = |bound: u32| stream.below(u64::from(bound)) as u32;
     let least = size.div_ceil(2);
     let side = least + below(size - least + 1);
     let (left, top) = (below(size - side + 1), below(size - side + 1));
     let quarter_turns = below(4);
-    let (flip_sides, flip_ends) = (stream.chance(0.5), stream.chance(0.5));
-    Transformation { left, top, side, quarter_turns, flip_sides, flip_ends, ..Transformation::identity(size) }
+    let (flip_left_right, flip_top_bottom) = (stream.chance(0.5), stream.chance(0.5));
+    Transformation {
+        left,
+        top,
+        side,
+        quarter_turns,
+        flip_left_right,
+        flip_top_bottom,
+        ..Transformation::identity(size)
+    }
 }
 
 #[cfg(test)]
@@ -193,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn draws_are_within_the_recipe_and_as_frequent() {
+    fn draws_have_the_ranges_and_frequencies_of_the_recipe() {
         let drawn = draws(full, 512);
         let share = |is: &dyn Fn(&Transformation) -> bool| {
             drawn.iter().filter(|drawn| is(drawn)).count() as f64 / drawn.len() as f64
@@ -202,7 +210,7 @@ mod tests {
         for turns in 0..4 {
             assert!(near(share(&|drawn| drawn.quarter_turns == turns), 0.25));
         }
-        assert!(near(share(&|drawn| drawn.flip_sides), 0.5) && near(share(&|drawn| drawn.flip_ends), 0.5));
+        assert!(near(share(&|drawn| drawn.flip_left_right), 0.5) && near(share(&|drawn| drawn.flip_top_bottom), 0.5));
         assert!(near(share(&|drawn| drawn.shear_degrees != 0.0), 0.5));
         assert!(near(share(&|drawn| drawn.scale != 1.0), 0.3));
         assert!(near(share(&|drawn| drawn.side < 384), 0.5));
@@ -219,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn matrices_depend_on_an_images_place_alone() {
+    fn a_matrix_depends_on_the_images_place_alone() {
         let spec = JobSetSpec::default();
         let all = training_matrices(&spec, Fold(1), 2, 0, 12);
         let parts = [training_matrices(&spec, Fold(1), 2, 0, 5), training_matrices(&spec, Fold(1), 2, 5, 7)].concat();
@@ -232,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_images_are_plain() {
+    fn without_augmentation_images_are_unchanged() {
         let spec = JobSetSpec { augmentation: Augmentation::None, tta: 1, ..JobSetSpec::default() };
         assert_eq!(training_matrices(&spec, Fold(0), 0, 0, 2), [Matrix::IDENTITY; 2]);
         assert_eq!(test_time_matrices(&spec, Fold(0), 0, 0, 2), [Matrix::IDENTITY; 2]);
@@ -240,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crop_is_placed_as_it_says() {
+    fn a_crop_is_placed_at_its_edges() {
         let crop = Transformation { left: 4, top: 6, side: 8, ..Transformation::identity(16) }.matrix(16);
         // The outer edge of the first pixel, -0.5, lies at the crop's edge, 3.5 and 5.5; a step is half a pixel.
         assert_eq!(crop, Matrix([0.5, 0.0, 3.75, 0.0, 0.5, 5.75]));

@@ -1,4 +1,4 @@
-//! Random transformations of images: drawn as one matrix per image, applied in one pass on the device.
+//! Augmentation: random transformations, composed into one matrix per image and applied in one pass on the device.
 
 pub mod augmentation;
 pub mod warp;

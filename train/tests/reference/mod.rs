@@ -1,4 +1,4 @@
-//! Tensors that both sides compute from a name, so that fixtures need not hold them: as in `tests/golden/model.py`.
+//! Tensors computed from a name, as in `tests/golden/model.py`, so that fixtures need not contain them.
 #![allow(
     dead_code,
     clippy::allow_attributes,
@@ -53,7 +53,7 @@ pub(crate) fn fill(model: &Model) {
     }
 }
 
-/// Writes one grey plane of an image of the training list.
+/// Writes one plane of an image of the training list.
 pub(crate) fn write_plane(folder: &Path, id: &str, colour: &str, size: u32, bytes: &[u8]) {
     let folder = folder.join("train");
     std::fs::create_dir_all(&folder).unwrap();
