@@ -1,5 +1,4 @@
 //! Every query of the coordinator, as SQLite would run it: none reads a whole table that grows with what is stored.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 
