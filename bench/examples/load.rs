@@ -17,8 +17,9 @@ use bytes::Bytes;
 use clap::Parser;
 use fivefold_client::{Connection, Credentials, Failure, Notice, RetryPolicy, Source};
 use fivefold_common::artifact::ArtifactKind;
+use fivefold_common::ids::{Attempt, JobId, LeaseRef};
 use fivefold_common::spec::JobSetSpec;
-use fivefold_proto::convert::spec_to_wire;
+use fivefold_proto::convert::{lease_to_wire, spec_to_wire};
 use fivefold_proto::{SubmitJobSetRequest, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -102,7 +103,7 @@ async fn submit(url: &str, jobs: u32) {
     }
 }
 
-async fn take_lease(connection: &Connection, name: &str, wait: u64) -> v1::LeaseRef {
+async fn take_lease(connection: &Connection, name: &str, wait: u64) -> LeaseRef {
     let request = v1::AcquireLeaseRequest {
         worker_name: name.to_owned(),
         wait_seconds: 30,
@@ -110,7 +111,7 @@ async fn take_lease(connection: &Connection, name: &str, wait: u64) -> v1::Lease
         protocol: fivefold_proto::PROTOCOL,
     };
     let lease = connection.workers().acquire_lease(request).await.unwrap().into_inner().lease.unwrap();
-    v1::LeaseRef { job_id: lease.job_id, attempt: lease.attempt }
+    LeaseRef { job: JobId(lease.job_id), attempt: Attempt(lease.attempt) }
 }
 
 async fn register(connection: &Connection, name: &str) {
@@ -124,7 +125,7 @@ async fn register(connection: &Connection, name: &str) {
 }
 
 /// Uploads a checkpoint over a connection of its own, and records it.
-async fn upload_checkpoint(url: String, lease: v1::LeaseRef, blocks: Vec<Bytes>, uploaded: Arc<AtomicU64>) {
+async fn upload_checkpoint(url: String, lease: LeaseRef, blocks: Vec<Bytes>, uploaded: Arc<AtomicU64>) {
     let connection = connect(&url);
     let transfers = connection.transfers().under_lease(lease);
     let artifact = transfers.upload(ArtifactKind::Checkpoint, Source::Memory(blocks)).await.unwrap();
@@ -133,7 +134,7 @@ async fn upload_checkpoint(url: String, lease: v1::LeaseRef, blocks: Vec<Bytes>,
         role: v1::CheckpointRole::Last.into(),
         ..Default::default()
     };
-    let request = v1::RecordCheckpointRequest { lease: Some(lease), checkpoint: Some(checkpoint) };
+    let request = v1::RecordCheckpointRequest { lease: Some(lease_to_wire(lease)), checkpoint: Some(checkpoint) };
     connection.workers().record_checkpoint(request).await.unwrap();
     uploaded.fetch_add(1, Ordering::Relaxed);
 }
@@ -167,8 +168,12 @@ async fn report(
         }
         let progress = v1::Progress { phase: v1::Phase::Training.into(), step: sequence as u32, ..Default::default() };
         let began = Instant::now();
-        let report =
-            v1::ReportJobRequest { lease: Some(lease), sequence, progress: Some(progress), epochs: Vec::new() };
+        let report = v1::ReportJobRequest {
+            lease: Some(lease_to_wire(lease)),
+            sequence,
+            progress: Some(progress),
+            epochs: Vec::new(),
+        };
         sender.send(report).await.unwrap();
         if let Some(reports) = reports.take() {
             let stream = connection.workers().report_job(ReceiverStream::new(reports)).await;
@@ -194,7 +199,11 @@ async fn take_leases(url: String, number: u32, end: Instant) -> Vec<Duration> {
         let began = Instant::now();
         let lease = take_lease(&connection, &name, wait).await;
         taken.push(began.elapsed());
-        connection.workers().release_lease(v1::ReleaseLeaseRequest { lease: Some(lease) }).await.unwrap();
+        connection
+            .workers()
+            .release_lease(v1::ReleaseLeaseRequest { lease: Some(lease_to_wire(lease)) })
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     taken

@@ -88,8 +88,11 @@ impl Transfers {
         retries: &mut Retries,
     ) -> Result<(Incoming, Result<(), Status>), TransferError> {
         let mut done_bytes = incoming.hasher.count();
-        let request =
-            v1::DownloadArtifactRequest { digest: digest.to_string(), offset_bytes: done_bytes, lease: self.lease };
+        let request = v1::DownloadArtifactRequest {
+            digest: digest.to_string(),
+            offset_bytes: done_bytes,
+            lease: self.wire_lease(),
+        };
         let mut artifacts = self.connection.artifacts();
         let mut messages = match retries.attempt(artifacts.download_artifact(request)).await {
             Ok(answer) => answer.into_inner(),

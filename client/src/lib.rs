@@ -52,4 +52,4 @@ pub use problem::ConnectionProblem;
 pub use random_id::random_id;
 pub use retry::{DiskFull, Retries, RetryPolicy};
 pub use transfers::{ProgressCallback, TransferError, TransferProgress, Transfers};
-pub use upload::{Source, UploadedArtifact};
+pub use upload::Source;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fivefold_common::durable_file::WriteError;
-use fivefold_common::ids::Digest;
+use fivefold_common::ids::{Digest, LeaseRef};
+use fivefold_proto::convert::lease_to_wire;
 use fivefold_proto::v1;
 
 use crate::connection::Connection;
@@ -20,7 +21,7 @@ pub(crate) const MOST_MISMATCHES: u32 = 3;
 #[derive(Clone)]
 pub struct Transfers {
     pub(crate) connection: Connection,
-    pub(crate) lease: Option<v1::LeaseRef>,
+    lease: Option<LeaseRef>,
     progress: Option<ProgressCallback>,
 }
 
@@ -72,13 +73,17 @@ impl Transfers {
     }
 
     /// The same for a worker, whose transfers belong to a lease.
-    pub fn under_lease(self, lease: v1::LeaseRef) -> Self {
+    pub fn under_lease(self, lease: LeaseRef) -> Self {
         Self { lease: Some(lease), ..self }
     }
 
     /// The same, with its progress going to `callback`.
     pub fn with_progress(self, callback: impl Fn(TransferProgress) + Send + Sync + 'static) -> Self {
         Self { progress: Some(Arc::new(callback)), ..self }
+    }
+
+    pub(crate) fn wire_lease(&self) -> Option<v1::LeaseRef> {
+        self.lease.map(lease_to_wire)
     }
 
     pub(crate) fn progress(&self) -> impl Fn(TransferProgress) + Send + Sync + 'static {

@@ -5,9 +5,9 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use fivefold_common::artifact::ArtifactKind;
+use fivefold_common::artifact::{Artifact, ArtifactKind};
 use fivefold_common::ids::Digest;
-use fivefold_proto::convert::artifact_kind_to_wire;
+use fivefold_proto::convert::artifact_to_wire;
 use fivefold_proto::status::{Reason, reason};
 use fivefold_proto::v1;
 use fivefold_proto::v1::upload_artifact_request::Part;
@@ -60,39 +60,20 @@ impl From<&str> for Source {
     }
 }
 
-/// An artifact that the coordinator holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UploadedArtifact {
-    /// Its kind.
-    pub kind: ArtifactKind,
-    /// Its digest, which is its name.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size_bytes: u64,
-}
-
-impl UploadedArtifact {
-    /// The wire form.
-    pub fn to_wire(&self) -> v1::Artifact {
-        let kind = artifact_kind_to_wire(self.kind).into();
-        v1::Artifact { kind, digest: self.digest.to_string(), size_bytes: self.size_bytes }
-    }
-}
-
 impl Transfers {
     /// Uploads `source`, or the part of it that the coordinator lacks.
     ///
     /// # Errors
     /// When the source cannot be read, or as [`Connection::call`](crate::Connection::call).
-    pub async fn upload(&self, kind: ArtifactKind, source: Source) -> Result<UploadedArtifact, TransferError> {
+    pub async fn upload(&self, kind: ArtifactKind, source: Source) -> Result<Artifact, TransferError> {
         self.connection.until_cancelled(self.upload_to_the_end(kind, source)).await
     }
 
-    async fn upload_to_the_end(&self, kind: ArtifactKind, source: Source) -> Result<UploadedArtifact, TransferError> {
+    async fn upload_to_the_end(&self, kind: ArtifactKind, source: Source) -> Result<Artifact, TransferError> {
         let measured = source.clone();
         let (digest, size_bytes) = blocking(move || measured.digest_and_size()).await?;
-        let artifact = UploadedArtifact { kind, digest, size_bytes };
-        let request = v1::GetUploadRequest { artifact: Some(artifact.to_wire()), lease: self.lease };
+        let artifact = Artifact { kind, digest, size_bytes };
+        let request = v1::GetUploadRequest { artifact: Some(artifact_to_wire(artifact)), lease: self.wire_lease() };
         let mut retries = self.connection.retries();
         let mut restarts = Restarts::default();
         loop {
@@ -102,7 +83,7 @@ impl Transfers {
                 self.progress()(TransferProgress { done_bytes: size_bytes, total_bytes: size_bytes });
                 return Ok(artifact);
             }
-            match self.send_rest(&artifact, held.offset_bytes, source.clone()).await? {
+            match self.send_rest(artifact, held.offset_bytes, source.clone()).await? {
                 Ok(()) => {
                     retries.succeeded();
                     return Ok(artifact);
@@ -115,12 +96,13 @@ impl Transfers {
     /// Sends the bytes from an offset on, once. The outer error is this machine's, the inner one the coordinator's.
     async fn send_rest(
         &self,
-        artifact: &UploadedArtifact,
+        artifact: Artifact,
         offset_bytes: u64,
         source: Source,
     ) -> Result<Result<(), Status>, TransferError> {
         let (sender, parts) = mpsc::channel(CHUNKS_AHEAD);
-        let header = v1::UploadHeader { artifact: Some(artifact.to_wire()), offset_bytes, lease: self.lease };
+        let header =
+            v1::UploadHeader { artifact: Some(artifact_to_wire(artifact)), offset_bytes, lease: self.wire_lease() };
         let reading = tokio::task::spawn_blocking(move || {
             let send = |part| sender.blocking_send(v1::UploadArtifactRequest { part: Some(part) }).is_ok();
             // A closed channel means that the coordinator has answered already: its answer counts.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fivefold_client::{CallError, Connection, TransferError, Transfers};
+use fivefold_common::ids::{self, JobId, LeaseRef};
 use fivefold_common::progress::{Phase, Progress};
-use fivefold_proto::convert::failure_cause_to_wire;
+use fivefold_proto::convert::{failure_cause_to_wire, lease_to_wire};
 use fivefold_proto::v1;
 use fivefold_train::{Stop, StopFlag};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) worker: &'a Worker,
     /// Its calls are cancelled with `gone`.
     pub(crate) connection: Connection,
-    pub(crate) lease: v1::LeaseRef,
+    pub(crate) lease: LeaseRef,
     /// This attempt's own files.
     pub(crate) folder: PathBuf,
     pub(crate) reporter: Reporter,
@@ -57,16 +58,16 @@ pub(crate) async fn work_on(
     leaving: &CancellationToken,
 ) -> Result<(), ThreadStuck> {
     let Lease { message, requested_at } = lease;
-    let reference = v1::LeaseRef { job_id: message.job_id, attempt: message.attempt };
-    let name = format!("job {} (fold {}, attempt {})", message.job_id, message.fold, message.attempt);
+    let lease = LeaseRef { job: JobId(message.job_id), attempt: ids::Attempt(message.attempt) };
+    let name = format!("{lease} (fold {})", message.fold);
     tracing::info!("{name} begins");
     let signals = LeaseSignals { release: leaving.child_token(), gone: CancellationToken::new() };
     let attempt = Attempt {
         worker,
         connection: connection.with_cancellation(signals.gone.clone()),
-        lease: reference,
-        folder: worker.scratch.join(format!("job-{}-{}", reference.job_id, reference.attempt)),
-        reporter: Reporter::start(connection, reference, message.lease_seconds, requested_at, signals.clone()),
+        lease,
+        folder: worker.scratch.join(format!("job-{}-{}", lease.job, lease.attempt)),
+        reporter: Reporter::start(connection, lease, message.lease_seconds, requested_at, signals.clone()),
         stop: StopFlag::new(),
         gone: signals.gone.clone(),
     };
@@ -149,7 +150,7 @@ impl Attempt<'_> {
     }
 
     async fn release(&self, name: &str) {
-        let request = v1::ReleaseLeaseRequest { lease: Some(self.lease) };
+        let request = v1::ReleaseLeaseRequest { lease: Some(lease_to_wire(self.lease)) };
         match self.connection.call(request, async |c, r| c.workers().release_lease(r).await).await {
             Ok(_) => tracing::info!("{name} is released"),
             Err(error) => tracing::warn!("{name} could not be released: {error}"),
@@ -159,7 +160,7 @@ impl Attempt<'_> {
     async fn fail(&self, name: &str, error: &AttemptError) {
         tracing::error!("{name} failed: {error}");
         let cause = failure_cause_to_wire(failure_cause(error)).into();
-        let request = v1::FailJobRequest { lease: Some(self.lease), cause, message: error.to_string() };
+        let request = v1::FailJobRequest { lease: Some(lease_to_wire(self.lease)), cause, message: error.to_string() };
         if let Err(error) = self.connection.call(request, async |c, r| c.workers().fail_job(r).await).await {
             tracing::warn!("the failure of {name} could not be reported: {error}");
         }

@@ -5,10 +5,11 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 
-use fivefold_client::{CallError, Connection, TransferError, UploadedArtifact};
-use fivefold_common::artifact::ArtifactKind;
+use fivefold_client::{CallError, Connection, TransferError};
+use fivefold_common::artifact::{Artifact, ArtifactKind};
 use fivefold_common::checkpoint::{Checkpoint, CheckpointRole};
-use fivefold_proto::convert::checkpoint_to_wire;
+use fivefold_common::ids::LeaseRef;
+use fivefold_proto::convert::{checkpoint_to_wire, lease_to_wire};
 use fivefold_proto::v1;
 use fivefold_train::SavedCheckpoint;
 use tokio::sync::{mpsc, oneshot};
@@ -76,7 +77,7 @@ impl CheckpointUploads {
 /// The checkpoints that wait, and what became of those before.
 struct Queue {
     connection: Connection,
-    lease: v1::LeaseRef,
+    lease: LeaseRef,
     reported: Reported,
     gone: CancellationToken,
     /// At most one of each role, the oldest first.
@@ -193,7 +194,7 @@ async fn finished(current: &mut Option<Upload>) -> (PathBuf, Result<Checkpoint, 
 /// them again.
 async fn upload(
     connection: Connection,
-    lease: v1::LeaseRef,
+    lease: LeaseRef,
     saved: SavedCheckpoint,
     reported: Reported,
     gone: CancellationToken,
@@ -203,13 +204,13 @@ async fn upload(
     gone.run_until_cancelled(reported.stored()).await.ok_or(CallError::Cancelled)?;
     let checkpoint = uploaded_checkpoint(&saved, &artifact);
     let wire = Some(checkpoint_to_wire(&checkpoint));
-    let request = v1::RecordCheckpointRequest { lease: Some(lease), checkpoint: wire };
+    let request = v1::RecordCheckpointRequest { lease: Some(lease_to_wire(lease)), checkpoint: wire };
     connection.call(request, async |c, r| c.workers().record_checkpoint(r).await).await?;
     Ok(checkpoint)
 }
 
 /// An uploaded checkpoint as the coordinator records it.
-pub(crate) fn uploaded_checkpoint(saved: &SavedCheckpoint, artifact: &UploadedArtifact) -> Checkpoint {
+pub(crate) fn uploaded_checkpoint(saved: &SavedCheckpoint, artifact: &Artifact) -> Checkpoint {
     Checkpoint {
         digest: artifact.digest,
         size_bytes: artifact.size_bytes,

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write as _};
 
 use anyhow::Context as _;
 use fivefold_common::progress::{Phase, Progress};
-use fivefold_proto::convert::checkpoint_to_wire;
+use fivefold_proto::convert::{artifact_to_wire, checkpoint_to_wire, lease_to_wire};
 use fivefold_proto::v1;
 use fivefold_train::torch::device;
 
@@ -36,8 +36,8 @@ pub(crate) async fn deliver(attempt: &Attempt<'_>, result: JobResult) -> Result<
         "device": device::describe(attempt.worker.device),
     });
     let request = v1::CompleteJobRequest {
-        lease: Some(attempt.lease),
-        result: Some(artifact.to_wire()),
+        lease: Some(lease_to_wire(attempt.lease)),
+        result: Some(artifact_to_wire(artifact)),
         checkpoint: checkpoint.as_ref().map(checkpoint_to_wire),
         made_by_json: made_by.to_string(),
     };

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use fivefold_client::{CallError, Connection, Retries};
+use fivefold_common::ids::LeaseRef;
 use fivefold_common::progress::{EpochReport, Progress};
-use fivefold_proto::convert::{epoch_to_wire, progress_to_wire};
+use fivefold_proto::convert::{epoch_to_wire, lease_to_wire, progress_to_wire};
 use fivefold_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -72,7 +73,7 @@ impl Reporter {
     /// Starts to keep the lease, which lasts `lease_seconds` from `requested_at` on.
     pub(crate) fn start(
         connection: &Connection,
-        lease: v1::LeaseRef,
+        lease: LeaseRef,
         lease_seconds: u32,
         requested_at: Instant,
         signals: LeaseSignals,
@@ -146,7 +147,7 @@ impl Batch {
 struct Reports {
     connection: Connection,
     retries: Retries,
-    lease: v1::LeaseRef,
+    lease: LeaseRef,
     release: CancellationToken,
     lease_period: Duration,
     /// When the last report that was answered was sent.
@@ -177,7 +178,7 @@ impl Reports {
                 batch.add(more);
             }
             let report = v1::ReportJobRequest {
-                lease: Some(self.lease),
+                lease: Some(lease_to_wire(self.lease)),
                 sequence: self.sequence + 1,
                 progress: batch.progress.as_ref().map(progress_to_wire),
                 epochs: batch.epochs.iter().map(epoch_to_wire).collect(),
@@ -246,9 +247,8 @@ impl Reports {
         if !self.has_lapsed && self.renewed_at.elapsed() > self.lease_period {
             self.has_lapsed = true;
             tracing::warn!(
-                "the lease of job {}, attempt {} was not renewed for {} s; the job goes on until the coordinator ends it",
-                self.lease.job_id,
-                self.lease.attempt,
+                "the lease of {} was not renewed for {} s; the attempt goes on until the coordinator ends it",
+                self.lease,
                 self.lease_period.as_secs()
             );
         }

@@ -6,8 +6,8 @@ use fivefold_common::ids::Digest;
 use fivefold_common::job::{JobKind, JobState};
 use fivefold_common::spec::ScoredCheckpoint;
 use fivefold_proto::convert::{
-    artifact_kind_to_wire, checkpoint_to_wire, epoch_to_wire, job_kind_to_wire, job_set_state_to_wire,
-    job_state_to_wire, progress_to_wire, spec_to_wire,
+    artifact_to_wire, checkpoint_to_wire, epoch_to_wire, job_kind_to_wire, job_set_state_to_wire, job_state_to_wire,
+    progress_to_wire, spec_to_wire,
 };
 use fivefold_proto::v1;
 
@@ -17,14 +17,6 @@ use crate::queue::{Event, Fit, FitRecord, Inputs, Job, JobSet, Leased, Task, Wor
 pub(super) fn timestamp(time: Timestamp) -> fivefold_proto::Timestamp {
     let nanos = i32::try_from(time.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
     fivefold_proto::Timestamp { seconds: time.0.div_euclid(1000), nanos }
-}
-
-fn artifact(artifact: Artifact) -> v1::Artifact {
-    v1::Artifact {
-        kind: artifact_kind_to_wire(artifact.kind).into(),
-        digest: artifact.digest.to_string(),
-        size_bytes: artifact.size_bytes,
-    }
 }
 
 fn optional_digest(digest: Option<Digest>) -> String {
@@ -60,7 +52,7 @@ pub(super) fn job_set(job_set: &JobSet) -> v1::JobSet {
 }
 
 fn results(fit: &Fit) -> Vec<v1::Artifact> {
-    [Some(fit.oof), Some(fit.report), fit.submission].into_iter().flatten().map(artifact).collect()
+    [Some(fit.oof), Some(fit.report), fit.submission].into_iter().flatten().map(artifact_to_wire).collect()
 }
 
 fn fit(FitRecord { fit, created }: &FitRecord) -> v1::Fit {
@@ -88,7 +80,7 @@ fn job(job: &Job) -> v1::Job {
         best_macro_f1: job.best_macro_f1,
         not_before_time: waits.then(|| timestamp(job.not_before)),
         last_epoch: job.last_epoch.as_ref().map(epoch_to_wire),
-        results: results.map(artifact).collect(),
+        results: results.map(artifact_to_wire).collect(),
         stalled_since_time: is_stalled.then(|| timestamp(job.advanced)),
     }
 }

@@ -1,6 +1,6 @@
 //! Artifacts and checkpoints.
 
-use fivefold_common::artifact::ArtifactKind;
+use fivefold_common::artifact::{Artifact, ArtifactKind};
 use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
 
 use super::{WireError, digest_from_wire, same_enum};
@@ -13,6 +13,15 @@ same_enum! {
 same_enum! {
     checkpoint_role_to_wire, checkpoint_role_from_wire, CheckpointRole, v1::CheckpointRole, "checkpoint.role",
     [Last, Best]
+}
+
+/// The wire form of an artifact.
+pub fn artifact_to_wire(artifact: Artifact) -> v1::Artifact {
+    v1::Artifact {
+        kind: artifact_kind_to_wire(artifact.kind).into(),
+        digest: artifact.digest.to_string(),
+        size_bytes: artifact.size_bytes,
+    }
 }
 
 /// The wire form of a checkpoint.

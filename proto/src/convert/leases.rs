@@ -19,8 +19,8 @@ pub fn lease_from_wire(lease: Option<v1::LeaseRef>) -> Result<LeaseRef, WireErro
 }
 
 /// The wire form of a lease.
-pub fn lease_to_wire(job: JobId, attempt: Attempt) -> v1::LeaseRef {
-    v1::LeaseRef { job_id: job.0, attempt: attempt.0 }
+pub fn lease_to_wire(lease: LeaseRef) -> v1::LeaseRef {
+    v1::LeaseRef { job_id: lease.job.0, attempt: lease.attempt.0 }
 }
 
 same_enum! {
@@ -34,8 +34,8 @@ mod tests {
 
     #[test]
     fn attempts_count_from_one() {
-        let lease = lease_to_wire(JobId(1), Attempt(2));
-        assert_eq!(lease_from_wire(Some(lease)), Ok(LeaseRef { job: JobId(1), attempt: Attempt(2) }));
+        let lease = LeaseRef { job: JobId(1), attempt: Attempt(2) };
+        assert_eq!(lease_from_wire(Some(lease_to_wire(lease))), Ok(lease));
         assert_eq!(lease_from_wire(Some(v1::LeaseRef { job_id: 1, attempt: 0 })).unwrap_err().field, "lease.attempt");
         assert_eq!(lease_from_wire(None).unwrap_err().field, "lease");
     }
