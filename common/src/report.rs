@@ -193,6 +193,19 @@ pub fn build_report(table: &ScoreTable, empty_rows: EmptyRows) -> Result<Report,
 /// # Errors
 /// As for [`build_report`].
 pub fn build_report_on(table: &ScoreTable, empty_rows: EmptyRows, fit_on: FitOn) -> Result<Report, ReportError> {
+    build_report_of(table, table.digest_hex(), empty_rows, fit_on)
+}
+
+/// As [`build_report_on`], for a caller that knows the digest of the table's CSV.
+///
+/// # Errors
+/// As for [`build_report`].
+pub fn build_report_of(
+    table: &ScoreTable,
+    oof_digest: String,
+    empty_rows: EmptyRows,
+    fit_on: FitOn,
+) -> Result<Report, ReportError> {
     table.check("out-of-fold table")?;
     if let Some(index) = table.rows.iter().position(|row| row.source == Source::Test) {
         return Err(ReportError::TestRow { row: index + 1, id: table.rows[index].id.clone() });
@@ -213,7 +226,7 @@ pub fn build_report_on(table: &ScoreTable, empty_rows: EmptyRows, fit_on: FitOn)
     Ok(Report {
         job_set: None,
         made_by: serde_json::Value::Null,
-        oof_digest: table.digest_hex(),
+        oof_digest,
         rows_in_table: table.rows.len() as u64,
         fit_on,
         rows: rows.len() as u64,

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::access::Guard;
-use crate::app::{Coordinator, DueJobSets, Settings};
+use crate::app::{Coordinator, DueJobSets, ScoreTables, Settings};
 use crate::blobs::Claims;
 use crate::blobs::folder::FolderBlobs;
 use crate::clock::SystemClock;
@@ -121,6 +121,7 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
         clock: Arc::new(SystemClock),
         claims: Claims::default(),
         due: DueJobSets::default(),
+        score_tables: ScoreTables::default(),
         settings: Settings {
             lease_seconds: config.lease_seconds,
             stall_seconds: config.stall_seconds,

@@ -6,14 +6,15 @@ use fivefold_common::event::EventName;
 use fivefold_common::ids::{Digest, Fold, JobSetId};
 use fivefold_common::job::{JobKind, JobState};
 use fivefold_common::job_set::JobSetState;
-use fivefold_common::report::build_report;
+use fivefold_common::report::{FitOn, build_report_of};
 use fivefold_common::scores::ScoreTable;
 use fivefold_common::submission::{mean_scores, write_submission};
 use serde_json::json;
 
 use super::control::add_predict_jobs;
 use super::decision::Decision;
-use super::lists::{Lists, read_folds, read_scores, read_test_rows};
+use super::lists::{Lists, read_folds, read_test_rows};
+use super::score_tables::take_scores;
 use super::{Coordinator, blocking, put};
 use crate::error::Error;
 use crate::queue::{Effect, Job, JobSet};
@@ -68,15 +69,17 @@ async fn fit(coordinator: &Coordinator, job_set: &JobSet, results: Vec<(Fold, Di
     let mut table = ScoreTable::default();
     for &(fold, digest) in &results {
         let expected = lists.fold_rows(spec, fold, &folds)?.valid;
-        table.rows.extend(read_scores(blobs, digest, fold, expected).await?.rows);
+        table.rows.extend(take_scores(coordinator, digest, fold, expected).await?.rows);
     }
     let (made_by, id, empty_rows) = (made_by(job_set), job_set.id.to_string(), spec.empty_rows);
     let (oof_csv, report_json, macro_f1, threshold) = blocking(move || {
-        let mut report = build_report(&table, empty_rows).map_err(|error| Error::BadContent(error.to_string()))?;
-        report.job_set = Some(id);
-        report.made_by = made_by;
         let (mut oof_csv, mut report_json) = (Vec::new(), Vec::new());
         table.write_csv(&mut oof_csv).map_err(|error| Error::file("oof.csv", error))?;
+        let oof_digest = Digest::of(&oof_csv).to_string();
+        let report = build_report_of(&table, oof_digest, empty_rows, FitOn::Train);
+        let mut report = report.map_err(|error| Error::BadContent(error.to_string()))?;
+        report.job_set = Some(id);
+        report.made_by = made_by;
         report.write_json(&mut report_json).map_err(|error| Error::file("report.json", error))?;
         Ok((oof_csv, report_json, report.macro_f1, report.threshold))
     })
@@ -126,7 +129,7 @@ async fn make_submission(
     let rows = read_test_rows(blobs, test).await?;
     let mut tables = Vec::new();
     for &(fold, digest) in &results {
-        tables.push(read_scores(blobs, digest, fold, rows.clone()).await?);
+        tables.push(take_scores(coordinator, digest, fold, rows.clone()).await?);
     }
     let empty_rows = spec.empty_rows;
     let csv = blocking(move || {

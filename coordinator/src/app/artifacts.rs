@@ -126,12 +126,15 @@ pub async fn download(coordinator: &Coordinator, digest: Digest, offset_bytes: u
     coordinator.blobs.read_from(digest, offset_bytes).await
 }
 
-/// Stores an artifact that the coordinator made: first its bytes, then its row.
+/// Stores an artifact that the coordinator made, unless it is held: first its bytes, then its row.
 ///
 /// # Errors
 /// If the database or the disk fails.
 pub async fn put(coordinator: &Coordinator, kind: ArtifactKind, bytes: Vec<u8>) -> Result<Artifact, Error> {
     let artifact = Artifact { kind, digest: Digest::of(&bytes), size_bytes: bytes.len() as u64 };
+    if touch(coordinator, artifact.digest).await?.is_some() {
+        return Ok(artifact);
+    }
     let claim = coordinator.claims.claim(artifact.digest)?;
     coordinator.blobs.put(&claim, Bytes::from(bytes)).await?;
     coordinator.queue.record_artifact(coordinator.now(), artifact).await?;

@@ -3,11 +3,11 @@
 use fivefold_common::event::EventName;
 use fivefold_common::ids::{Digest, LeaseRef};
 use fivefold_common::job::{JobEvent, JobKind, JobState};
-use fivefold_common::scores::ScoreTable;
 
 use super::Coordinator;
 use super::decision::Decision;
-use super::lists::{Lists, read_folds, read_scores, read_test_rows};
+use super::lists::{Lists, read_folds, read_test_rows};
+use super::score_tables::check_scores;
 use crate::error::Error;
 use crate::queue::{Attempted, Effect, JobSet};
 
@@ -60,7 +60,7 @@ fn accept(job_set: &JobSet, completion: &Completion) -> Result<Vec<Effect>, Erro
 }
 
 /// Refuses a result that is not held, or does not have exactly the rows of its fold.
-async fn check(coordinator: &Coordinator, attempted: &Attempted, completion: &Completion) -> Result<ScoreTable, Error> {
+async fn check(coordinator: &Coordinator, attempted: &Attempted, completion: &Completion) -> Result<(), Error> {
     if !matches!(attempted.state, JobState::Leased | JobState::Succeeded) {
         return Err(Error::StaleAttempt(completion.lease));
     }
@@ -84,5 +84,5 @@ async fn check(coordinator: &Coordinator, attempted: &Attempted, completion: &Co
             read_test_rows(blobs, test).await?
         }
     };
-    read_scores(blobs, completion.table, attempted.fold, expected).await
+    check_scores(coordinator, completion.table, attempted.fold, expected).await
 }

@@ -2,7 +2,7 @@
 
 use fivefold_common::ids::{Digest, Fold};
 use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest, ManifestKind, shared_id};
-use fivefold_common::scores::{ScoreTable, Source};
+use fivefold_common::scores::Source;
 use fivefold_common::spec::JobSetSpec;
 
 use super::blocking;
@@ -97,47 +97,4 @@ pub(super) async fn read_folds(blobs: &dyn Blobs, digest: Digest) -> Result<Fold
     let bytes = blobs.read(digest).await?;
     blocking(move || FoldTable::read_csv("folds", bytes.as_ref()).map_err(|error| Error::Stored(error.to_string())))
         .await
-}
-
-/// Reads a score table that has to hold exactly `expected`, in that order.
-///
-/// # Errors
-/// When it is not a score table, or a row is missing, extra, or another one.
-pub(super) async fn read_scores(
-    blobs: &dyn Blobs,
-    digest: Digest,
-    fold: Fold,
-    expected: Vec<LabelledRow>,
-) -> Result<ScoreTable, Error> {
-    let bytes = blobs.read(digest).await?;
-    blocking(move || {
-        let name = format!("score table of fold {fold}");
-        let table =
-            ScoreTable::read_csv(&name, bytes.as_ref()).map_err(|error| Error::BadContent(error.to_string()))?;
-        for (place, (row, expected)) in table.rows.iter().zip(&expected).enumerate() {
-            let same = row.id == expected.id && row.source == expected.source && row.target == expected.labels;
-            if !same || row.fold != fold {
-                return Err(Error::BadContent(format!(
-                    "{name}: row {} is {}/{} of fold {} with labels {:?}, where {}/{} with labels {:?} is expected",
-                    place + 1,
-                    row.source,
-                    row.id,
-                    row.fold,
-                    row.target.to_string(),
-                    expected.source,
-                    expected.id,
-                    expected.labels.to_string()
-                )));
-            }
-        }
-        if table.rows.len() != expected.len() {
-            return Err(Error::BadContent(format!(
-                "{name}: {} rows, where {} are expected",
-                table.rows.len(),
-                expected.len()
-            )));
-        }
-        Ok(table)
-    })
-    .await
 }

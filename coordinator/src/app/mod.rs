@@ -14,6 +14,7 @@ mod fail;
 mod lease;
 mod lists;
 mod report;
+mod score_tables;
 mod submit;
 mod upkeep;
 mod views;
@@ -33,6 +34,7 @@ pub use self::due::DueJobSets;
 pub use self::fail::{fail, release};
 pub use self::lease::{acquire, has_free_job};
 pub use self::report::{Answer, report};
+pub use self::score_tables::ScoreTables;
 pub use self::submit::{Submission, submit};
 pub use self::upkeep::{clean, resume_work, run_upkeep, sweep};
 pub use self::views::{epochs, events, job_set, job_sets, workers};
@@ -50,6 +52,7 @@ pub struct Coordinator {
     pub claims: Claims,
     /// Filled by every change, and at the start.
     pub due: DueJobSets,
+    pub score_tables: ScoreTables,
     pub settings: Settings,
 }
 

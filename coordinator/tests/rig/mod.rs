@@ -17,7 +17,7 @@ use fivefold_common::labels::LABEL_COUNT;
 use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest, ManifestKind};
 use fivefold_common::scores::{ScoreRow, ScoreTable, Source};
 use fivefold_common::spec::JobSetSpec;
-use fivefold_coordinator::app::{self, Coordinator, DueJobSets, Settings, Submission};
+use fivefold_coordinator::app::{self, Coordinator, DueJobSets, ScoreTables, Settings, Submission};
 use fivefold_coordinator::blobs::{Blobs, Chunks, Claim, Claims};
 use fivefold_coordinator::clock::{Clock, Timestamp};
 use fivefold_coordinator::error::Error;
@@ -45,11 +45,17 @@ impl Clock for ManualClock {
 #[derive(Debug, Default)]
 pub(crate) struct MemoryBlobs {
     blobs: Mutex<BTreeMap<Digest, Bytes>>,
+    /// How often each was read.
+    reads: Mutex<BTreeMap<Digest, usize>>,
 }
 
 impl MemoryBlobs {
     pub(crate) fn digests(&self) -> HashSet<Digest> {
         self.blobs.lock().unwrap().keys().copied().collect()
+    }
+
+    pub(crate) fn reads(&self, digest: Digest) -> usize {
+        self.reads.lock().unwrap().get(&digest).copied().unwrap_or(0)
     }
 
     pub(crate) fn get(&self, digest: Digest) -> Option<Bytes> {
@@ -60,6 +66,7 @@ impl MemoryBlobs {
 #[async_trait::async_trait]
 impl Blobs for MemoryBlobs {
     async fn read(&self, digest: Digest) -> Result<Bytes, Error> {
+        *self.reads.lock().unwrap().entry(digest).or_default() += 1;
         self.get(digest).ok_or_else(|| Error::Stored(format!("blob {digest} is lost")))
     }
 
@@ -128,6 +135,7 @@ impl Rig {
             clock: clock.clone(),
             claims: Claims::default(),
             due: DueJobSets::default(),
+            score_tables: ScoreTables::default(),
             settings,
         };
         Rig { coordinator, clock, blobs }
