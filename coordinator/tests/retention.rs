@@ -1,7 +1,9 @@
 //! Which checkpoints are kept, and which artifacts are deleted: never one that is referred to.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use fivefold_common::artifact::ArtifactKind;
+use std::collections::HashSet;
+
+use fivefold_common::artifact::{ArtifactKind, ArtifactOrigin};
 use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
 use fivefold_common::ids::{Digest, Fold, JobSetId, LeaseRef};
 use fivefold_common::spec::JobSetSpec;
@@ -124,4 +126,17 @@ async fn what_is_referred_to_or_was_just_wanted_is_not_deleted() {
     assert_eq!(again.task, Task::Train { checkpoints: Vec::new() });
     assert_eq!(fixture.clean().await, []);
     assert_eq!(app::job_set(coordinator, &fixture.id).await.unwrap().fits.len(), 1);
+}
+
+#[tokio::test]
+async fn unreferenced_uploads_of_workers_are_deleted() {
+    let fixture = one_leased_fold(JobSetSpec::default()).await;
+    let mut of_workers = HashSet::new();
+    for &kind in ArtifactKind::ALL {
+        let digest = fixture.rig.upload(kind, format!("unreferenced: {kind}")).await;
+        if matches!(kind.origin(), ArtifactOrigin::Worker { .. }) {
+            of_workers.insert(digest);
+        }
+    }
+    assert_eq!(fixture.clean().await.into_iter().collect::<HashSet<_>>(), of_workers);
 }

@@ -19,7 +19,7 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("fivefold-worker", &["sqlx", "tch", "fivefold-coordinator"]),
     ("fivefold-coordinator", &["tch", "fivefold-client", "fivefold-train", "fivefold-worker"]),
     ("fivefold-synth", &["axum", "clap", "sqlx", "tch", "tokio", "tonic", "fivefold-proto"]),
-    ("fivefold-cli", &["sqlx", "tch", "fivefold-coordinator", "fivefold-train", "fivefold-worker"]),
+    ("fivefold-cli", &["image", "sqlx", "tch", "fivefold-coordinator", "fivefold-train", "fivefold-worker"]),
 ];
 
 /// A module, and what its code may and must not use.
