@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fivefold_common::artifact::ArtifactKind;
-use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId, LeaseRef};
-use fivefold_common::job::{FailureCause, JobEvent, JobState, RetryDecision, next, retry_decision};
+use fivefold_common::ids::{Attempt, Fold, LeaseRef};
+use fivefold_common::job::{FailureCause, JobEvent, JobState};
 use fivefold_common::job_set::JobSetState;
-use fivefold_common::scores::ScoreTable;
 use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::app::{self, Answer, Completion, Settings};
 use fivefold_coordinator::clock::Timestamp;
@@ -22,8 +21,11 @@ use proptest::test_runner::{Config, TestRunner};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
+use crate::model::{Model, ModelJob, ModelSet, end_attempt, end_set, fit_model, held, is_free};
 use crate::rig::{Rig, TRAIN_LIST, csv, fold_rows, score_table, submission};
 
+mod model;
+#[path = "../rig/mod.rs"]
 mod rig;
 
 const CASES: u32 = 700;
@@ -103,55 +105,6 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (-30..400i64).prop_map(|seconds| Operation::ClockJump { seconds }),
         1 => Just(Operation::Restart),
     ]
-}
-
-#[derive(Debug, Clone)]
-struct ModelJob {
-    id: JobId,
-    set: usize,
-    fold: Fold,
-    state: JobState,
-    attempt: u32,
-    worker: String,
-    request: String,
-    expires_ms: i64,
-    not_before_ms: i64,
-    failures: HashMap<FailureCause, u32>,
-    failed_on: Vec<String>,
-    /// Its table, and the digest of that.
-    result: Option<(ScoreTable, Digest)>,
-}
-
-impl ModelJob {
-    /// Moves by the one table of what may follow what.
-    fn on(&mut self, event: JobEvent) {
-        self.state = next(self.state, event).unwrap();
-    }
-
-    fn result_digest(&self) -> Option<Digest> {
-        self.result.as_ref().map(|(_, digest)| *digest)
-    }
-}
-
-#[derive(Debug)]
-struct ModelSet {
-    id: JobSetId,
-    state: JobSetState,
-    paused: bool,
-    /// The OOF digest of every fit.
-    fits: Vec<Digest>,
-}
-
-struct Model {
-    now: Timestamp,
-    spec: JobSetSpec,
-    jobs: Vec<ModelJob>,
-    sets: Vec<ModelSet>,
-    draining: [bool; WORKERS.len()],
-    /// Every lease that was given, newest first.
-    leases: Vec<LeaseRef>,
-    requests: [String; WORKERS.len()],
-    request_count: usize,
 }
 
 /// The real thing, on a file.
@@ -237,16 +190,6 @@ async fn take_lease(real: &Rig, model: &mut Model, worker: usize, is_repeated: b
     model.leases.insert(0, expected);
 }
 
-fn is_free(job: &ModelJob, sets: &[ModelSet], now: Timestamp) -> bool {
-    job.state == JobState::Queued && job.not_before_ms <= now.0 && !sets[job.set].paused
-}
-
-/// The job of a lease, if the lease is held.
-fn held(jobs: &mut [ModelJob], lease: LeaseRef) -> Option<&mut ModelJob> {
-    jobs.iter_mut()
-        .find(|held| held.id == lease.job && held.attempt == lease.attempt.0 && held.state == JobState::Leased)
-}
-
 async fn report(real: &Rig, model: &mut Model, lease: LeaseRef) {
     let answer = app::report(&real.coordinator, lease, 1, None, Vec::new()).await;
     let is_cancelled =
@@ -298,45 +241,6 @@ async fn fail(real: &Rig, model: &mut Model, lease: LeaseRef, cause: FailureCaus
         return;
     }
     assert_eq!(failed.unwrap(), end_attempt(model, lease, cause));
-}
-
-/// What a failure leads to.
-fn end_attempt(model: &mut Model, lease: LeaseRef, cause: FailureCause) -> RetryDecision {
-    let job = held(&mut model.jobs, lease).unwrap();
-    let count = job.failures.entry(cause).or_default();
-    *count += 1;
-    let decision = retry_decision(&model.spec, cause, *count);
-    if !matches!(cause, FailureCause::WorkerLost | FailureCause::Drained) {
-        job.failed_on.push(job.worker.clone());
-    }
-    (job.worker, job.request) = (String::new(), String::new());
-    match decision {
-        RetryDecision::RetryAfter { seconds } => {
-            job.on(JobEvent::AttemptFailed);
-            job.not_before_ms = model.now.plus_seconds(seconds).0;
-        }
-        RetryDecision::GiveUp => {
-            job.on(JobEvent::LastAttemptFailed);
-            job.not_before_ms = model.now.0;
-        }
-    }
-    let set = job.set;
-    end_set(model, set);
-    decision
-}
-
-/// A job set has ended when one of its jobs failed or was cancelled, and none can go on.
-fn end_set(model: &mut Model, set: usize) {
-    let states: Vec<JobState> = model.jobs.iter().filter(|job| job.set == set).map(|job| job.state).collect();
-    let goes_on = states.iter().any(|state| matches!(state, JobState::Queued | JobState::Leased));
-    if model.sets[set].state != JobSetState::Training || goes_on {
-        return;
-    }
-    if states.contains(&JobState::Failed) {
-        (model.sets[set].state, model.sets[set].paused) = (JobSetState::Failed, false);
-    } else if states.contains(&JobState::Cancelled) {
-        (model.sets[set].state, model.sets[set].paused) = (JobSetState::Cancelled, false);
-    }
 }
 
 /// What the coordinator does by itself: leases expire, and complete job sets are fitted.
@@ -399,19 +303,6 @@ async fn retry(real: &Rig, model: &mut Model, set: usize, fold: Option<Fold>) {
 async fn fit(real: &Rig, model: &mut Model, set: usize) {
     app::advance(&real.coordinator, &model.sets[set].id).await.unwrap();
     fit_model(model, set);
-}
-
-/// A job set whose folds are all trained is fitted.
-fn fit_model(model: &mut Model, set: usize) {
-    let tables: Option<Vec<_>> = model.jobs.iter().filter(|job| job.set == set).map(|job| job.result.clone()).collect();
-    let set = &mut model.sets[set];
-    let Some(tables) = tables.filter(|_| set.state == JobSetState::Training) else { return };
-    let merged = ScoreTable { rows: tables.into_iter().flat_map(|(table, _)| table.rows).collect() };
-    let oof = Digest::of(&csv(&merged));
-    (set.state, set.paused) = (JobSetState::Succeeded, false);
-    if !set.fits.contains(&oof) {
-        set.fits.push(oof);
-    }
 }
 
 async fn retrain(real: &Rig, model: &mut Model, set: usize, fold: Fold) {
