@@ -91,6 +91,12 @@ impl Site {
         digest
     }
 
+    async fn upload_list(&self, list: &str) -> Result<String, Status> {
+        let digest = Digest::of(list.as_bytes());
+        self.upload_from(v1::ArtifactKind::Manifest, list.as_bytes(), digest, 0).await?;
+        Ok(digest.to_string())
+    }
+
     pub(crate) async fn download(&self, digest: &str) -> Vec<u8> {
         let request = v1::DownloadArtifactRequest { digest: digest.to_owned(), offset_bytes: 0, lease: None };
         let mut chunks = self.artifacts.clone().download_artifact(request).await.unwrap().into_inner();
@@ -103,9 +109,9 @@ impl Site {
 
     pub(crate) async fn submit(&self, request_id: &str, spec: &JobSetSpec) -> Result<v1::JobSet, Status> {
         let manifests = v1::Manifests {
-            train_digest: self.upload(v1::ArtifactKind::Manifest, list("t", 40).as_bytes()).await.to_string(),
-            hpa_digest: self.upload(v1::ArtifactKind::Manifest, list("h", 20).as_bytes()).await.to_string(),
-            test_digest: self.upload(v1::ArtifactKind::Manifest, TEST_LIST.as_bytes()).await.to_string(),
+            train_digest: self.upload_list(&list("t", 40)).await?,
+            hpa_digest: self.upload_list(&list("h", 20)).await?,
+            test_digest: self.upload_list(TEST_LIST).await?,
             weights_digest: String::new(),
         };
         let request = SubmitJobSetRequest::new(request_id, &spec_to_wire(spec), &manifests);
