@@ -24,8 +24,15 @@ const SWEEPS_PER_CLEANING: u32 = 240;
 /// # Errors
 /// If the database fails.
 pub async fn resume_work(coordinator: &Coordinator) -> Result<u64, Error> {
-    coordinator.due.add(coordinator.queue.waiting_for_results().await?);
+    find_due(coordinator).await?;
     coordinator.queue.resume(coordinator.now(), coordinator.lease_expires()).await
+}
+
+/// Adds the job sets whose next step the queue shows as due. A change that was stored after its caller had gone away is not
+/// among those that changed.
+async fn find_due(coordinator: &Coordinator) -> Result<(), Error> {
+    coordinator.due.add(coordinator.queue.waiting_for_results().await?);
+    Ok(())
 }
 
 /// Runs upkeep until `stopping` is cancelled. A failure is logged once and tried again.
@@ -41,7 +48,11 @@ pub async fn run_upkeep(coordinator: Coordinator, stopping: CancellationToken) {
         }
         let mut swept = sweep(&coordinator).await.map(|_| ());
         if swept.is_ok() && sweeps.is_multiple_of(SWEEPS_PER_CLEANING) {
-            swept = clean(&coordinator).await;
+            swept = async {
+                find_due(&coordinator).await?;
+                clean(&coordinator).await
+            }
+            .await;
         }
         sweeps = sweeps.wrapping_add(1);
         let problem = swept.err().map(|error| error.to_string()).unwrap_or_default();
