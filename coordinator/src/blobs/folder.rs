@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fivefold_common::durable_file::{self, WriteError};
 use fivefold_common::ids::Digest;
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
@@ -250,10 +251,7 @@ fn name_file(file: &std::fs::File, path: &Path, whole: &Path, digest: Digest) ->
         std::fs::remove_file(path).map_err(failed)?;
         return Err(Error::DigestMismatch { announced: digest, found });
     }
-    std::fs::rename(path, whole).map_err(failed)?;
-    // The rename is durable once the folder is.
-    let folder = whole.parent().unwrap_or(Path::new("."));
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    durable_file::rename(path, whole).map_err(|WriteError { path, error }| at(&path, error))
 }
 
 #[cfg(test)]

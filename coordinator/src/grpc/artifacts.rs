@@ -12,7 +12,7 @@ use tokio_stream::StreamExt as _;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::Services;
-use super::limits::{self, Answers, NobodyReads, Sender};
+use super::limits::{self, Answers, ReaderGone, Sender};
 use crate::access::Caller;
 use crate::app::{self, Held, Party};
 use crate::blobs::Chunks;
@@ -67,7 +67,7 @@ impl ArtifactService for Services {
         request: Request<Streaming<v1::UploadArtifactRequest>>,
     ) -> Result<Response<v1::UploadArtifactResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let _place = self.uploads.take()?;
+        let _permit = self.uploads.acquire()?;
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = next_part(&mut parts, self.limits.slow).await? else {
             return Err(WireError::new("header", "the first message of an upload should be its header").into());
@@ -102,7 +102,7 @@ impl ArtifactService for Services {
         if request.offset_bytes > size_bytes {
             return Err(WireError::new("offset_bytes", format!("the artifact has {size_bytes} bytes")).into());
         }
-        let place = self.downloads.take()?;
+        let place = self.downloads.acquire()?;
         let chunks = app::download(&self.coordinator, digest, request.offset_bytes).await?;
         let (sender, answers) = limits::answers(place, 4, self.limits.slow);
         tokio::spawn(send(caller, chunks, size_bytes, sender));
@@ -119,7 +119,7 @@ async fn send(caller: Caller, mut chunks: Chunks, size_bytes: u64, mut sender: S
         };
         sender = match sender.send(v1::DownloadArtifactResponse { chunk, size_bytes }).await {
             Ok(sender) => sender,
-            Err(NobodyReads) => return,
+            Err(ReaderGone) => return,
         };
     }
 }

@@ -98,7 +98,7 @@ impl JobSetService for Services {
         let id = job_set_id_from_wire(&request.job_set_id)?;
         app::job_set(&self.coordinator, &id).await?;
         // A slow reader delays its own watch alone.
-        let (sender, answers) = limits::answers(self.watches.take()?, 1, self.limits.slow);
+        let (sender, answers) = limits::answers(self.watches.acquire()?, 1, self.limits.slow);
         tokio::spawn(watch::run(self.clone(), caller, id, request.after_cursor, sender));
         Ok(Response::new(answers))
     }

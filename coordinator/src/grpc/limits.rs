@@ -1,4 +1,4 @@
-//! How many long calls are served at a time, and how long one may take to say or to read something.
+//! Limits on concurrent long calls, and on the silence of one: an upload that sends nothing, a reader that takes nothing.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use tonic::Status;
 
 use crate::error::Error;
 
-/// The limits of one coordinator. A call above them is told when to come again.
+/// The limits of a coordinator. A call above one of them fails with a delay after which to retry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Uploads at a time.
+    /// Concurrent uploads.
     pub uploads: usize,
-    /// Downloads at a time.
+    /// Concurrent downloads.
     pub downloads: usize,
-    /// Watches at a time.
+    /// Concurrent watches.
     pub watches: usize,
-    /// Streams of reports at a time: one for each job that runs.
+    /// Concurrent streams of reports: one for each running job.
     pub report_streams: usize,
-    /// Workers that wait for a lease at a time.
+    /// Workers waiting for a lease.
     pub waits: usize,
-    /// An upload that sends nothing, and a stream whose reader takes nothing, for so long is ended.
+    /// The silence after which an upload or a stream of answers is ended.
     pub slow: Duration,
 }
 
@@ -41,89 +41,84 @@ impl Default for Limits {
     }
 }
 
-/// The places for one kind of call.
+/// A limit on concurrent calls of one kind.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct CallLimit {
     what: &'static str,
     count: usize,
     free: Arc<Semaphore>,
 }
 
-/// A place that is taken; it is free again when this is dropped.
+/// Permits one call, until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct CallPermit {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Places {
-    /// `count` places for `what`: "uploads".
+impl CallLimit {
+    /// At most `count` of `what`, such as "uploads".
     pub fn new(what: &'static str, count: usize) -> Self {
         Self { what, count, free: Arc::new(Semaphore::new(count)) }
     }
 
-    /// Takes one.
-    ///
     /// # Errors
-    /// [`Error::Busy`] when none is free.
-    pub fn take(&self) -> Result<Place, Error> {
+    /// [`Error::Busy`] at the limit.
+    pub fn acquire(&self) -> Result<CallPermit, Error> {
         let permit = self.free.clone().try_acquire_owned();
-        permit.map(|permit| Place { _permit: permit }).map_err(|_| {
+        permit.map(|permit| CallPermit { _permit: permit }).map_err(|_| {
             let Self { what, count, .. } = self;
-            Error::Busy(format!("{count} {what} are under way, as many as are served at a time: try again soon"))
+            Error::Busy(format!("{count} {what} are under way, the most at a time: try again soon"))
         })
     }
 }
 
-/// A stream of answers to a reader that may be slow or gone: the two ends of it. The place is held until the sender goes.
-pub fn answers<T>(place: Place, capacity: usize, slow: Duration) -> (Sender<T>, Answers<T>) {
+/// The two ends of a stream of answers. The sender holds the permit.
+pub fn answers<T>(permit: CallPermit, capacity: usize, slow: Duration) -> (Sender<T>, Answers<T>) {
     let (messages, receiver) = mpsc::channel(capacity);
     let (last, end) = oneshot::channel();
-    (Sender { messages, last, slow, _place: place }, Answers { messages: receiver, end: Some(end) })
+    (Sender { messages, last, slow, _permit: permit }, Answers { messages: receiver, end: Some(end) })
 }
 
-/// The end that the coordinator holds.
+/// The coordinator's end of a stream of answers.
 #[derive(Debug)]
 pub struct Sender<T> {
     messages: mpsc::Sender<T>,
     last: oneshot::Sender<Status>,
     slow: Duration,
-    _place: Place,
+    _permit: CallPermit,
 }
 
-/// The reader is gone, or so slow that it was given up: there is nobody to send to.
+/// The reader has closed the stream, or was too slow.
 #[derive(Debug)]
-pub struct NobodyReads;
+pub struct ReaderGone;
 
 impl<T> Sender<T> {
-    /// Sends a message, and gives the sender back for the next one.
-    ///
-    /// # Errors
-    /// [`NobodyReads`].
-    pub async fn send(self, message: T) -> Result<Self, NobodyReads> {
+    /// Sends a message. Returns the sender for the next one.
+    pub async fn send(self, message: T) -> Result<Self, ReaderGone> {
         match self.messages.send_timeout(message, self.slow).await {
             Ok(()) => Ok(self),
-            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(NobodyReads),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(ReaderGone),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
                 let seconds = self.slow.as_secs();
                 self.end(Error::Unavailable(format!("nothing was read of this stream for {seconds} s")));
-                Err(NobodyReads)
+                Err(ReaderGone)
             }
         }
     }
 
-    /// Ends the stream with an error, after what was sent.
+    /// Ends the stream with an error, after the messages sent so far.
     pub fn end(self, error: impl Into<Status>) {
-        // A reader that is gone does not mind.
+        // The reader may be gone.
         let _ = self.last.send(error.into());
     }
 
-    /// Waits until the reader is gone.
+    /// Waits until the reader closes the stream.
     pub async fn closed(&self) {
         self.messages.closed().await;
     }
 }
 
-/// The end that the reader gets.
+/// The reader's end of a stream of answers.
 #[derive(Debug)]
 pub struct Answers<T> {
     messages: mpsc::Receiver<T>,
@@ -138,7 +133,7 @@ impl<T> Stream for Answers<T> {
             return Poll::Ready(Some(Ok(message)));
         }
         let Some(end) = &mut self.end else { return Poll::Ready(None) };
-        // A sender that went without a word had said everything.
+        // Without an error, the stream ended after its last message.
         let end = ready!(Pin::new(end).poll(context)).ok();
         self.end = None;
         Poll::Ready(end.map(Err))
@@ -152,22 +147,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_free_again_when_it_is_dropped() {
-        let places = Places::new("uploads", 1);
-        let place = places.take().unwrap();
-        let refused = places.take().unwrap_err();
+    fn a_dropped_permit_can_be_acquired_again() {
+        let limit = CallLimit::new("uploads", 1);
+        let permit = limit.acquire().unwrap();
+        let refused = limit.acquire().unwrap_err();
         assert!(refused.to_string().starts_with("1 uploads are under way"), "{refused}");
-        drop(place);
-        assert!(places.take().is_ok());
+        drop(permit);
+        assert!(limit.acquire().is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_takes_nothing_is_given_up_and_told_so() {
-        let places = Places::new("watches", 1);
-        let (sender, mut answers) = answers(places.take().unwrap(), 1, Duration::from_secs(60));
+    async fn a_reader_that_takes_nothing_loses_its_stream_with_an_error() {
+        let limit = CallLimit::new("watches", 1);
+        let (sender, mut answers) = answers(limit.acquire().unwrap(), 1, Duration::from_secs(60));
         let sender = sender.send(1).await.unwrap();
         assert!(sender.send(2).await.is_err());
-        assert!(places.take().is_ok(), "its place is free");
+        assert!(limit.acquire().is_ok(), "the permit is free");
         assert_eq!(answers.next().await.unwrap().unwrap(), 1);
         assert!(answers.next().await.unwrap().unwrap_err().message().contains("60 s"));
         assert!(answers.next().await.is_none());

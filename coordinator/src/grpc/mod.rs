@@ -10,7 +10,7 @@ mod workers;
 
 use tokio_util::sync::CancellationToken;
 
-use self::limits::{Limits, Places};
+use self::limits::{CallLimit, Limits};
 use crate::app::Coordinator;
 
 /// All services of one coordinator.
@@ -18,11 +18,11 @@ use crate::app::Coordinator;
 pub struct Services {
     coordinator: Coordinator,
     limits: Limits,
-    uploads: Places,
-    downloads: Places,
-    watches: Places,
-    report_streams: Places,
-    waits: Places,
+    uploads: CallLimit,
+    downloads: CallLimit,
+    watches: CallLimit,
+    report_streams: CallLimit,
+    waits: CallLimit,
     /// Cancelled when the coordinator stops: streams and waits for a lease end.
     stopping: CancellationToken,
 }
@@ -31,11 +31,11 @@ impl Services {
     pub fn new(coordinator: Coordinator, limits: Limits, stopping: CancellationToken) -> Self {
         Self {
             coordinator,
-            uploads: Places::new("uploads", limits.uploads),
-            downloads: Places::new("downloads", limits.downloads),
-            watches: Places::new("watches", limits.watches),
-            report_streams: Places::new("streams of reports", limits.report_streams),
-            waits: Places::new("waits for a lease", limits.waits),
+            uploads: CallLimit::new("uploads", limits.uploads),
+            downloads: CallLimit::new("downloads", limits.downloads),
+            watches: CallLimit::new("watches", limits.watches),
+            report_streams: CallLimit::new("streams of reports", limits.report_streams),
+            waits: CallLimit::new("waits for a lease", limits.waits),
             limits,
             stopping,
         }

@@ -6,7 +6,7 @@ use fivefold_common::ids::JobSetId;
 use fivefold_proto::v1;
 use tokio::sync::watch::Receiver;
 
-use super::limits::{NobodyReads, Sender};
+use super::limits::{ReaderGone, Sender};
 use super::{Services, messages};
 use crate::access::Caller;
 use crate::app;
@@ -43,7 +43,7 @@ pub(super) async fn run(
             let response = v1::WatchJobSetResponse { events, job_set: Some(message.clone()) };
             match sender.send(response).await {
                 Ok(again) => sender = again,
-                Err(NobodyReads) => return,
+                Err(ReaderGone) => return,
             }
         }
         if !is_last_page {

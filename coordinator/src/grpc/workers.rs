@@ -14,7 +14,7 @@ use fivefold_proto::{PROTOCOL, v1};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::limits::{self, Answers, NobodyReads, Sender};
+use super::limits::{self, Answers, ReaderGone, Sender};
 use super::{Services, messages};
 use crate::access::Caller;
 use crate::app::{self, Completion};
@@ -74,7 +74,7 @@ impl WorkerService for Services {
         checked_name("worker_name", &worker_name)?;
         checked_name("request_id", &request_id)?;
         require_protocol(&worker_name, protocol)?;
-        let _place = self.waits.take()?;
+        let _permit = self.waits.acquire()?;
         app::see_worker(&self.coordinator, &worker_name).await?;
         let wait = Duration::from_secs(wait_seconds.min(MAX_WAIT_SECONDS).into());
         let lease = self.wait_for_lease(&caller, &worker_name, &request_id, wait).await?;
@@ -88,7 +88,7 @@ impl WorkerService for Services {
         request: Request<Streaming<v1::ReportJobRequest>>,
     ) -> Result<Response<Self::ReportJobStream>, Status> {
         let caller = Caller::of(&request)?;
-        let (sender, answers) = limits::answers(self.report_streams.take()?, 4, self.limits.slow);
+        let (sender, answers) = limits::answers(self.report_streams.acquire()?, 4, self.limits.slow);
         tokio::spawn(self.clone().answer_reports(caller, request.into_inner(), sender));
         Ok(Response::new(answers))
     }
@@ -227,7 +227,7 @@ impl Services {
                 Err(error) => return sender.end(error),
                 Ok(answer) => match sender.send(answer).await {
                     Ok(sender) => sender,
-                    Err(NobodyReads) => return,
+                    Err(ReaderGone) => return,
                 },
             };
         }
