@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io::BufWriter;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ fn main() -> anyhow::Result<()> {
     };
     if let TrainOutcome::Finished { checkpoint, out_of_fold } = trainer.run(&mut report, &StopFlag::new())? {
         let table = out.join("oof.csv");
-        out_of_fold.write_csv(File::create(&table)?)?;
+        out_of_fold.write_csv(BufWriter::new(File::create(&table)?))?;
         let scores: Vec<f32> = out_of_fold.rows.iter().flat_map(|row| row.scores).collect();
         let labels: Vec<_> = out_of_fold.rows.iter().map(|row| row.target).collect();
         let fit = fit_threshold(&scores, &labels, trainer.spec.empty_rows)?;

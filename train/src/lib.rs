@@ -22,15 +22,19 @@ pub mod models;
 pub mod torch;
 pub mod transform;
 
-pub use checkpoint::CheckpointError;
-pub use data::image_folder::ImageFolder;
-pub use engine::error::TrainError;
-pub use engine::events::{Event, EventSink, SavedCheckpoint};
-pub use engine::predictor::Predictor;
-pub use engine::scoring::Scored;
-pub use engine::state::check_checkpoint;
-pub use engine::stop::{Stop, StopFlag};
-pub use engine::trainer::{FoldData, Start, TrainOutcome, Trainer};
 /// The binding to libtorch. Tensors in this crate's signatures are of this version.
 pub use tch;
-pub use torch::device::{Device, DeviceChoice};
+
+#[doc(inline)]
+pub use crate::{
+    checkpoint::CheckpointError,
+    data::image_folder::ImageFolder,
+    engine::error::TrainError,
+    engine::events::{Event, EventSink, SavedCheckpoint},
+    engine::predictor::Predictor,
+    engine::scoring::Scored,
+    engine::state::check_checkpoint,
+    engine::stop::{Stop, StopFlag},
+    engine::trainer::{FoldData, Start, TrainOutcome, Trainer},
+    torch::device::{Device, DeviceChoice},
+};

@@ -1,6 +1,7 @@
 //! The networks. [`Model::new`] is their registry: it builds the network that `model_name` names.
 //!
-//! To add a network, add its name to [`ModelName`], a module beside [`resnet50`], and an arm to the match in [`Model::new`].
+//! To add a network, add its name to [`ModelName`], a module beside `resnet50`, and an arm to the match in [`Model::new`], which
+//! does not compile without it.
 
 mod layers;
 mod resnet50;
