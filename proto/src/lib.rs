@@ -11,7 +11,7 @@ pub use submit_request::SubmitJobSetRequest;
 
 /// The generated messages, clients and servers of package `fivefold.v1`.
 pub mod v1 {
-    #![expect(missing_docs, clippy::all, clippy::allow_attributes, reason = "generated code")]
+    #![expect(missing_docs, clippy::all, clippy::allow_attributes, clippy::too_many_lines, reason = "generated code")]
     tonic::include_proto!("fivefold.v1");
 }
 

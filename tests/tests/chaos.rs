@@ -64,6 +64,20 @@ async fn metrics(site: &Site, id: &str) -> Vec<v1::EpochMetrics> {
     all
 }
 
+impl Fault {
+    fn draw(random: &mut Stream) -> Fault {
+        let worker = random.below(2) as usize;
+        match random.below(6) {
+            0 => Fault::KillWorker(worker),
+            1 => Fault::TerminateWorker(worker),
+            2 => Fault::PauseWorker(worker),
+            3 => Fault::KillCoordinator,
+            4 => Fault::CutConnections,
+            _ => Fault::StallNetwork,
+        }
+    }
+}
+
 async fn undisturbed(folder: &Path, data: &Path) -> Vec<v1::EpochMetrics> {
     let (site, _coordinator) = Site::start(&folder.join("site"), data, 30).unwrap();
     let _workers = WORKERS.map(|name| site.start_worker(name).unwrap());
@@ -86,15 +100,7 @@ async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) -> Vec<v1::E
         if site.job_set(&id).await.is_some_and(|job_set| succeeded(&job_set)) {
             break;
         }
-        let worker = random.below(2) as usize;
-        let fault = match random.below(6) {
-            0 => Fault::KillWorker(worker),
-            1 => Fault::TerminateWorker(worker),
-            2 => Fault::PauseWorker(worker),
-            3 => Fault::KillCoordinator,
-            4 => Fault::CutConnections,
-            _ => Fault::StallNetwork,
-        };
+        let fault = Fault::draw(random);
         println!("  {fault:?}");
         let length = Duration::from_millis(500 + random.below(3000));
         match fault {
