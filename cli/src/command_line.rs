@@ -61,6 +61,8 @@ Examples:
       --split_method=mskf --weighted_samples=True \\
       --train_with_hpa=True --valid_with_hpa=True
   fivefold submit --train-csv train.csv --spec evening.toml --epochs=2
+  fivefold submit --train-csv train.csv --split_method=sgkf --group_column=patient
+  fivefold submit --train-csv train.csv --folds-csv folds.csv
 
 evening.toml:
   name = \"evening\"
@@ -122,10 +124,13 @@ Example:
     Doctor(DoctorArgs),
     /// Split a list into folds, without a coordinator
     #[command(after_help = "\
-The split is multilabel-stratified, and identical to that of iterative-stratification 0.1.9.
+Row for row and for the same seed, mskf equals iterative-stratification 0.1.9; kfold, skf, gkf and sgkf equal KFold, \
+StratifiedKFold, GroupKFold and StratifiedGroupKFold of scikit-learn 1.7.2. For skf and sgkf, all labels of a row together \
+are its class. `fivefold submit --folds-csv` takes the file that is written.
 
-Example:
-  fivefold folds --csv train.csv --folds 5 --seed 42 --out folds.csv")]
+Examples:
+  fivefold folds --csv train.csv --folds 5 --seed 42 --out folds.csv
+  fivefold folds --csv train.csv --method sgkf --group-column patient --out folds.csv")]
     Folds(FoldsArgs),
     /// Fit the threshold on an out-of-fold table, without a coordinator
     #[command(after_help = "\

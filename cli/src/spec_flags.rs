@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _, ValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use fivefold_common::spec::{JobSetSpec, KEYS, Key, SpecFileError, SpecOverrides, Syntax};
+use fivefold_common::spec::{JobSetSpec, KEYS, Key, SpecFileError, SpecOverrides, SplitMethod, Syntax};
 use fivefold_common::threshold::EmptyRows;
 
 use crate::error::UsageError;
@@ -90,19 +90,39 @@ pub(crate) enum HpaList {
     Absent,
 }
 
+/// What a job set's other inputs say of its spec.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inputs {
+    pub(crate) hpa_list: HpaList,
+    /// The number of folds of a split that was made elsewhere.
+    pub(crate) given_folds: Option<u32>,
+}
+
 impl SpecFlags {
     /// The checked spec: the defaults, overridden by the file, overridden by these flags. Without an HPA list the two
-    /// `…_with_hpa` are false, and setting one to true is an error.
-    pub(crate) fn spec(self, file: Option<&Path>, hpa_list: HpaList) -> anyhow::Result<JobSetSpec> {
+    /// `…_with_hpa` are false, and setting one to true is an error. Given folds decide on `split_method` and `folds`.
+    pub(crate) fn spec(self, file: Option<&Path>, inputs: Inputs) -> anyhow::Result<JobSetSpec> {
+        let Inputs { hpa_list, given_folds } = inputs;
         let in_file = file.map(read_file).transpose()?.unwrap_or_default();
         let asked = |flag: Option<bool>, in_file: Option<bool>| flag.or(in_file) == Some(true);
         let asked_for_hpa = [
             ("train_with_hpa", asked(self.0.train_with_hpa, in_file.train_with_hpa)),
             ("valid_with_hpa", asked(self.0.valid_with_hpa, in_file.valid_with_hpa)),
         ];
+        if let Some(fold_count) = given_folds {
+            self.check_given_folds(fold_count)?;
+        }
         let mut spec = JobSetSpec::default();
         in_file.apply_to(&mut spec);
         self.0.apply_to(&mut spec);
+        match given_folds {
+            Some(fold_count) => (spec.split_method, spec.folds) = (SplitMethod::Given, fold_count),
+            None if spec.split_method == SplitMethod::Given => {
+                let problem = "split_method: given takes the folds from a file; name it with --folds-csv FILE";
+                return Err(UsageError(problem.to_owned()).into());
+            }
+            None => {}
+        }
         // Folds may be given in any order.
         spec.fold.sort_unstable();
         if hpa_list == HpaList::Absent {
@@ -113,6 +133,19 @@ impl SpecFlags {
         }
         spec.check().map_err(|error| UsageError(error.to_string()))?;
         Ok(spec)
+    }
+}
+
+impl SpecFlags {
+    /// Refuses flags that contradict a file of folds. What a spec file says of the split gives way.
+    fn check_given_folds(&self, fold_count: u32) -> Result<(), UsageError> {
+        if let Some(method) = self.0.split_method.filter(|&method| method != SplitMethod::Given) {
+            return Err(UsageError(format!("split_method: {method} makes folds, and --folds-csv has them; use one")));
+        }
+        if let Some(folds) = self.0.folds.filter(|&folds| folds != fold_count) {
+            return Err(UsageError(format!("folds: {folds}, but the file of --folds-csv has {fold_count}")));
+        }
+        Ok(())
     }
 }
 
@@ -161,8 +194,10 @@ mod tests {
         if let Some(text) = toml {
             std::fs::write(&file, text).unwrap();
         }
-        flags(line)?.spec(toml.map(|_| file.as_path()), HpaList::Given).map_err(|error| format!("{error:#}"))
+        flags(line)?.spec(toml.map(|_| file.as_path()), GIVEN).map_err(|error| format!("{error:#}"))
     }
+
+    const GIVEN: Inputs = Inputs { hpa_list: HpaList::Given, given_folds: None };
 
     /// The sample command of the recipe's author.
     const SAMPLE: &str = "--model_name=resnet50 --fold=0 --batch_size=32 --train_batch_per_epoch=800 \
@@ -228,11 +263,33 @@ mod tests {
 
     #[test]
     fn without_an_hpa_list_nothing_can_be_taken_from_it() {
-        let absent = |line: &str| flags(line).unwrap().spec(None, HpaList::Absent).map_err(|error| error.to_string());
+        let absent = Inputs { hpa_list: HpaList::Absent, ..GIVEN };
+        let absent = |line: &str| flags(line).unwrap().spec(None, absent).map_err(|error| error.to_string());
         let spec = absent("").unwrap();
         assert!(!spec.train_with_hpa && !spec.valid_with_hpa);
         assert!(absent("--valid_with_hpa").unwrap_err().contains("valid_with_hpa: there is no HPA list"));
         assert!(absent("--train_with_hpa=False").is_ok());
+    }
+
+    #[test]
+    fn given_folds_decide_on_the_split() {
+        let given = |line: &str, toml: Option<&str>| {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("spec.toml");
+            std::fs::write(&file, toml.unwrap_or_default()).unwrap();
+            let inputs = Inputs { given_folds: Some(4), ..GIVEN };
+            flags(line).unwrap().spec(toml.map(|_| file.as_path()), inputs).map_err(|error| error.to_string())
+        };
+        let expected = JobSetSpec { split_method: SplitMethod::Given, folds: 4, ..JobSetSpec::default() };
+        for (line, toml) in
+            [("", None), ("--folds=4 --split_method=given", None), ("", Some("folds = 5\nsplit_method = \"mskf\""))]
+        {
+            assert_eq!(given(line, toml), Ok(expected.clone()), "{line}");
+        }
+        assert_eq!(given("--folds=5", None).unwrap_err(), "folds: 5, but the file of --folds-csv has 4");
+        assert!(given("--split_method=gkf", None).unwrap_err().starts_with("split_method: gkf makes folds"));
+        assert!(given("--fold=4", None).unwrap_err().contains("there is no fold 4"));
+        assert!(spec("--split_method=given", None).unwrap_err().contains("name it with --folds-csv"));
     }
 
     #[test]
@@ -245,7 +302,7 @@ mod tests {
             let help = flag.get_help().unwrap().to_string();
             let shown = help.rsplit_once("[default: ").unwrap_or_else(|| panic!("{help}")).1.trim_end_matches(']');
             match (key.as_str(), value) {
-                ("name" | "fold", _) => continue,
+                ("name" | "fold" | "group_column", _) => continue,
                 ("train_with_hpa" | "valid_with_hpa", _) => assert_eq!(shown, "true with --hpa-csv"),
                 (_, toml::Value::Float(number)) => assert_eq!(shown.parse(), Ok(*number), "{key}"),
                 (_, toml::Value::String(word)) => assert_eq!(shown, word, "{key}"),

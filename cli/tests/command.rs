@@ -70,6 +70,67 @@ fn folds_are_written_in_the_lists_order() {
     assert_eq!((&json["rows"], json["fold_rows"].as_array().unwrap().len()), (&40.into(), 5));
 }
 
+/// `grouped.csv`: 24 rows of patients p0 to p5, each of four rows in a row.
+fn grouped_list(folder: &Path) {
+    let rows: String = (0..24).map(|row| format!("g{row},{},p{}\n", row % 2, row / 4)).collect();
+    std::fs::write(folder.join("grouped.csv"), format!("Id,Target,patient\n{rows}")).unwrap();
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn groups_stay_whole_with_the_methods_for_them_and_others_warn() {
+    let folder = lists();
+    grouped_list(folder.path());
+    for method in ["gkf", "sgkf"] {
+        let line = format!("folds --csv grouped.csv --method {method} --group-column patient --folds 3 --out f.csv");
+        let printed = succeeds(folder.path(), &line);
+        assert!(
+            printed.contains("6 groups of the column patient, 2, 2, 2 a fold, none of them in two folds"),
+            "{printed}"
+        );
+        let text = std::fs::read_to_string(folder.path().join("f.csv")).unwrap();
+        let folds: Vec<&str> = text.lines().skip(1).map(|line| line.rsplit(',').next().unwrap()).collect();
+        assert!(folds.chunks(4).all(|patient| patient.iter().all(|fold| *fold == patient[0])), "{text}");
+    }
+    let output = fivefold(folder.path(), "folds --csv grouped.csv --group-column patient --folds 3 --out f.csv");
+    let warning = "6 of 6 groups of the column patient are in two folds, such as \"p0\"";
+    assert!(output.status.success() && stderr(&output).contains(warning), "{}", stderr(&output));
+    let output = fivefold(folder.path(), "folds --csv train.csv --method skf --folds 2 --out f.csv");
+    assert!(stderr(&output).contains("sets of labels have fewer rows than the 2 folds"), "{}", stderr(&output));
+    let path = folder.path();
+    fails(path, "folds --csv grouped.csv --out f.csv", 1, "line 1: the column \"patient\" is not expected");
+    fails(path, "folds --csv train.csv --method gkf --out f.csv", 1, "split_method = gkf needs the groups");
+    fails(path, "folds --csv train.csv --method given --out f.csv", 2, "possible values: mskf, kfold, skf, gkf, sgkf]");
+}
+
+#[test]
+fn folds_made_elsewhere_are_checked_before_the_coordinator_is_asked() {
+    let folder = lists();
+    let path = folder.path();
+    succeeds(path, "folds --csv train.csv --folds 4 --out folds.csv");
+    let submit = "submit --train-csv train.csv --folds-csv folds.csv --wait-seconds 1";
+    let output = fivefold(path, submit);
+    assert_eq!(output.status.code(), Some(4), "checked, then no coordinator: {}", stderr(&output));
+    fails(path, &format!("{submit} --split_method=gkf"), 2, "split_method: gkf makes folds");
+    fails(
+        path,
+        &format!("{submit} --hpa-csv hpa.csv"),
+        1,
+        "folds.csv: the folds file lacks 20 of 20 images of the hpa list",
+    );
+    let text = std::fs::read_to_string(path.join("folds.csv")).unwrap();
+    std::fs::write(path.join("folds.csv"), text.replace("train-7,", "train-77,")).unwrap();
+    fails(
+        path,
+        submit,
+        1,
+        "folds.csv: the folds file lacks 1 of 40 images of the train list, the first of them \"train-7\"",
+    );
+}
+
 #[test]
 fn folds_of_the_real_list_are_the_known_ones() {
     let Some(list) = real_list("train.csv") else { return };

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Fold;
 use crate::labels::{LABEL_COUNT, Labels};
 use crate::macro_f1::{ClassF1, ClassTally, best_constant_prediction};
+use crate::manifest::SplitReport;
 use crate::scores::{ScoreRow, ScoreTable, ScoreTableError, Source};
 use crate::threshold::{EmptyRows, Sweep, ThresholdError, fit_threshold, macro_f1_at, predict};
 use crate::words::words;
@@ -69,6 +70,9 @@ pub struct Report {
     /// The origin of the scores (spec, digests, versions, devices); null if unknown.
     #[serde(default)]
     pub made_by: serde_json::Value,
+    /// The split, counted in its folds; absent for the default method without groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<SplitReport>,
     /// BLAKE3 digest, in hex, of the out-of-fold table as CSV.
     pub oof_digest: String,
     /// The number of rows of the table.
@@ -180,7 +184,7 @@ pub enum ReportError {
 
 /// The report of an out-of-fold table, with the threshold fitted on the rows of the training list alone.
 ///
-/// The caller sets `job_set` and `made_by`.
+/// The caller sets `job_set`, `made_by` and `split`.
 ///
 /// # Errors
 /// If the table has no such row, a row of the test list, an image twice, or a score that is NaN or outside 0..=1.
@@ -226,6 +230,7 @@ pub fn build_report_of(
     Ok(Report {
         job_set: None,
         made_by: serde_json::Value::Null,
+        split: None,
         oof_digest,
         rows_in_table: table.rows.len() as u64,
         fit_on,

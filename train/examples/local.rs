@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fivefold_common::ids::Fold;
-use fivefold_common::manifest::{FoldRows, FoldTable, Manifest, ManifestKind};
+use fivefold_common::manifest::{FoldRows, FoldTable, Manifest};
 use fivefold_common::spec::JobSetSpec;
 use fivefold_common::threshold::fit_threshold;
 use fivefold_train::torch::device::load_cuda;
@@ -29,7 +29,8 @@ fn main() -> anyhow::Result<()> {
         Some(path) => JobSetSpec::from_toml(&fs::read_to_string(path)?)?,
         None => JobSetSpec::default(),
     };
-    let list = Manifest::read_csv(&train_csv.display().to_string(), ManifestKind::Labelled, File::open(&train_csv)?)?;
+    let name = train_csv.display().to_string();
+    let list = Manifest::read_labelled_csv(&name, &spec.group_column, File::open(&train_csv)?)?;
     let folds = FoldTable::split(&spec, &list, None)?;
     let rows = FoldRows::of(&spec, fold, &list, None, &folds)?;
     fs::create_dir_all(&out)?;

@@ -74,7 +74,8 @@ async fn predictor(
 ) -> Result<Predictor, AttemptError> {
     let path = fetch(attempt, task.test_list).await?;
     let rows: Arc<[LabelledRow]> = blocking(move || {
-        let list = read_list(&path, ManifestKind::Test)?;
+        let file = File::open(&path).with_context(|| path.display().to_string())?;
+        let list = Manifest::read_csv("list", ManifestKind::Test, file).context("a list of the job set")?;
         let row = |row: ManifestRow| LabelledRow { id: row.id, source: Source::Test, labels: row.labels };
         Ok(list.rows.into_iter().map(row).collect())
     })
@@ -106,16 +107,15 @@ fn read_fold_rows(
     hpa_list: Option<&Path>,
     folds: &Path,
 ) -> anyhow::Result<FoldRows> {
-    let train = read_list(train_list, ManifestKind::Labelled)?;
-    let hpa = hpa_list.map(|path| read_list(path, ManifestKind::Labelled)).transpose()?;
+    let labelled = |path: &Path| {
+        let file = File::open(path).with_context(|| path.display().to_string())?;
+        Manifest::read_labelled_csv("list", &spec.group_column, file).context("a list of the job set")
+    };
+    let train = labelled(train_list)?;
+    let hpa = hpa_list.map(labelled).transpose()?;
     let file = File::open(folds).with_context(|| folds.display().to_string())?;
     let folds = FoldTable::read_csv("folds", file).context("the folds of the job set")?;
     FoldRows::of(spec, fold, &train, hpa.as_ref(), &folds).context("the lists and folds of the job set")
-}
-
-fn read_list(path: &Path, kind: ManifestKind) -> anyhow::Result<Manifest> {
-    let file = File::open(path).with_context(|| path.display().to_string())?;
-    Manifest::read_csv("list", kind, file).context("a list of the job set")
 }
 
 /// Refuses a job whose images are not all there.

@@ -102,6 +102,7 @@ impl Data {
                 hpa_digest: store(&self.hpa),
                 test_digest: store(&self.test),
                 weights_digest: String::new(),
+                folds_digest: String::new(),
             }),
             folds_digest: store(&self.folds),
             checkpoints: Vec::new(),

@@ -2,21 +2,27 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use fivefold_common::durable_file;
-use fivefold_common::folds::{RowOrder, multilabel_stratified_folds};
-use fivefold_common::labels::{LABEL_COUNT, Labels};
+use fivefold_common::manifest::{FoldTable, SplitReport};
+use fivefold_common::spec::{JobSetSpec, SplitMethod};
 use serde_json::json;
 
-use crate::console::{OutputFormat, print, print_json};
-use crate::image_list::ImageList;
+use crate::console::{OutputFormat, notify, print, print_json};
+use crate::image_list::{ImageList, split_warnings};
 
 #[derive(Debug, Args)]
 pub(crate) struct FoldsArgs {
-    /// Training list (`Id,Target`)
+    /// Training list (`Id,Target`, and a column of groups if there are any)
     #[arg(long, value_name = "FILE")]
     csv: PathBuf,
+    /// Method of the split; gkf and sgkf keep groups whole
+    #[arg(long, value_name = "METHOD", default_value_t = SplitMethod::Mskf, value_parser = method_parser())]
+    method: SplitMethod,
+    /// Column with the group of each row, such as the patient [default: Group, if the list has it]
+    #[arg(long, alias = "group_column", value_name = "COLUMN", default_value = "", hide_default_value = true)]
+    group_column: String,
     /// Number of folds, 2 to 100
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=100))]
     folds: u32,
@@ -31,28 +37,51 @@ pub(crate) struct FoldsArgs {
     out: PathBuf,
 }
 
+/// A parser of the methods that need no file of folds.
+fn method_parser() -> impl clap::builder::TypedValueParser<Value = SplitMethod> {
+    let methods = SplitMethod::ALL.iter().filter(|&&method| method != SplitMethod::Given);
+    PossibleValuesParser::new(methods.map(|method| method.word())).try_map(|word| word.parse::<SplitMethod>())
+}
+
 pub(crate) fn run(args: &FoldsArgs, format: OutputFormat) -> anyhow::Result<()> {
-    let list = ImageList::read_labelled(&args.csv)?;
-    let labels: Vec<Labels> = list.manifest.rows.iter().map(|row| row.labels).collect();
-    let order = if args.shuffle { RowOrder::Shuffled } else { RowOrder::AsGiven };
-    let folds = multilabel_stratified_folds(&labels, LABEL_COUNT, args.folds as usize, args.seed, order)
-        .with_context(|| args.csv.display().to_string())?;
+    let spec = JobSetSpec {
+        folds: args.folds,
+        split_method: args.method,
+        split_seed: args.seed,
+        split_shuffle: args.shuffle,
+        group_column: args.group_column.clone(),
+        ..JobSetSpec::default()
+    };
+    let list = ImageList::read_labelled(&args.csv, &spec.group_column)?.manifest;
+    let folds = FoldTable::split(&spec, &list, None)?;
+    let report = SplitReport::of(&spec, &list, None, &folds);
     durable_file::write(&args.out, |output| {
         writeln!(output, "Id,Fold")?;
-        for (row, fold) in list.manifest.rows.iter().zip(&folds) {
-            writeln!(output, "{},{fold}", row.id)?;
+        for row in &folds.rows {
+            writeln!(output, "{},{}", row.id, row.fold)?;
         }
         Ok(())
     })?;
-    let mut sizes = vec![0_u64; args.folds as usize];
-    for fold in &folds {
-        sizes[usize::from(*fold)] += 1;
+    for warning in split_warnings(&spec, &list, &report) {
+        notify(&format!("warning: {warning}"));
     }
     match format {
-        OutputFormat::Json => print_json(&json!({ "rows": folds.len(), "fold_rows": sizes, "out": args.out })),
+        OutputFormat::Json => print_json(&json!({
+            "rows": folds.rows.len(),
+            "fold_rows": report.fold_rows,
+            "method": report.method,
+            "groups": report.groups,
+            "out": args.out,
+        })),
         OutputFormat::Text => {
-            let sizes: Vec<String> = sizes.iter().map(u64::to_string).collect();
-            print(&format!("{} rows in folds of {}: {}\n", folds.len(), sizes.join(", "), args.out.display()))
+            let sizes: Vec<String> = report.fold_rows.iter().map(u64::to_string).collect();
+            let split = if report.groups.is_some() { format!(", {report}") } else { String::new() };
+            print(&format!(
+                "{} rows in folds of {}{split}: {}\n",
+                folds.rows.len(),
+                sizes.join(", "),
+                args.out.display()
+            ))
         }
     }
 }

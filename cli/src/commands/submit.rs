@@ -11,24 +11,27 @@ use fivefold_proto::SubmitJobSetRequest;
 use fivefold_proto::convert::{required, spec_to_wire};
 use fivefold_proto::v1::{JobSet, Manifests};
 
-use crate::console::{OutputFormat, print, print_json};
-use crate::image_list::{ImageList, check_lists};
+use crate::console::{OutputFormat, notify, print, print_json};
+use crate::image_list::{FoldsFile, ImageList, check_lists, check_split, split_warnings};
 use crate::render::json;
-use crate::spec_flags::{HpaList, SpecFlags};
+use crate::spec_flags::{HpaList, Inputs, SpecFlags};
 use crate::transfer::upload;
 use crate::weights_file::check_weights;
 
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
-    /// Training list (`Id,Target`)
+    /// Training list (`Id,Target`, and a column of groups if there are any)
     #[arg(long, alias = "train_csv", value_name = "FILE", help_heading = "Lists and files")]
     train_csv: PathBuf,
-    /// HPA list (`Id,Target`)
+    /// HPA list, with the columns of the training list
     #[arg(long, alias = "hpa_csv", value_name = "FILE", help_heading = "Lists and files")]
     hpa_csv: Option<PathBuf>,
     /// Test list (`Id` or `Id,Predicted`), for a submission
     #[arg(long, alias = "test_csv", value_name = "FILE", help_heading = "Lists and files")]
     test_csv: Option<PathBuf>,
+    /// Folds made elsewhere (`Id,Fold`, each image of the training and HPA list once), in place of a split
+    #[arg(long, alias = "folds_csv", value_name = "FILE", help_heading = "Lists and files")]
+    folds_csv: Option<PathBuf>,
     /// Initial weights under torchvision's names, such as ImageNet's [default: random]
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Lists and files")]
     weights: Option<PathBuf>,
@@ -55,20 +58,29 @@ struct Files {
     train: ImageList,
     hpa: Option<ImageList>,
     test: Option<ImageList>,
+    folds: Option<FoldsFile>,
     weights: Option<PathBuf>,
 }
 
 /// Submits a job set and prints its id.
 pub(crate) async fn run(args: SubmitArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let hpa_list = if args.hpa_csv.is_some() { HpaList::Given } else { HpaList::Absent };
-    let spec = args.flags.spec(args.spec.as_deref(), hpa_list)?;
+    let folds = args.folds_csv.as_deref().map(FoldsFile::read).transpose()?;
+    let given_folds = folds.as_ref().map(|file| file.folds.fold_count());
+    let spec = args.flags.spec(args.spec.as_deref(), Inputs { hpa_list, given_folds })?;
+    let labelled = |path| ImageList::read_labelled(path, &spec.group_column);
     let files = Files {
-        train: ImageList::read_labelled(&args.train_csv)?,
-        hpa: args.hpa_csv.as_deref().map(ImageList::read_labelled).transpose()?,
+        train: labelled(&args.train_csv)?,
+        hpa: args.hpa_csv.as_deref().map(labelled).transpose()?,
         test: args.test_csv.as_deref().map(ImageList::read_test).transpose()?,
+        folds,
         weights: args.weights,
     };
     check_lists(&spec, &files.train, files.hpa.as_ref())?;
+    let split = check_split(&spec, &files.train, files.hpa.as_ref(), files.folds.as_ref())?;
+    for warning in split.iter().flat_map(|split| split_warnings(&spec, &files.train.manifest, split)) {
+        notify(&format!("warning: {warning}"));
+    }
     if let Some(path) = &files.weights {
         check_weights(path)?;
     }
@@ -80,8 +92,9 @@ pub(crate) async fn run(args: SubmitArgs, coordinator: &Connection, format: Outp
     let folds = spec.trained_folds().len();
     let has_test_list = job_set.manifests.as_ref().is_some_and(|lists| !lists.test_digest.is_empty());
     let prediction = if has_test_list { ", then the prediction of the test list" } else { "" };
+    let split = split.map_or(String::new(), |split| format!(", {split}"));
     eprintln!(
-        "Submitted {folds} of {} folds{prediction}. Follow the job set with `fivefold watch {}`.",
+        "Submitted {folds} of {} folds{split}{prediction}. Follow the job set with `fivefold watch {}`.",
         spec.folds, job_set.id
     );
     print_id(&job_set, format)
@@ -101,6 +114,10 @@ async fn submit(
     }
     if let Some(list) = files.test {
         manifests.test_digest = upload_list(coordinator, list).await?;
+    }
+    if let Some(FoldsFile { path, bytes, .. }) = files.folds {
+        let (name, kind) = (path.display().to_string(), ArtifactKind::Manifest);
+        manifests.folds_digest = upload(coordinator, &name, kind, Source::from(bytes)).await?;
     }
     if let Some(path) = files.weights {
         let name = path.display().to_string();

@@ -20,6 +20,9 @@ pub(crate) fn report_summary(report: &Report) -> String {
     text += &format!("  best constant     {constant:.4}  the same labels for every image{times}\n");
     let [lower, upper] = report.threshold_interval;
     text += &format!("Threshold           {:.4}  optimal from {lower:.4} to {upper:.4}\n", report.threshold);
+    if let Some(split) = &report.split {
+        text += &format!("Folds               {split}\n");
+    }
     let folds: Vec<[String; 5]> = report
         .per_fold
         .iter()

@@ -28,6 +28,13 @@ pub fn group_folds(groups: &Groups, fold_count: usize, shuffle_seed: Option<u32>
     Ok(groups.of_rows().iter().map(|&group| fold_of_group[group as usize]).collect())
 }
 
+/// Spreads whole groups over `fold_count` folds, at least 1 and at most 256; returns the fold of each row. The largest group
+/// comes first, each into the fold with the fewest rows so far. Folds may stay empty.
+pub fn spread_groups(groups: &Groups, fold_count: usize) -> Vec<u8> {
+    let fold_of_group = largest_first(&groups.sizes(), fold_count);
+    groups.of_rows().iter().map(|&group| fold_of_group[group as usize]).collect()
+}
+
 /// The fold of each group: the largest first, each into the first of the folds with the fewest rows.
 fn largest_first(sizes: &[u32], fold_count: usize) -> Vec<u8> {
     let mut rows_in_fold = vec![0_u64; fold_count];

@@ -15,7 +15,7 @@ mod std_sort;
 use std::collections::BTreeMap;
 use std::fmt;
 
-pub use gkf::group_folds;
+pub use gkf::{group_folds, spread_groups};
 pub use groups::Groups;
 pub use kfold::k_folds;
 pub use mskf::multilabel_stratified_folds;

@@ -7,6 +7,26 @@ words! {
     pub enum SplitMethod, "split_method" {
         /// MultilabelStratifiedKFold of iterative-stratification 0.1.9.
         Mskf,
+        /// KFold of scikit-learn 1.7.2: folds of equal size.
+        Kfold,
+        /// StratifiedKFold of scikit-learn 1.7.2, where all labels of a row together are its class.
+        Skf,
+        /// GroupKFold of scikit-learn 1.7.2: a group is in one fold.
+        Gkf,
+        /// StratifiedGroupKFold of scikit-learn 1.7.2: a group is in one fold, and classes are as for `skf`.
+        Sgkf,
+        /// The folds of a file: a split that was made elsewhere.
+        Given,
+    }
+}
+
+impl SplitMethod {
+    /// Whether the method puts every group into one fold.
+    pub fn keeps_groups(self) -> bool {
+        match self {
+            Self::Gkf | Self::Sgkf => true,
+            Self::Mskf | Self::Kfold | Self::Skf | Self::Given => false,
+        }
     }
 }
 

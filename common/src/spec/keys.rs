@@ -25,7 +25,7 @@ keys! {
     folds: u32 { default: 5, limits: 2..=100, resume: MustMatch, group: Folds, value: "N" }
     /// The folds to train, counted from 0; as a flag once per fold or `--fold=0,2`.
     fold: Vec<u32> { default: Vec::new(), resume: MayDiffer, group: Folds, value: "FOLD", help_default: "all" }
-    /// The method of the split.
+    /// The method of the split; gkf and sgkf keep groups whole, given takes the folds of `--folds-csv`.
     split_method: SplitMethod { default: SplitMethod::Mskf, resume: MustMatch, group: Folds, value: "METHOD" }
     /// Seed of the split, as numpy's RandomState takes it.
     split_seed: u32 { default: 42, limits: 0..=u32::MAX, resume: MustMatch, group: Folds, value: "SEED" }
@@ -113,4 +113,6 @@ keys! {
     keep_last: u32 { default: 2, limits: 1..=1000, resume: MayDiffer, group: Machine, value: "N" }
     /// Number of best checkpoints kept per fold.
     keep_best: u32 { default: 1, limits: 1..=1000, resume: MayDiffer, group: Machine, value: "N" }
+    /// Column of the lists with the group of each row, such as the patient.
+    group_column: String { default: String::new(), limits: 0..=100, resume: MustMatch, group: Folds, value: "COLUMN", help_default: "Group, if the lists have it" }
 }

@@ -64,13 +64,14 @@ fn results_of(job_set: &JobSet, kind: JobKind) -> Option<Vec<(Fold, Digest)>> {
 /// Merges the out-of-fold tables, fits the threshold and stores both.
 async fn fit(coordinator: &Coordinator, job_set: &JobSet, results: Vec<(Fold, Digest)>) -> Result<(), Error> {
     let (blobs, inputs, spec) = (&*coordinator.blobs, &job_set.inputs, &job_set.spec);
-    let lists = Lists::read(blobs, inputs.train, inputs.hpa).await?;
+    let lists = Lists::read(blobs, spec, inputs.train, inputs.hpa).await?;
     let folds = read_folds(blobs, inputs.folds).await?;
     let mut table = ScoreTable::default();
     for &(fold, digest) in &results {
         let expected = lists.fold_rows(spec, fold, &folds)?.valid;
         table.rows.extend(take_scores(coordinator, digest, fold, expected).await?.rows);
     }
+    let split = lists.split_report(spec, &folds);
     let (made_by, id, empty_rows) = (made_by(job_set), job_set.id.to_string(), spec.empty_rows);
     let (oof_csv, report_json, macro_f1, threshold) = blocking(move || {
         let (mut oof_csv, mut report_json) = (Vec::new(), Vec::new());
@@ -80,6 +81,7 @@ async fn fit(coordinator: &Coordinator, job_set: &JobSet, results: Vec<(Fold, Di
         let mut report = report.map_err(|error| Error::BadContent(error.to_string()))?;
         report.job_set = Some(id);
         report.made_by = made_by;
+        report.split = split;
         report.write_json(&mut report_json).map_err(|error| Error::file("report.json", error))?;
         Ok((oof_csv, report_json, report.macro_f1, report.threshold))
     })

@@ -75,7 +75,7 @@ async fn check(coordinator: &Coordinator, attempted: &Attempted, completion: &Co
             if completion.checkpoint.is_none() {
                 return Err(Error::bad_field("checkpoint", "a train job names the one that made its result"));
             }
-            let lists = Lists::read(blobs, inputs.train, inputs.hpa).await?;
+            let lists = Lists::read(blobs, &attempted.spec, inputs.train, inputs.hpa).await?;
             let folds = read_folds(blobs, inputs.folds).await?;
             lists.fold_rows(&attempted.spec, attempted.fold, &folds)?.valid
         }

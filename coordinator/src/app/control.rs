@@ -4,12 +4,11 @@ use fivefold_common::event::EventName;
 use fivefold_common::ids::{Digest, Fold, JobSetId};
 use fivefold_common::job::{JobEvent, JobKind, JobState};
 use fivefold_common::job_set::JobSetState;
-use fivefold_common::manifest::ManifestKind;
 
 use super::Coordinator;
 use super::artifacts::require_artifact;
 use super::decision::Decision;
-use super::lists::read_manifest;
+use super::lists::read_test_list;
 use crate::error::Error;
 use crate::queue::{Effect, JobSet, NewWorker};
 
@@ -154,7 +153,7 @@ fn decide_retrain(job_set: &JobSet, fold: Fold) -> Result<Vec<Effect>, Error> {
 /// If the list cannot be used; [`Error::WrongState`] if the job set ended before all folds were trained.
 pub async fn predict(coordinator: &Coordinator, id: &JobSetId, test: Digest) -> Result<(), Error> {
     require_artifact(coordinator, "test_digest", test).await?;
-    read_manifest(&*coordinator.blobs, "test list", ManifestKind::Test, test).await?;
+    read_test_list(&*coordinator.blobs, test).await?;
     coordinator.change(id, Box::new(move |job_set| decide_predict(job_set, test))).await.map(|_| ())
 }
 

@@ -1,7 +1,9 @@
 //! The lists of a job set, read from the store and checked.
 
 use fivefold_common::ids::{Digest, Fold};
-use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest, ManifestKind, shared_id};
+use fivefold_common::manifest::{
+    FoldRows, FoldTable, GivenFolds, LabelledRow, Manifest, ManifestError, ManifestKind, SplitReport, shared_id,
+};
 use fivefold_common::scores::Source;
 use fivefold_common::spec::JobSetSpec;
 
@@ -19,14 +21,23 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// Reads and checks both lists.
+    /// Reads and checks both lists, with the groups that the spec names.
     ///
     /// # Errors
     /// When one cannot be used (list, line, reason), or an id is in both.
-    pub(super) async fn read(blobs: &dyn Blobs, train: Digest, hpa: Option<Digest>) -> Result<Lists, Error> {
-        let train = read_manifest(blobs, "train list", ManifestKind::Labelled, train).await?;
+    pub(super) async fn read(
+        blobs: &dyn Blobs,
+        spec: &JobSetSpec,
+        train: Digest,
+        hpa: Option<Digest>,
+    ) -> Result<Lists, Error> {
+        let labelled = |name: &'static str, digest| {
+            let group_column = spec.group_column.clone();
+            read_list(blobs, digest, move |bytes| Manifest::read_labelled_csv(name, &group_column, bytes))
+        };
+        let train = labelled("train list", train).await?;
         let hpa = match hpa {
-            Some(digest) => Some(read_manifest(blobs, "HPA list", ManifestKind::Labelled, digest).await?),
+            Some(digest) => Some(labelled("HPA list", digest).await?),
             None => None,
         };
         if let Some(id) = hpa.as_ref().and_then(|hpa| shared_id(&train, hpa)) {
@@ -48,6 +59,32 @@ impl Lists {
         .await
     }
 
+    /// The fold of every row, from a file of folds that a user uploaded.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or does not have exactly the rows of the lists.
+    pub(super) async fn given_folds(
+        &self,
+        blobs: &dyn Blobs,
+        spec: &JobSetSpec,
+        file: Digest,
+    ) -> Result<FoldTable, Error> {
+        let bytes = blobs.read(file).await?;
+        let (lists, spec) = (self.clone(), spec.clone());
+        blocking(move || {
+            GivenFolds::read_csv("folds file", bytes.as_ref())
+                .and_then(|given| given.table(&spec, &lists.train, lists.hpa.as_ref()))
+                .map_err(|error| Error::BadContent(error.to_string()))
+        })
+        .await
+    }
+
+    /// The split in figures, if there is more to say than that it is the default one.
+    pub(super) fn split_report(&self, spec: &JobSetSpec, folds: &FoldTable) -> Option<SplitReport> {
+        let report = SplitReport::of(spec, &self.train, self.hpa.as_ref(), folds);
+        (report.groups.is_some() || spec.split_method != JobSetSpec::default().split_method).then_some(report)
+    }
+
     /// The rows of one fold.
     ///
     /// # Errors
@@ -58,21 +95,21 @@ impl Lists {
     }
 }
 
-/// Reads and checks one list; `name` stands for it in errors.
+async fn read_list(
+    blobs: &dyn Blobs,
+    digest: Digest,
+    read: impl FnOnce(&[u8]) -> Result<Manifest, ManifestError> + Send + 'static,
+) -> Result<Manifest, Error> {
+    let bytes = blobs.read(digest).await?;
+    blocking(move || read(bytes.as_ref()).map_err(|error| Error::BadContent(error.to_string()))).await
+}
+
+/// Reads and checks a test list.
 ///
 /// # Errors
 /// When it cannot be used.
-pub(super) async fn read_manifest(
-    blobs: &dyn Blobs,
-    name: &'static str,
-    kind: ManifestKind,
-    digest: Digest,
-) -> Result<Manifest, Error> {
-    let bytes = blobs.read(digest).await?;
-    blocking(move || {
-        Manifest::read_csv(name, kind, bytes.as_ref()).map_err(|error| Error::BadContent(error.to_string()))
-    })
-    .await
+pub(super) async fn read_test_list(blobs: &dyn Blobs, digest: Digest) -> Result<Manifest, Error> {
+    read_list(blobs, digest, |bytes| Manifest::read_csv("test list", ManifestKind::Test, bytes)).await
 }
 
 /// The rows of a test list.
@@ -80,7 +117,7 @@ pub(super) async fn read_manifest(
 /// # Errors
 /// When it cannot be used.
 pub(super) async fn read_test_rows(blobs: &dyn Blobs, digest: Digest) -> Result<Vec<LabelledRow>, Error> {
-    let manifest = read_manifest(blobs, "test list", ManifestKind::Test, digest).await?;
+    let manifest = read_test_list(blobs, digest).await?;
     let row = |row: fivefold_common::manifest::ManifestRow| LabelledRow {
         id: row.id,
         source: Source::Test,

@@ -3,12 +3,11 @@
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::event::EventName;
 use fivefold_common::ids::{Digest, JobSetId};
-use fivefold_common::manifest::ManifestKind;
-use fivefold_common::spec::JobSetSpec;
+use fivefold_common::spec::{JobSetSpec, SplitMethod};
 
 use super::Coordinator;
 use super::artifacts::{put, require_artifact};
-use super::lists::{Lists, read_manifest};
+use super::lists::{Lists, read_test_list};
 use crate::error::Error;
 use crate::queue::{EarlierRequest, Inputs, NewEvent, NewJobSet, Submitted};
 
@@ -24,6 +23,8 @@ pub struct Submission {
     pub hpa: Option<Digest>,
     pub test: Option<Digest>,
     pub weights: Option<Digest>,
+    /// The folds, if they were made elsewhere.
+    pub folds: Option<Digest>,
 }
 
 /// Stores a job set and queues a train job for each fold. A repeated request gives the same job set.
@@ -55,8 +56,9 @@ fn same_request(submission: &Submission, earlier: EarlierRequest) -> Result<JobS
 
 /// Checks the lists and splits them.
 async fn prepare(coordinator: &Coordinator, submission: Submission) -> Result<NewJobSet, Error> {
-    let Submission { request_id, request_digest, mut spec, train, hpa, test, weights } = submission;
-    for (list, digest) in [("train", Some(train)), ("hpa", hpa), ("test", test), ("weights", weights)] {
+    let Submission { request_id, request_digest, mut spec, train, hpa, test, weights, folds: given } = submission;
+    for (list, digest) in [("train", Some(train)), ("hpa", hpa), ("test", test), ("weights", weights), ("folds", given)]
+    {
         if let Some(digest) = digest {
             require_artifact(coordinator, &format!("manifests.{list}_digest"), digest).await?;
         }
@@ -66,21 +68,32 @@ async fn prepare(coordinator: &Coordinator, submission: Submission) -> Result<Ne
         (spec.train_with_hpa, spec.valid_with_hpa) = (false, false);
     }
     let blobs = &*coordinator.blobs;
-    let lists = Lists::read(blobs, train, hpa).await?;
+    let lists = Lists::read(blobs, &spec, train, hpa).await?;
     if let Some(test) = test {
-        read_manifest(blobs, "test list", ManifestKind::Test, test).await?;
+        read_test_list(blobs, test).await?;
     }
-    let folds = lists.split(&spec).await?;
+    let folds = match (spec.split_method, given) {
+        (SplitMethod::Given, Some(given)) => lists.given_folds(blobs, &spec, given).await?,
+        (method, Some(_)) => {
+            let problem = format!("it is there, but split_method = {method} makes its own folds");
+            return Err(Error::bad_field("manifests.folds_digest", problem));
+        }
+        (_, None) => lists.split(&spec).await?,
+    };
     for fold in spec.trained_folds() {
         lists.fold_rows(&spec, fold, &folds)?;
     }
+    let split_report = lists.split_report(&spec, &folds);
     let mut folds_csv = Vec::new();
     folds.write_csv(&mut folds_csv).map_err(|error| Error::file("folds.csv", error))?;
     let folds = put(coordinator, ArtifactKind::Folds, folds_csv).await?.digest;
 
     let entropy = Digest::of(format!("{request_id}/{request_digest}/{}", coordinator.now().0).as_bytes());
     let entropy = entropy.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    let message = format!("submitted with {} folds", spec.trained_folds().len());
+    let mut message = format!("submitted with {} folds", spec.trained_folds().len());
+    if let Some(report) = split_report {
+        message += &format!(", {}", report);
+    }
     Ok(NewJobSet {
         id: JobSetId::from_entropy(entropy),
         request_id,

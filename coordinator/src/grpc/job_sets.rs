@@ -42,6 +42,7 @@ fn submission(request: SubmitJobSetRequest) -> Result<Submission, WireError> {
         hpa: optional_digest_from_wire("manifests.hpa_digest", &manifests.hpa_digest)?,
         test: optional_digest_from_wire("manifests.test_digest", &manifests.test_digest)?,
         weights: optional_digest_from_wire("manifests.weights_digest", &manifests.weights_digest)?,
+        folds: optional_digest_from_wire("manifests.folds_digest", &manifests.folds_digest)?,
     })
 }
 

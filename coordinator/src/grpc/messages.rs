@@ -29,6 +29,7 @@ fn manifests(inputs: &Inputs) -> v1::Manifests {
         hpa_digest: optional_digest(inputs.hpa),
         test_digest: optional_digest(inputs.test),
         weights_digest: optional_digest(inputs.weights),
+        folds_digest: String::new(),
     }
 }
 

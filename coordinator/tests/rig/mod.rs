@@ -169,6 +169,7 @@ pub(crate) fn submission(request_id: &str, spec: JobSetSpec, test: Option<Digest
         hpa: None,
         test,
         weights: None,
+        folds: None,
     }
 }
 

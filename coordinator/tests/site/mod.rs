@@ -113,6 +113,7 @@ impl Site {
             hpa_digest: self.upload_list(&list("h", 20)).await?,
             test_digest: self.upload_list(TEST_LIST).await?,
             weights_digest: String::new(),
+            folds_digest: String::new(),
         };
         let request = SubmitJobSetRequest::new(request_id, &spec_to_wire(spec), &manifests);
         Ok(self.job_sets.clone().submit_job_set(request).await?.into_inner().job_set.unwrap())

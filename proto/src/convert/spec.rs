@@ -7,7 +7,8 @@ use super::{WireError, same_enum};
 use crate::v1;
 
 same_enum! {
-    split_method_to_wire, split_method_from_wire, spec::SplitMethod, v1::SplitMethod, "spec.split_method", [Mskf]
+    split_method_to_wire, split_method_from_wire, spec::SplitMethod, v1::SplitMethod, "spec.split_method",
+    [Mskf, Kfold, Skf, Gkf, Sgkf, Given]
 }
 same_enum! {
     model_name_to_wire, model_name_from_wire, spec::ModelName, v1::ModelName, "spec.model_name", [Resnet50]
@@ -83,6 +84,7 @@ pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
         non_finite_retries: spec.non_finite_retries,
         keep_last: Some(spec.keep_last),
         keep_best: Some(spec.keep_best),
+        group_column: Some(spec.group_column.clone()),
     }
 }
 
@@ -138,6 +140,7 @@ pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
         non_finite_retries: wire.non_finite_retries,
         keep_last: wire.keep_last.unwrap_or(absent.keep_last),
         keep_best: wire.keep_best.unwrap_or(absent.keep_best),
+        group_column: wire.group_column.unwrap_or(absent.group_column),
     };
     spec.check().map_err(|error| WireError::new(format!("spec.{}", error.key), error.problem))?;
     Ok(spec)
