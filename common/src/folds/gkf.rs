@@ -21,18 +21,16 @@ pub fn group_folds(groups: &Groups, fold_count: usize, shuffle_seed: Option<u32>
     if fold_count > groups.count() {
         return Err(FoldsError::MoreFoldsThanGroups { fold_count, group_count: groups.count() });
     }
-    let fold_of_group = match shuffle_seed {
-        Some(_) => k_folds(groups.count(), fold_count, shuffle_seed)?,
-        None => largest_first(&groups.sizes(), fold_count),
-    };
-    Ok(groups.of_rows().iter().map(|&group| fold_of_group[group as usize]).collect())
+    match shuffle_seed {
+        Some(_) => Ok(groups.folds_of_rows(&k_folds(groups.count(), fold_count, shuffle_seed)?)),
+        None => Ok(spread_groups(groups, fold_count)),
+    }
 }
 
 /// Spreads whole groups over `fold_count` folds, at least 1 and at most 256; returns the fold of each row. The largest group
 /// comes first, each into the fold with the fewest rows so far. Folds may stay empty.
 pub fn spread_groups(groups: &Groups, fold_count: usize) -> Vec<u8> {
-    let fold_of_group = largest_first(&groups.sizes(), fold_count);
-    groups.of_rows().iter().map(|&group| fold_of_group[group as usize]).collect()
+    groups.folds_of_rows(&largest_first(&groups.sizes(), fold_count))
 }
 
 /// The fold of each group: the largest first, each into the first of the folds with the fewest rows.

@@ -61,6 +61,11 @@ impl Groups {
         }
         sizes
     }
+
+    /// The fold of each row, from the fold of each group.
+    pub(super) fn folds_of_rows(&self, fold_of_group: &[u8]) -> Vec<u8> {
+        self.of_row.iter().map(|&group| fold_of_group[group as usize]).collect()
+    }
 }
 
 /// The number that `text` is the usual way to write.

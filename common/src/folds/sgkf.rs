@@ -48,7 +48,7 @@ pub fn stratified_group_folds(
     for group in order {
         fold_of_group[group] = shares.take(&group_counts[group]);
     }
-    Ok(groups.of_rows().iter().map(|&group| fold_of_group[group as usize]).collect())
+    Ok(groups.folds_of_rows(&fold_of_group))
 }
 
 /// A class, as its place among the sorted classes, and its rows in a group.
