@@ -196,6 +196,7 @@ fn bad_input_is_refused_before_the_coordinator_is_asked() {
         ("--coordinator ftp://hub:7700 workers", 2, "--coordinator"),
         ("folds --csv train.csv --folds 1 --out folds.csv", 2, "'--folds <N>': 1 is not in 2..=100"),
         ("folds --csv train.csv --folds 41 --out folds.csv", 1, "41 folds need at least as many rows"),
+        ("folds --csv train.csv --folds 41 --out folds.csv", 1, "train.csv: train list: 41 folds"),
         ("folds --csv label.csv --out folds.csv", 1, "label.csv, line 2"),
         ("folds --csv train.csv --out nowhere/folds.csv", 1, "nowhere"),
         ("threshold --oof train.csv --out report.json", 1, "train.csv: the header must be"),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use fivefold_common::durable_file;
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &FoldsArgs, format: OutputFormat) -> anyhow::Result<()> 
         ..JobSetSpec::default()
     };
     let list = ImageList::read_labelled(&args.csv, &spec.group_column)?.manifest;
-    let folds = FoldTable::split(&spec, &list, None)?;
+    let folds = FoldTable::split(&spec, &list, None).with_context(|| args.csv.display().to_string())?;
     let report = SplitReport::of(&spec, &list, None, &folds);
     durable_file::write(&args.out, |output| {
         writeln!(output, "Id,Fold")?;
