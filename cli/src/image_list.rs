@@ -4,60 +4,65 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use fivefold_common::manifest::{
-    FoldTable, GivenFolds, Manifest, ManifestError, ManifestKind, SplitReport, rare_labels, shared_id,
-};
+use fivefold_common::manifest::{FoldTable, GivenFolds, Manifest, SplitReport, rare_labels, shared_id};
 use fivefold_common::spec::{JobSetSpec, SplitMethod};
+
+/// A file and its bytes, for the upload.
+#[derive(Debug)]
+pub(crate) struct ListFile {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Bytes,
+}
+
+impl ListFile {
+    fn read(path: &Path) -> anyhow::Result<ListFile> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(ListFile { path: path.to_owned(), bytes: bytes.into() })
+    }
+
+    /// The file's name in messages.
+    pub(crate) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
 
 /// A list file and its rows.
 #[derive(Debug)]
 pub(crate) struct ImageList {
-    pub(crate) path: PathBuf,
-    pub(crate) bytes: Bytes,
+    pub(crate) file: ListFile,
     pub(crate) manifest: Manifest,
 }
 
 impl ImageList {
     /// Reads a training list: `Id,Target`, and perhaps a column of groups. `group_column` is that of the spec.
     pub(crate) fn read_labelled(path: &Path, group_column: &str) -> anyhow::Result<ImageList> {
-        ImageList::read(path, |name, bytes| Manifest::read_labelled_csv(name, group_column, bytes))
+        let file = ListFile::read(path)?;
+        let manifest = Manifest::read_labelled_csv(&file.name(), group_column, &file.bytes[..])?;
+        Ok(ImageList { file, manifest })
     }
 
     /// Reads a test list: `Id` or `Id,Predicted`.
     pub(crate) fn read_test(path: &Path) -> anyhow::Result<ImageList> {
-        ImageList::read(path, |name, bytes| Manifest::read_csv(name, ManifestKind::Test, bytes))
-    }
-
-    fn read(
-        path: &Path,
-        read: impl FnOnce(&str, &[u8]) -> Result<Manifest, ManifestError>,
-    ) -> anyhow::Result<ImageList> {
-        let name = path.display().to_string();
-        let bytes = read_bytes(path)?;
-        let manifest = read(&name, &bytes)?;
-        Ok(ImageList { path: path.to_owned(), bytes, manifest })
+        let file = ListFile::read(path)?;
+        let manifest = Manifest::read_test_csv(&file.name(), &file.bytes[..])?;
+        Ok(ImageList { file, manifest })
     }
 }
 
 /// A file of folds that were made elsewhere.
 #[derive(Debug)]
 pub(crate) struct FoldsFile {
-    pub(crate) path: PathBuf,
-    pub(crate) bytes: Bytes,
+    pub(crate) file: ListFile,
     pub(crate) folds: GivenFolds,
 }
 
 impl FoldsFile {
     /// Reads a file with the columns `Id` and `Fold`.
     pub(crate) fn read(path: &Path) -> anyhow::Result<FoldsFile> {
-        let bytes = read_bytes(path)?;
-        let folds = GivenFolds::read_csv(&path.display().to_string(), &bytes[..])?;
-        Ok(FoldsFile { path: path.to_owned(), bytes, folds })
+        let file = ListFile::read(path)?;
+        let folds = GivenFolds::read_csv(&file.name(), &file.bytes[..])?;
+        Ok(FoldsFile { file, folds })
     }
-}
-
-fn read_bytes(path: &Path) -> anyhow::Result<Bytes> {
-    Ok(Bytes::from(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?))
 }
 
 /// Checks the lists of one job set together: no id in both, and at least one row per fold in each.
@@ -65,21 +70,21 @@ pub(crate) fn check_lists(spec: &JobSetSpec, train: &ImageList, hpa: Option<&Ima
     if let Some(hpa) = hpa
         && let Some(id) = shared_id(&train.manifest, &hpa.manifest)
     {
-        let (train, hpa) = (train.path.display(), hpa.path.display());
+        let (train, hpa) = (train.file.path.display(), hpa.file.path.display());
         anyhow::bail!("the id {id:?} is in both {train} and {hpa}; remove it from one of them");
     }
     for list in std::iter::once(train).chain(hpa) {
         let rows = list.manifest.rows.len();
         if rows < spec.folds as usize {
-            let (list, folds) = (list.path.display(), spec.folds);
+            let (list, folds) = (list.file.path.display(), spec.folds);
             anyhow::bail!("{list}: {rows} rows cannot fill {folds} folds; lower --folds or add rows");
         }
     }
     Ok(())
 }
 
-/// Splits the lists as the coordinator will, unless that is by the default method without groups, which cannot fail on
-/// checked lists. Returns the split in figures.
+/// Splits the lists like the coordinator and returns the figures. The default method without groups is left out: it cannot
+/// fail on checked lists.
 pub(crate) fn check_split(
     spec: &JobSetSpec,
     train: &ImageList,
@@ -92,13 +97,13 @@ pub(crate) fn check_split(
         return Ok(None);
     }
     let table = match folds {
-        Some(file) => file.folds.table(spec, train, hpa).with_context(|| file.path.display().to_string())?,
+        Some(given) => given.folds.table(spec, train, hpa).with_context(|| given.file.name())?,
         None => FoldTable::split(spec, train, hpa)?,
     };
     Ok(Some(SplitReport::of(spec, train, hpa, &table)))
 }
 
-/// What a user should know of a split that is possible: groups in two folds, and labels that some folds lack.
+/// Warnings on a valid split: groups in two folds, sets of labels missing in some folds, a shuffle without stratification.
 pub(crate) fn split_warnings(spec: &JobSetSpec, train: &Manifest, report: &SplitReport) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(groups) = report.groups.as_ref().filter(|groups| groups.in_two_folds > 0) {

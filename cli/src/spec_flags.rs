@@ -90,7 +90,7 @@ pub(crate) enum HpaList {
     Absent,
 }
 
-/// What a job set's other inputs say of its spec.
+/// Inputs of a job set that decide on parts of its spec.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Inputs {
     pub(crate) hpa_list: HpaList,
@@ -134,10 +134,8 @@ impl SpecFlags {
         spec.check().map_err(|error| UsageError(error.to_string()))?;
         Ok(spec)
     }
-}
 
-impl SpecFlags {
-    /// Refuses flags that contradict a file of folds. What a spec file says of the split gives way.
+    /// Refuses flags that contradict a file of folds. They override the spec file, as flags do.
     fn check_given_folds(&self, fold_count: u32) -> Result<(), UsageError> {
         if let Some(method) = self.0.split_method.filter(|&method| method != SplitMethod::Given) {
             return Err(UsageError(format!("split_method: {method} makes folds, and --folds-csv has them; use one")));

@@ -11,11 +11,11 @@
 //! interruptions; only the folds use numpy's generator ([`random_state`]), because they equal Python's.
 //!
 //! ```
-//! use fivefold_common::manifest::{FoldTable, Manifest, ManifestKind};
+//! use fivefold_common::manifest::{FoldTable, Manifest};
 //! use fivefold_common::spec::JobSetSpec;
 //!
 //! let list = "Id,Target\na,0 16\nb,0\nc,16\nd,\n";
-//! let train = Manifest::read_csv("train.csv", ManifestKind::Labelled, list.as_bytes())?;
+//! let train = Manifest::read_labelled_csv("train.csv", "", list.as_bytes())?;
 //! let spec = JobSetSpec::from_toml("folds = 2\nepochs = 10")?;
 //! let folds = FoldTable::split(&spec, &train, None)?;
 //! assert_eq!(folds.rows.len(), 4);

@@ -115,7 +115,7 @@ fn write_picture(folder: &Path, id: &str, side_pixels: u32, picture: &Picture) -
 
 #[cfg(test)]
 mod tests {
-    use fivefold_common::manifest::{Manifest, ManifestKind};
+    use fivefold_common::manifest::Manifest;
 
     use super::*;
 
@@ -153,13 +153,11 @@ mod tests {
         assert_ne!(files(&first), files(&data_set(2)));
         assert_eq!(files(&first).len(), 11 * 4 + 4);
         let data = first.path().join("data");
-        for (list, kind, count) in [
-            ("train.csv", ManifestKind::Labelled, 6),
-            ("HPAv18RGBY_wodpl.csv", ManifestKind::Labelled, 3),
-            ("sample_submission.csv", ManifestKind::Test, 2),
-        ] {
-            let file = std::fs::File::open(data.join(list)).unwrap();
-            assert_eq!(Manifest::read_csv(list, kind, file).unwrap().rows.len(), count);
+        let open = |list: &str| std::fs::File::open(data.join(list)).unwrap();
+        for (list, count) in [("train.csv", 6), ("HPAv18RGBY_wodpl.csv", 3)] {
+            assert_eq!(Manifest::read_labelled_csv(list, "", open(list)).unwrap().rows.len(), count);
         }
+        let list = "sample_submission.csv";
+        assert_eq!(Manifest::read_test_csv(list, open(list)).unwrap().rows.len(), 2);
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use fivefold_client::{CallError, TransferError};
 use fivefold_common::checkpoint::{Checkpoint, CheckpointRole};
 use fivefold_common::ids::{Digest, Fold};
-use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest, ManifestKind, ManifestRow};
+use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest, ManifestError, ManifestRow};
 use fivefold_common::scores::Source;
 use fivefold_common::spec::JobSetSpec;
 use fivefold_train::{FoldData, ImageFolder, Predictor, Start, Trainer, check_checkpoint};
@@ -74,8 +74,7 @@ async fn predictor(
 ) -> Result<Predictor, AttemptError> {
     let path = fetch(attempt, task.test_list).await?;
     let rows: Arc<[LabelledRow]> = blocking(move || {
-        let file = File::open(&path).with_context(|| path.display().to_string())?;
-        let list = Manifest::read_csv("list", ManifestKind::Test, file).context("a list of the job set")?;
+        let list = read_list(&path, |file| Manifest::read_test_csv("list", file))?;
         let row = |row: ManifestRow| LabelledRow { id: row.id, source: Source::Test, labels: row.labels };
         Ok(list.rows.into_iter().map(row).collect())
     })
@@ -107,15 +106,17 @@ fn read_fold_rows(
     hpa_list: Option<&Path>,
     folds: &Path,
 ) -> anyhow::Result<FoldRows> {
-    let labelled = |path: &Path| {
-        let file = File::open(path).with_context(|| path.display().to_string())?;
-        Manifest::read_labelled_csv("list", &spec.group_column, file).context("a list of the job set")
-    };
+    let labelled = |path: &Path| read_list(path, |file| Manifest::read_labelled_csv("list", &spec.group_column, file));
     let train = labelled(train_list)?;
     let hpa = hpa_list.map(labelled).transpose()?;
     let file = File::open(folds).with_context(|| folds.display().to_string())?;
     let folds = FoldTable::read_csv("folds", file).context("the folds of the job set")?;
     FoldRows::of(spec, fold, &train, hpa.as_ref(), &folds).context("the lists and folds of the job set")
+}
+
+fn read_list(path: &Path, read: impl FnOnce(File) -> Result<Manifest, ManifestError>) -> anyhow::Result<Manifest> {
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    read(file).context("a list of the job set")
 }
 
 /// Refuses a job whose images are not all there.

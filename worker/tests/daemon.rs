@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use fake_coordinator::{Coordinator, Server};
 use fivefold_client::{Connection, Credentials, RetryPolicy};
 use fivefold_common::ids::{Digest, Fold};
-use fivefold_common::manifest::{FoldTable, Manifest, ManifestKind};
+use fivefold_common::manifest::{FoldTable, Manifest};
 use fivefold_common::scores::{ScoreTable, Source};
 use fivefold_common::spec::JobSetSpec;
 use fivefold_proto::convert::spec_to_wire;
@@ -70,7 +70,7 @@ impl Data {
         let train = list("train", 24, "Id,Target");
         let hpa = list("hpa", 8, "Id,Target");
         let test = list("test", 4, "Id,Predicted");
-        let read = |csv: &[u8]| Manifest::read_csv("list", ManifestKind::Labelled, csv).unwrap();
+        let read = |csv: &[u8]| Manifest::read_labelled_csv("list", "", csv).unwrap();
         let mut folds = Vec::new();
         FoldTable::split(&spec(), &read(&train), Some(&read(&hpa))).unwrap().write_csv(&mut folds).unwrap();
         Self { folder, train, hpa, test, folds }
@@ -180,8 +180,8 @@ async fn a_fold_is_trained_and_delivered() {
     let data = Data::new();
     let coordinator = undisturbed(&data).await;
     let table = ScoreTable::read_csv("oof.csv", oof(&coordinator).as_slice()).unwrap();
-    let train = Manifest::read_csv("train.csv", ManifestKind::Labelled, data.train.as_slice()).unwrap();
-    let hpa = Manifest::read_csv("hpa.csv", ManifestKind::Labelled, data.hpa.as_slice()).unwrap();
+    let train = Manifest::read_labelled_csv("train.csv", "", data.train.as_slice()).unwrap();
+    let hpa = Manifest::read_labelled_csv("hpa.csv", "", data.hpa.as_slice()).unwrap();
     let folds = FoldTable::split(&spec(), &train, Some(&hpa)).unwrap();
     let expected = folds.rows.iter().filter(|row| row.fold == Fold(1)).map(|row| (row.id.as_str(), row.source));
     assert!(table.rows.iter().map(|row| (row.id.as_str(), row.source)).eq(expected));

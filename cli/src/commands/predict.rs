@@ -28,7 +28,7 @@ pub(crate) async fn run(args: PredictArgs, coordinator: &Connection, format: Out
     let test = ImageList::read_test(&args.test_csv)?;
     let rows = test.manifest.rows.len();
     let request =
-        PredictJobSetRequest { job_set_id: id.to_string(), test_digest: upload_list(coordinator, test).await? };
+        PredictJobSetRequest { job_set_id: id.to_string(), test_digest: upload_list(coordinator, test.file).await? };
     let answer = coordinator.call(request, async |c, r| c.job_sets().predict_job_set(r).await).await?;
     let job_set = required("job_set", answer.job_set)?;
     eprintln!("Queued the prediction of {rows} images. Follow the job set with `fivefold watch {id}`.");

@@ -12,7 +12,7 @@ use fivefold_proto::convert::{required, spec_to_wire};
 use fivefold_proto::v1::{JobSet, Manifests};
 
 use crate::console::{OutputFormat, notify, print, print_json};
-use crate::image_list::{FoldsFile, ImageList, check_lists, check_split, split_warnings};
+use crate::image_list::{FoldsFile, ImageList, ListFile, check_lists, check_split, split_warnings};
 use crate::render::json;
 use crate::spec_flags::{HpaList, Inputs, SpecFlags};
 use crate::transfer::upload;
@@ -108,16 +108,15 @@ async fn submit(
     request_id: String,
 ) -> anyhow::Result<JobSet> {
     let mut manifests =
-        Manifests { train_digest: upload_list(coordinator, files.train).await?, ..Manifests::default() };
+        Manifests { train_digest: upload_list(coordinator, files.train.file).await?, ..Manifests::default() };
     if let Some(list) = files.hpa {
-        manifests.hpa_digest = upload_list(coordinator, list).await?;
+        manifests.hpa_digest = upload_list(coordinator, list.file).await?;
     }
     if let Some(list) = files.test {
-        manifests.test_digest = upload_list(coordinator, list).await?;
+        manifests.test_digest = upload_list(coordinator, list.file).await?;
     }
-    if let Some(FoldsFile { path, bytes, .. }) = files.folds {
-        let (name, kind) = (path.display().to_string(), ArtifactKind::Manifest);
-        manifests.folds_digest = upload(coordinator, &name, kind, Source::from(bytes)).await?;
+    if let Some(folds) = files.folds {
+        manifests.folds_digest = upload_list(coordinator, folds.file).await?;
     }
     if let Some(path) = files.weights {
         let name = path.display().to_string();
@@ -140,10 +139,9 @@ pub(super) fn print_id(job_set: &JobSet, format: OutputFormat) -> anyhow::Result
     }
 }
 
-/// Uploads a list and returns its digest.
-pub(super) async fn upload_list(coordinator: &Connection, list: ImageList) -> anyhow::Result<String> {
-    let name = list.path.display().to_string();
-    upload(coordinator, &name, ArtifactKind::Manifest, Source::from(list.bytes)).await
+/// Uploads a list or a folds file and returns its digest.
+pub(super) async fn upload_list(coordinator: &Connection, file: ListFile) -> anyhow::Result<String> {
+    upload(coordinator, &file.name(), ArtifactKind::Manifest, Source::from(file.bytes)).await
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use super::ManifestError;
-use super::csv_rows::{checked_id, read_rows, wrong_header};
+use super::csv_rows::{checked_id, read_rows, shown, wrong_header};
 use super::error::ManifestProblem;
 use crate::ids::Fold;
 use crate::scores::Source;
@@ -62,10 +62,9 @@ impl FoldTable {
 
 /// The fold in a field `Fold`.
 pub(super) fn fold_of(text: &str) -> Result<Fold, ManifestProblem> {
-    let number = text.parse::<u8>().ok().filter(|&fold| fold < 100);
-    number.map(Fold).ok_or_else(|| invalid("Fold", text, "a number from 0 to 99"))
+    text.parse().ok().and_then(Fold::new).ok_or_else(|| invalid("Fold", text, "a number from 0 to 99"))
 }
 
 fn invalid(field: &'static str, text: &str, expected: &'static str) -> ManifestProblem {
-    ManifestProblem::Field { field, text: super::csv_rows::shown(text), expected }
+    ManifestProblem::Field { field, text: shown(text), expected }
 }

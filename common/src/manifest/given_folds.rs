@@ -1,6 +1,6 @@
 //! Splits that were made elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
 use super::csv_rows::{find_column, read_rows, wrong_header};
@@ -139,7 +139,7 @@ impl GivenFolds {
         if self.fold_of_id.len() == rows.len() {
             return Ok(());
         }
-        let listed: std::collections::HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        let listed: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         let extra = || self.fold_of_id.keys().filter(|id| !listed.contains(id.as_str()));
         match extra().min() {
             None => Ok(()),
@@ -151,11 +151,10 @@ impl GivenFolds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::ManifestKind;
 
     fn list(ids: &[&str]) -> Manifest {
         let text = format!("Id,Target\n{},\n", ids.join(",\n"));
-        Manifest::read_csv("list.csv", ManifestKind::Labelled, text.as_bytes()).unwrap()
+        Manifest::read_labelled_csv("list.csv", "", text.as_bytes()).unwrap()
     }
 
     fn table(csv: &str, train: &[&str], hpa: Option<&[&str]>) -> Result<FoldTable, String> {

@@ -35,15 +35,6 @@ pub struct GroupColumn {
     pub of_rows: Vec<String>,
 }
 
-/// The columns of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ManifestKind {
-    /// `Id,Target`: images and labels. A column `Group` is read if there is one.
-    Labelled,
-    /// `Id` or `Id,Predicted`: a test list. The second column is ignored.
-    Test,
-}
-
 /// The places of a labelled list's columns.
 struct LabelledColumns {
     id: usize,
@@ -79,17 +70,6 @@ impl LabelledColumns {
 }
 
 impl Manifest {
-    /// Reads and checks a list. `file` is its name in errors.
-    ///
-    /// # Errors
-    /// The first invalid line.
-    pub fn read_csv(file: &str, kind: ManifestKind, input: impl Read) -> Result<Manifest, ManifestError> {
-        match kind {
-            ManifestKind::Labelled => Manifest::read_labelled_csv(file, "", input),
-            ManifestKind::Test => Manifest::read_test_csv(file, input),
-        }
-    }
-
     /// Reads and checks a list of images and labels: `Id`, `Target`, and perhaps a column of groups, in any order. The
     /// column of groups is `group_column`; if that is empty, it is `Group`, in upper or lower case, if there is one.
     /// `file` is the list's name in errors.
@@ -119,7 +99,12 @@ impl Manifest {
         Ok(Manifest { rows, groups })
     }
 
-    fn read_test_csv(file: &str, input: impl Read) -> Result<Manifest, ManifestError> {
+    /// Reads and checks a test list: `Id` or `Id,Predicted`. The second column is ignored. `file` is the list's name in
+    /// errors.
+    ///
+    /// # Errors
+    /// The first invalid line.
+    pub fn read_test_csv(file: &str, input: impl Read) -> Result<Manifest, ManifestError> {
         let mut rows = Vec::new();
         let mut ids = UniqueIds::default();
         let columns = |header: &[&str]| match header {

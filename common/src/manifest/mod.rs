@@ -1,7 +1,7 @@
 //! Lists of images as CSV files, their folds, and the training and validation rows of a fold.
 //!
 //! A list is a [`Manifest`]. [`FoldTable::split`] splits a job set's lists into folds, or [`GivenFolds`] brings a split
-//! that was made elsewhere. [`FoldRows::of`] gives the rows of one fold, and [`SplitReport`] says what a split did.
+//! that was made elsewhere. [`FoldRows::of`] gives the rows of one fold, and [`SplitReport`] has the figures of a split.
 
 mod csv_rows;
 mod error;
@@ -16,6 +16,6 @@ pub use error::{ManifestError, ManifestProblem};
 pub use fold_rows::{FoldRows, FoldRowsError, LabelledRow};
 pub use fold_table::{FoldRow, FoldTable};
 pub use given_folds::{GivenFolds, GivenFoldsError};
-pub use list::{GroupColumn, Manifest, ManifestKind, ManifestRow, shared_id};
+pub use list::{GroupColumn, Manifest, ManifestRow, shared_id};
 pub use split::{RareLabels, SplitError, rare_labels};
 pub use split_report::{GroupReport, SplitReport};

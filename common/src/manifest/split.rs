@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use super::{FoldRow, FoldTable, Manifest};
+use super::{FoldRow, FoldTable, Manifest, ManifestRow};
 use crate::folds::{
     FoldsError, Groups, RowOrder, group_folds, k_folds, multilabel_stratified_folds, spread_groups, stratified_folds,
     stratified_group_folds,
@@ -63,7 +63,7 @@ impl FoldTable {
         let mut rows = Vec::with_capacity(train_folds.len() + hpa_folds.len());
         for (source, manifest, folds) in [(Source::Train, Some(train), train_folds), (Source::Hpa, hpa, hpa_folds)] {
             let listed = manifest.into_iter().flat_map(|manifest| &manifest.rows);
-            let row = |(row, fold): (&super::ManifestRow, u8)| FoldRow { id: row.id.clone(), source, fold: Fold(fold) };
+            let row = |(row, fold): (&ManifestRow, u8)| FoldRow { id: row.id.clone(), source, fold: Fold(fold) };
             rows.extend(listed.zip(folds).map(row));
         }
         Ok(FoldTable { rows })
@@ -160,13 +160,12 @@ pub fn rare_labels(spec: &JobSetSpec, train: &Manifest) -> Option<RareLabels> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::ManifestKind;
 
     /// A list of `count` rows: label `row % 3`, and the group that `group` gives.
     fn list(prefix: &str, count: usize, group: impl Fn(usize) -> String) -> Manifest {
         let rows: String = (0..count).map(|row| format!("{prefix}{row},{},{}\n", row % 3, group(row))).collect();
         let text = format!("Id,Target,Group\n{rows}");
-        Manifest::read_csv("list.csv", ManifestKind::Labelled, text.as_bytes()).unwrap()
+        Manifest::read_labelled_csv("list.csv", "", text.as_bytes()).unwrap()
     }
 
     fn spec(split_method: SplitMethod) -> JobSetSpec {
@@ -243,7 +242,7 @@ mod tests {
     #[test]
     fn rare_sets_of_labels_are_found() {
         let text = "Id,Target\na,1\nb,1\nc,1 2\nd,1\ne,\nf,1\ng,1\n";
-        let train = Manifest::read_csv("list.csv", ManifestKind::Labelled, text.as_bytes()).unwrap();
+        let train = Manifest::read_labelled_csv("list.csv", "", text.as_bytes()).unwrap();
         let rare = rare_labels(&spec(SplitMethod::Skf), &train).unwrap();
         assert_eq!(
             rare.to_string(),

@@ -1,4 +1,4 @@
-//! What a split did, counted in its folds.
+//! The figures of a split, counted in its folds.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -104,10 +104,9 @@ fn group_report(spec: &JobSetSpec, train: &Manifest, hpa: Option<&Manifest>, fol
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::ManifestKind;
 
     fn list(text: &str) -> Manifest {
-        Manifest::read_csv("list.csv", ManifestKind::Labelled, text.as_bytes()).unwrap()
+        Manifest::read_labelled_csv("list.csv", "", text.as_bytes()).unwrap()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use fivefold_common::ids::{Digest, Fold};
 use fivefold_common::manifest::{
-    FoldRows, FoldTable, GivenFolds, LabelledRow, Manifest, ManifestError, ManifestKind, SplitReport, shared_id,
+    FoldRows, FoldTable, GivenFolds, LabelledRow, Manifest, ManifestError, SplitReport, shared_id,
 };
 use fivefold_common::scores::Source;
 use fivefold_common::spec::JobSetSpec;
@@ -109,7 +109,7 @@ async fn read_list(
 /// # Errors
 /// When it cannot be used.
 pub(super) async fn read_test_list(blobs: &dyn Blobs, digest: Digest) -> Result<Manifest, Error> {
-    read_list(blobs, digest, |bytes| Manifest::read_csv("test list", ManifestKind::Test, bytes)).await
+    read_list(blobs, digest, |bytes| Manifest::read_test_csv("test list", bytes)).await
 }
 
 /// The rows of a test list.

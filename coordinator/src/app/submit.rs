@@ -92,7 +92,7 @@ async fn prepare(coordinator: &Coordinator, submission: Submission) -> Result<Ne
     let entropy = entropy.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let mut message = format!("submitted with {} folds", spec.trained_folds().len());
     if let Some(report) = split_report {
-        message += &format!(", {}", report);
+        message += &format!(", {report}");
     }
     Ok(NewJobSet {
         id: JobSetId::from_entropy(entropy),

@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use fivefold_common::artifact::{Artifact, ArtifactKind};
 use fivefold_common::ids::{Digest, Fold};
 use fivefold_common::labels::LABEL_COUNT;
-use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest, ManifestKind};
+use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest};
 use fivefold_common::scores::{ScoreRow, ScoreTable, Source};
 use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::app::{self, Coordinator, DueJobSets, ScoreTables, Settings, Submission};
@@ -175,7 +175,7 @@ pub(crate) fn submission(request_id: &str, spec: JobSetSpec, test: Option<Digest
 
 /// The out-of-fold rows of a fold.
 pub(crate) fn fold_rows(spec: &JobSetSpec, fold: Fold) -> Vec<LabelledRow> {
-    let list = Manifest::read_csv("list", ManifestKind::Labelled, TRAIN_LIST.as_bytes()).unwrap();
+    let list = Manifest::read_labelled_csv("list", "", TRAIN_LIST.as_bytes()).unwrap();
     let folds = FoldTable::split(spec, &list, None).unwrap();
     FoldRows::of(spec, fold, &list, None, &folds).unwrap().valid
 }

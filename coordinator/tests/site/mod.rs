@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fivefold_common::ids::{Digest, Fold};
-use fivefold_common::manifest::{FoldRows, FoldTable, Manifest, ManifestKind};
+use fivefold_common::manifest::{FoldRows, FoldTable, Manifest};
 use fivefold_common::scores::{ScoreRow, ScoreTable};
 use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::{Config, run};
@@ -216,7 +216,7 @@ pub(crate) fn scores(lease: &v1::Lease) -> ScoreTable {
     let fold = Fold(lease.fold as u8);
     let rows = match lease.kind() {
         v1::JobKind::Train => {
-            let read = |text: String| Manifest::read_csv("list", ManifestKind::Labelled, text.as_bytes()).unwrap();
+            let read = |text: String| Manifest::read_labelled_csv("list", "", text.as_bytes()).unwrap();
             let (train, hpa) = (read(list("t", 40)), read(list("h", 20)));
             let spec = spec_from_wire(lease.spec.clone().unwrap()).unwrap();
             let folds = FoldTable::split(&spec, &train, Some(&hpa)).unwrap();

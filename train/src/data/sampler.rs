@@ -99,7 +99,7 @@ mod tests {
     use std::path::Path;
 
     use fivefold_common::labels::Labels;
-    use fivefold_common::manifest::{FoldRows, FoldTable, Manifest, ManifestKind};
+    use fivefold_common::manifest::{FoldRows, FoldTable, Manifest};
     use fivefold_common::scores::Source;
 
     use super::*;
@@ -126,7 +126,7 @@ mod tests {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data"));
         let read = |name: &str| {
             let file = File::open(folder.join(name)).ok()?;
-            Some(Manifest::read_csv(name, ManifestKind::Labelled, file).unwrap())
+            Some(Manifest::read_labelled_csv(name, "", file).unwrap())
         };
         let (Some(train), Some(hpa)) = (read("train.csv"), read("HPAv18RBGY_wodpl.csv")) else {
             println!("skipped: {} does not have the real lists", folder.display());
