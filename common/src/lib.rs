@@ -35,6 +35,7 @@ pub mod job_set;
 pub mod labels;
 pub mod macro_f1;
 pub mod manifest;
+pub mod network;
 pub mod one_line;
 pub mod progress;
 pub mod random_state;

@@ -19,7 +19,7 @@ use fivefold_train::torch::tensors::{NamedTensor, channels_last};
 use serde::Deserialize;
 use tch::{Kind, Tensor};
 
-use crate::reference::{fill, filled, fnv1a, units};
+use crate::reference::{fill, filled, fnv1a, images_of, numbers, relative_error, units};
 
 mod reference;
 
@@ -113,35 +113,11 @@ fn fixture() -> Fixture {
     serde_json::from_str(include_str!("fixtures/model.json")).unwrap()
 }
 
-fn images_of(name: &str, count: i64, size: i64) -> Tensor {
-    let plane = (size * size) as usize;
-    let brightness = units(&format!("{name} brightness"), count as usize * 3);
-    let values: Vec<f32> = units(name, count as usize * 3 * plane)
-        .into_iter()
-        .enumerate()
-        .map(|(place, unit)| ((0.5 + 0.5 * unit) * (0.5 + 0.5 * brightness[place / plane])) as f32)
-        .collect();
-    channels_last(&Tensor::from_slice(&values).reshape([count, 3, size, size]))
-}
-
 fn targets_of(name: &str, count: i64) -> Tensor {
     let labels = LABEL_COUNT as i64;
     let values: Vec<f32> =
         units(name, (count * labels) as usize).into_iter().map(|unit| f32::from(u8::from(unit > 0.6))).collect();
     Tensor::from_slice(&values).reshape([count, labels])
-}
-
-fn numbers(tensor: &Tensor) -> Vec<f64> {
-    Vec::<f64>::try_from(tensor.detach().to_kind(Kind::Double).reshape([-1])).unwrap()
-}
-
-/// The largest difference, relative to the largest reference value.
-fn relative_error(found: &[f64], reference: &[f64]) -> f64 {
-    assert_eq!(found.len(), reference.len());
-    let scale = reference.iter().fold(f64::MIN_POSITIVE, |most, x| most.max(x.abs()));
-    let error = found.iter().zip(reference).fold(0.0f64, |most, (a, b)| most.max((a - b).abs()));
-    assert!(found.iter().all(|x| x.is_finite()));
-    error / scale
 }
 
 fn statistics_error(model: &Model, reference: &Statistics) -> f64 {

@@ -31,19 +31,36 @@ impl SplitMethod {
 }
 
 words! {
-    /// The network.
+    /// The network, under torchvision's name. [`crate::network`] has the layers of each.
     pub enum ModelName, "model_name" {
-        /// ResNet50 as in torchvision.
+        /// ResNet18.
+        Resnet18,
+        /// ResNet34.
+        Resnet34,
+        /// ResNet50.
         Resnet50,
+        /// ResNet101.
+        Resnet101,
+        /// ResNet152.
+        Resnet152,
+        /// ResNeXt50, 32 groups of width 4.
+        #[strum(serialize = "resnext50_32x4d")]
+        Resnext5032x4d,
+        /// ResNeXt101, 32 groups of width 8.
+        #[strum(serialize = "resnext101_32x8d")]
+        Resnext10132x8d,
+        /// ResNet50 with bottlenecks of twice the width.
+        #[strum(serialize = "wide_resnet50_2")]
+        WideResnet502,
     }
 }
 
 words! {
     /// The network's last layers.
     pub enum Head, "head" {
-        /// Linear 2048 to 512, BatchNorm1d, Linear 512 to 28.
+        /// Linear to a quarter of the features (2048 to 512 in ResNet50), BatchNorm1d, Linear to the labels.
         TwoLayer,
-        /// Linear 2048 to 28, torchvision's `fc`.
+        /// One Linear to the labels, torchvision's `fc`.
         Linear,
     }
 }

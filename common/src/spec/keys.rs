@@ -45,7 +45,7 @@ keys! {
     model_name: ModelName { default: ModelName::Resnet50, resume: MustMatch, group: Model, value: "MODEL" }
     /// The network's last layers.
     head: Head { default: Head::TwoLayer, resume: MustMatch, group: Model, value: "HEAD" }
-    /// Channels of the network's first stage: 64 in the standard ResNet50, fewer for tests.
+    /// Channels of the network's first stage: 64 in the standard networks, fewer for tests.
     base_width: u32 { default: 64, limits: 4..=256, resume: MustMatch, group: Model, value: "N" }
 
     /// Side of the square images, in pixels.

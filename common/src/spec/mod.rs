@@ -23,6 +23,7 @@ pub use stored::StoredSpecError;
 pub use table::{Group, Key, KeyDifference, Resume, Syntax};
 
 use crate::ids::Fold;
+use crate::network::Architecture;
 
 /// A key whose value cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +53,11 @@ impl JobSetSpec {
         }
         if !self.base_width.is_power_of_two() {
             return refuse("base_width", format!("{} is not a power of two", self.base_width));
+        }
+        let least = Architecture::of(self.model_name).least_base_width();
+        if self.base_width < least {
+            let (width, model) = (self.base_width, self.model_name);
+            return refuse("base_width", format!("{width} is too small for {model}: expected at least {least}"));
         }
         if self.nesterov && (self.optimizer != Optimizer::Sgd || self.momentum <= 0.0) {
             return refuse("nesterov", "it needs optimizer = \"sgd\" and a momentum above 0".to_owned());
@@ -89,6 +95,8 @@ mod tests {
             ("learning_rate = nan", "learning_rate"),
             ("loss = \"hinge\"", "loss"),
             ("base_width = 48", "base_width"),
+            ("model_name = \"resnext50_32x4d\"\nbase_width = 8", "base_width"),
+            ("model_name = \"resnet51\"", "model_name"),
             ("nesterov = true", "nesterov"),
             ("min_learning_rate = 0.1", "min_learning_rate"),
             ("name = \"two\\nlines\"", "name"),

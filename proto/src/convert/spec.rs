@@ -11,7 +11,8 @@ same_enum! {
     [Mskf, Kfold, Skf, Gkf, Sgkf, Given]
 }
 same_enum! {
-    model_name_to_wire, model_name_from_wire, spec::ModelName, v1::ModelName, "spec.model_name", [Resnet50]
+    model_name_to_wire, model_name_from_wire, spec::ModelName, v1::ModelName, "spec.model_name",
+    [Resnet50, Resnet18, Resnet34, Resnet101, Resnet152, Resnext5032x4d, Resnext10132x8d, WideResnet502]
 }
 same_enum! {
     head_to_wire, head_from_wire, spec::Head, v1::Head, "spec.head", [TwoLayer, Linear]

@@ -1,10 +1,12 @@
 //! The layers that networks are built from, and how their initial weights are drawn.
 
 use fivefold_common::ids::Fold;
+use fivefold_common::network;
 use fivefold_common::randomness::{Purpose, Stream};
 use tch::{Kind, Tensor};
 
 use crate::models::Mode;
+use crate::models::residual::NormedConvolution;
 use crate::torch::device::Device;
 use crate::torch::tensors::{NamedTensor, channels_last};
 
@@ -13,11 +15,12 @@ pub(super) struct Convolution {
     weight: Tensor,
     stride: i64,
     padding: i64,
+    groups: i64,
 }
 
 impl Convolution {
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        x.conv2d::<Tensor>(&self.weight, None, [self.stride; 2], [self.padding; 2], [1, 1], 1)
+        x.conv2d::<Tensor>(&self.weight, None, [self.stride; 2], [self.padding; 2], [1, 1], self.groups)
     }
 }
 
@@ -79,17 +82,26 @@ impl LayerBuilder {
         Self { seed, fold, device, batches_tracked, parameters: Vec::new(), buffers: Vec::new() }
     }
 
-    /// Weights: Kaiming-normal by fan-out (He et al. 2015).
-    pub(super) fn convolution(&mut self, name: &str, inputs: i64, outputs: i64, side: i64, stride: i64) -> Convolution {
+    /// A convolution, then its batch normalisation.
+    pub(super) fn normed_convolution(&mut self, layer: &network::Convolution) -> NormedConvolution {
+        let convolution = self.convolution(layer);
+        NormedConvolution { convolution, norm: self.batch_norm(&layer.norm_name, layer.outputs) }
+    }
+
+    /// Weights: Kaiming-normal by fan-out (He et al. 2015), which PyTorch computes without regard to groups.
+    fn convolution(&mut self, layer: &network::Convolution) -> Convolution {
+        let network::Convolution { name, inputs, outputs, side, stride, groups, .. } = layer;
+        let [inputs, outputs, side, stride, groups] = [inputs, outputs, side, stride, groups].map(|&x| i64::from(x));
         let deviation = (2.0 / (outputs * side * side) as f64).sqrt();
         let mut stream = self.stream();
-        let values = self.drawn(&[outputs, inputs, side, side], || deviation * stream.normal());
+        let values = self.drawn(&[outputs, inputs / groups, side, side], || deviation * stream.normal());
         let weight = self.parameter(name, "weight", channels_last(&values));
-        Convolution { weight, stride, padding: side / 2 }
+        Convolution { weight, stride, padding: side / 2, groups }
     }
 
     /// Weights and bias: uniform in ±1/sqrt(inputs), PyTorch's default.
-    pub(super) fn linear(&mut self, name: &str, inputs: i64, outputs: i64) -> Linear {
+    pub(super) fn linear(&mut self, layer: &network::Linear) -> Linear {
+        let (name, inputs, outputs) = (&layer.name, i64::from(layer.inputs), i64::from(layer.outputs));
         let bound = 1.0 / (inputs as f64).sqrt();
         let mut stream = self.stream();
         let weight = self.drawn(&[outputs, inputs], || stream.between(-bound, bound));
@@ -100,7 +112,8 @@ impl LayerBuilder {
     }
 
     /// Weights 1, biases 0, running mean 0, running variance 1.
-    pub(super) fn batch_norm(&mut self, name: &str, channels: i64) -> BatchNorm {
+    pub(super) fn batch_norm(&mut self, name: &str, channels: u32) -> BatchNorm {
+        let channels = i64::from(channels);
         let ones = || Tensor::ones([channels], (Kind::Float, self.device.into()));
         let zeros = || Tensor::zeros([channels], (Kind::Float, self.device.into()));
         let (weight, bias, running_mean, running_var) = (ones(), zeros(), zeros(), ones());

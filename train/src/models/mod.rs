@@ -1,18 +1,17 @@
-//! The networks. [`Model::new`] is their registry: it builds the network that `model_name` names.
-//!
-//! To add a network, add its name to [`ModelName`], a module beside `resnet50`, and an arm to the match in [`Model::new`], which
-//! does not compile without it.
+//! The networks, built from the tables in [`fivefold_common::network`].
 
 mod layers;
-mod resnet50;
+mod residual;
 pub mod weights;
 
 use fivefold_common::ids::Fold;
-use fivefold_common::spec::{JobSetSpec, ModelName};
+use fivefold_common::labels::LABEL_COUNT;
+use fivefold_common::network::{IMAGE_CHANNELS, Network};
+use fivefold_common::spec::JobSetSpec;
 use tch::{Kind, Tensor};
 
 use crate::models::layers::LayerBuilder;
-use crate::models::resnet50::ResNet50;
+use crate::models::residual::ResidualNetwork;
 use crate::torch::device::Device;
 use crate::torch::tensors::NamedTensor;
 
@@ -25,35 +24,36 @@ pub enum Mode {
     Eval,
 }
 
-/// The layers of a network.
-trait Network {
-    /// Logits `[N, 28]` of `images` `[N, 3, S, S]`.
-    fn logits(&self, images: &Tensor, mode: Mode) -> Tensor;
-}
-
-/// A network with 28 outputs, and its tensors by name. Weights are fp32; those of convolutions are channels-last.
+/// A network, and its tensors by name. Weights are fp32; those of convolutions are channels-last.
 pub struct Model {
     device: Device,
     parameters: Vec<NamedTensor>,
     buffers: Vec<NamedTensor>,
     batches_tracked: Tensor,
-    network: Box<dyn Network + Send>,
+    network: ResidualNetwork,
 }
 
 impl Model {
-    /// The network of `spec.model_name` with its initial weights, which depend on `spec.seed` and the fold alone.
+    /// The network of `spec.model_name` for images of three channels, with 28 outputs and its initial weights, which depend
+    /// on `spec.seed` and the fold alone.
     ///
     /// Panics when the device's memory is full, as tch does.
     pub fn new(spec: &JobSetSpec, fold: Fold, device: Device) -> Self {
-        let mut layers = LayerBuilder::new(spec.seed, fold, device);
-        let network: Box<dyn Network + Send> = match spec.model_name {
-            ModelName::Resnet50 => Box::new(ResNet50::build(&mut layers, spec)),
-        };
+        let network = Network::new(spec, IMAGE_CHANNELS, LABEL_COUNT as u32);
+        Self::build(&network, spec.seed, fold, device)
+    }
+
+    /// The network of these layers with its initial weights, which depend on the seed and the fold alone.
+    ///
+    /// Panics when the device's memory is full, as tch does.
+    pub fn build(network: &Network, seed: u64, fold: Fold, device: Device) -> Self {
+        let mut layers = LayerBuilder::new(seed, fold, device);
+        let network = ResidualNetwork::build(&mut layers, network);
         let LayerBuilder { parameters, buffers, batches_tracked, .. } = layers;
         Self { device, parameters, buffers, batches_tracked, network }
     }
 
-    /// Logits `[N, 28]` in fp32 of `images`: fp32 `[N, 3, S, S]` on the model's device, preferably channels-last.
+    /// Logits `[N, classes]` in fp32 of `images`: fp32 `[N, C, S, S]` on the model's device, preferably channels-last.
     pub fn forward(&self, images: &Tensor, mode: Mode) -> Tensor {
         let logits = match mode {
             Mode::Train => {

@@ -214,14 +214,29 @@ impl TensorFile {
             return Err(TensorFileError::Mismatch { path: self.path.clone(), mismatch });
         }
         for NamedTensor { name, tensor } in targets {
-            let Entry { kind: Some(kind), shape, place, .. } = &self.entries[name] else { continue };
-            tch::no_grad(|| {
-                let values = Tensor::f_from_data_size(&self.bytes[place.clone()], shape, *kind)?;
-                tensor.shallow_clone().f_copy_(&values)
-            })
-            .map_err(|source| TensorFileError::Torch { path: self.path.clone(), source })?;
+            self.copy_converted(name, tensor, |values| Ok(values.shallow_clone()))?;
         }
         Ok(())
+    }
+
+    /// Copies what `convert` makes of the file's tensor `name`, on the CPU, into `target`, in place. Without a tensor of that
+    /// name and of a supported format, nothing happens.
+    ///
+    /// # Errors
+    /// When `convert` or libtorch fails, for example because the shapes differ.
+    pub fn copy_converted(
+        &self,
+        name: &str,
+        target: &Tensor,
+        convert: impl FnOnce(&Tensor) -> Result<Tensor, TchError>,
+    ) -> Result<(), TensorFileError> {
+        let Some(Entry { kind: Some(kind), shape, place, .. }) = self.entries.get(name) else { return Ok(()) };
+        tch::no_grad(|| {
+            let values = Tensor::f_from_data_size(&self.bytes[place.clone()], shape, *kind)?;
+            target.shallow_clone().f_copy_(&convert(&values)?)
+        })
+        .map(|_| ())
+        .map_err(|source| TensorFileError::Torch { path: self.path.clone(), source })
     }
 }
 

@@ -9,8 +9,8 @@ use std::fs::File;
 use std::path::Path;
 
 use fivefold_train::models::Model;
-use fivefold_train::torch::tensors::NamedTensor;
-use tch::Tensor;
+use fivefold_train::torch::tensors::{NamedTensor, channels_last};
+use tch::{Kind, Tensor};
 
 pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xCBF2_9CE4_8422_2325, |digest, &byte| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
@@ -51,6 +51,31 @@ pub(crate) fn fill(model: &Model) {
         };
         tch::no_grad(|| tensor.shallow_clone().copy_(&filled(name, &shape, middle, spread)));
     }
+}
+
+/// Noise. Each plane has its own brightness, so that the images of a batch differ.
+pub(crate) fn images_of(name: &str, count: i64, size: i64) -> Tensor {
+    let plane = (size * size) as usize;
+    let brightness = units(&format!("{name} brightness"), count as usize * 3);
+    let values: Vec<f32> = units(name, count as usize * 3 * plane)
+        .into_iter()
+        .enumerate()
+        .map(|(place, unit)| ((0.5 + 0.5 * unit) * (0.5 + 0.5 * brightness[place / plane])) as f32)
+        .collect();
+    channels_last(&Tensor::from_slice(&values).reshape([count, 3, size, size]))
+}
+
+pub(crate) fn numbers(tensor: &Tensor) -> Vec<f64> {
+    Vec::<f64>::try_from(tensor.detach().to_kind(Kind::Double).reshape([-1])).unwrap()
+}
+
+/// The largest difference, relative to the largest reference value.
+pub(crate) fn relative_error(found: &[f64], reference: &[f64]) -> f64 {
+    assert_eq!(found.len(), reference.len());
+    let scale = reference.iter().fold(f64::MIN_POSITIVE, |most, x| most.max(x.abs()));
+    let error = found.iter().zip(reference).fold(0.0f64, |most, (a, b)| most.max((a - b).abs()));
+    assert!(found.iter().all(|x| x.is_finite()));
+    error / scale
 }
 
 /// Writes one plane of an image of the training list.
