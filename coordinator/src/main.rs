@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use fivefold_coordinator::state_folder::{back_up, check};
+use fivefold_program::{command_line, log};
 
 use crate::serve_command::ServeArguments;
 use crate::state_argument::StateArgument;
 use crate::token_command::TokenCommand;
 
-mod log;
 mod serve_command;
 mod state_argument;
 mod token_command;
@@ -45,7 +45,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     log::start();
-    match run(Arguments::parse()).await {
+    match run(command_line::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -11,10 +11,11 @@ use fivefold_tests::sources::{code, source, sources};
 const SINGLE_USERS: [(&str, &str); 2] = [("sqlx", "fivefold-coordinator"), ("tch", "fivefold-train")];
 
 /// What a crate must not depend on. `bench` and `tests` have no rules.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("fivefold-common", &["async-trait", "axum", "clap", "image", "prost", "sqlx", "tch", "tokio", "tonic", "tracing"]),
     ("fivefold-proto", &["clap", "sqlx", "tch", "fivefold-client", "fivefold-train"]),
     ("fivefold-client", &["clap", "sqlx", "tch", "fivefold-train"]),
+    ("fivefold-program", &["sqlx", "tch", "tonic", "fivefold-client", "fivefold-proto", "fivefold-train"]),
     ("fivefold-train", &["clap", "prost", "sqlx", "tokio", "tonic", "fivefold-client", "fivefold-proto"]),
     ("fivefold-worker", &["sqlx", "tch", "fivefold-coordinator"]),
     ("fivefold-coordinator", &["tch", "fivefold-client", "fivefold-train", "fivefold-worker"]),
@@ -53,8 +54,8 @@ const COORDINATOR: [ModuleRule; 9] = [
 ];
 
 /// Files of the coordinator that wire or administrate, and have no rule on modules.
-const COORDINATOR_PROGRAM: [&str; 7] =
-    ["lib.rs", "log.rs", "main.rs", "serve_command.rs", "state_argument.rs", "state_folder.rs", "token_command.rs"];
+const COORDINATOR_PROGRAM: [&str; 6] =
+    ["lib.rs", "main.rs", "serve_command.rs", "state_argument.rs", "state_folder.rs", "token_command.rs"];
 
 const TRAIN: [ModuleRule; 6] = [
     ModuleRule { path: "torch", modules: &[], not: &[] },

@@ -3,13 +3,12 @@
 mod arguments;
 mod signals;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use clap::Parser as _;
 use fivefold_client::{Address, Connection, Notice, RetryPolicy};
+use fivefold_program::{command_line, log};
 use fivefold_train::engine::bench_step::{Workload, measure};
 use fivefold_train::engine::device_check::check_device;
 use fivefold_train::torch::device::{CudaLibrary, LIBTORCH_VERSION, cuda_device_count, describe, load_cuda};
@@ -18,12 +17,11 @@ use fivefold_worker::daemon::{self, Worker};
 use fivefold_worker::host::host_name;
 use fivefold_worker::supervise::supervise;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{Arguments, Command, DaemonArguments};
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    match run(command_line::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -33,7 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    start_log();
+    log::start();
     // Must come before the first use of libtorch, which then sees the CUDA devices.
     match load_cuda() {
         CudaLibrary::Loaded(path) => tracing::info!("CUDA is loaded from {}", path.display()),
@@ -64,16 +62,6 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             serve(daemon)
         }
     }
-}
-
-fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
 }
 
 /// Runs the daemon of one device, or a process for each CUDA device.

@@ -1,4 +1,4 @@
-//! The log, on standard error.
+//! The log of a program, on standard error.
 
 use std::io::IsTerminal as _;
 
@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::debug_fn;
 
 /// Starts the log, at the level that `RUST_LOG` names, or `info`.
-pub(crate) fn start() {
+pub fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
