@@ -115,7 +115,7 @@ impl Attempt<'_> {
         let job = Job::from_wire(lease)?;
         let folder = &self.folder;
         tokio::fs::create_dir_all(folder).await.with_context(|| format!("cannot create {}", folder.display()))?;
-        let prepared = prepare(self, job).await?;
+        let Some(prepared) = prepare(self, job).await? else { return Ok(Outcome::Stopped) };
         if self.stop.asked().is_some() {
             return Ok(Outcome::Stopped);
         }

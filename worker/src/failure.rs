@@ -13,7 +13,7 @@ pub(crate) enum AttemptError {
     /// The lease cannot be understood.
     #[error("the lease cannot be understood: {0}")]
     Lease(#[from] WireError),
-    /// Images are missing, or their folder cannot be read.
+    /// Images are missing or cannot be used, or their folder cannot be read.
     #[error("{0}")]
     BadData(String),
     /// Training or scoring failed.
@@ -38,10 +38,11 @@ pub(crate) fn failure_cause(error: &AttemptError) -> FailureCause {
     match error {
         AttemptError::BadData(_) => FailureCause::BadData,
         AttemptError::Train(error) => match error {
-            TrainError::Image(_) => FailureCause::BadData,
+            TrainError::Image(error) if error.problem.is_lasting() => FailureCause::BadData,
             TrainError::OutOfMemory { .. } => FailureCause::OutOfMemory,
             TrainError::NonFiniteLoss { .. } | TrainError::NonFiniteScore { .. } => FailureCause::NonFiniteLoss,
-            TrainError::Checkpoint(_)
+            TrainError::Image(_)
+            | TrainError::Checkpoint(_)
             | TrainError::Resume(_)
             | TrainError::Best(_)
             | TrainError::BestMissing

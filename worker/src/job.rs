@@ -31,6 +31,8 @@ pub(crate) struct TrainTask {
     pub(crate) hpa_list: Option<Digest>,
     pub(crate) folds: Digest,
     pub(crate) weights: Option<Digest>,
+    /// The list to be scored once all folds are trained. Its images are checked before training.
+    pub(crate) test_list: Option<Digest>,
     /// Checkpoints to resume from, in the order in which they are to be tried.
     pub(crate) checkpoints: Vec<Checkpoint>,
 }
@@ -59,6 +61,7 @@ impl Job {
                 hpa_list: optional_digest_from_wire("manifests.hpa_digest", &lists.hpa_digest)?,
                 folds: digest_from_wire("folds_digest", &lease.folds_digest)?,
                 weights: optional_digest_from_wire("manifests.weights_digest", &lists.weights_digest)?,
+                test_list: optional_digest_from_wire("manifests.test_digest", &lists.test_digest)?,
                 checkpoints,
             }),
             JobKind::Predict => Task::Predict(PredictTask {

@@ -9,6 +9,7 @@ pub mod daemon;
 mod deliver;
 mod failure;
 pub mod host;
+mod image_check;
 mod job;
 mod lease;
 mod prepare;

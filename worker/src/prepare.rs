@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use fivefold_client::{CallError, TransferError};
@@ -11,10 +10,12 @@ use fivefold_common::ids::{Digest, Fold};
 use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest, ManifestError, ManifestRow};
 use fivefold_common::scores::Source;
 use fivefold_common::spec::JobSetSpec;
-use fivefold_train::{FoldData, ImageFolder, Predictor, Start, Trainer, check_checkpoint};
+use fivefold_train::data::image_check::ListedImages;
+use fivefold_train::{FoldData, Predictor, Start, Trainer, check_checkpoint};
 
 use crate::attempt::Attempt;
 use crate::failure::AttemptError;
+use crate::image_check::check_images;
 use crate::job::{Job, PredictTask, Task, TrainTask};
 
 /// A job that is ready to run.
@@ -23,15 +24,16 @@ pub(crate) enum Prepared {
     Predict(Predictor),
 }
 
-/// Downloads what the job needs and checks that its images are there.
+/// Downloads what the job needs and checks its images; before training, those of all lists of the job set. `None` when a stop
+/// was asked for.
 ///
 /// # Errors
-/// When a list or a checkpoint cannot be used, or images are missing.
-pub(crate) async fn prepare(attempt: &Attempt<'_>, job: Job) -> Result<Prepared, AttemptError> {
+/// When a list or a checkpoint cannot be used, or images are missing or cannot be used.
+pub(crate) async fn prepare(attempt: &Attempt<'_>, job: Job) -> Result<Option<Prepared>, AttemptError> {
     let Job { spec, fold, task } = job;
     match task {
-        Task::Train(task) => Ok(Prepared::Train(trainer(attempt, spec, fold, &task).await?)),
-        Task::Predict(task) => Ok(Prepared::Predict(predictor(attempt, spec, fold, &task).await?)),
+        Task::Train(task) => Ok(trainer(attempt, spec, fold, &task).await?.map(Prepared::Train)),
+        Task::Predict(task) => Ok(predictor(attempt, spec, fold, &task).await?.map(Prepared::Predict)),
     }
 }
 
@@ -40,30 +42,36 @@ async fn trainer(
     spec: JobSetSpec,
     fold: Fold,
     task: &TrainTask,
-) -> Result<Trainer, AttemptError> {
+) -> Result<Option<Trainer>, AttemptError> {
     let train_list = fetch(attempt, task.train_list).await?;
     let hpa_list = match task.hpa_list {
         Some(digest) => Some(fetch(attempt, digest).await?),
         None => None,
     };
     let folds = fetch(attempt, task.folds).await?;
-    let rows = {
+    let (rows, mut images) = {
         let spec = spec.clone();
         blocking(move || read_fold_rows(&spec, fold, &train_list, hpa_list.as_deref(), &folds)).await?
     };
+    if let Some(digest) = task.test_list {
+        let list = read_test_list(attempt, digest).await?;
+        images.push(listed(Source::Test, &list));
+    }
+    if check_images(attempt, spec.image_size, images).await?.is_break() {
+        return Ok(None);
+    }
     let data = FoldData {
         folder: attempt.worker.images.clone(),
         train: rows.train.into(),
         valid: rows.valid.into(),
         decode_threads: attempt.worker.decode_threads,
     };
-    require_images(&data.folder, data.train.iter().chain(data.valid.iter()).cloned().collect()).await?;
     let start = match (checkpoints(attempt, &spec, fold, &task.checkpoints).await?, task.weights) {
         (Some(checkpoint), _) => checkpoint,
         (None, Some(digest)) => Start::Weights(fetch(attempt, digest).await?),
         (None, None) => Start::Seed,
     };
-    Ok(Trainer { spec, fold, data, device: attempt.worker.device, folder: attempt.folder.clone(), start })
+    Ok(Some(Trainer { spec, fold, data, device: attempt.worker.device, folder: attempt.folder.clone(), start }))
 }
 
 async fn predictor(
@@ -71,25 +79,22 @@ async fn predictor(
     spec: JobSetSpec,
     fold: Fold,
     task: &PredictTask,
-) -> Result<Predictor, AttemptError> {
-    let path = fetch(attempt, task.test_list).await?;
-    let rows: Arc<[LabelledRow]> = blocking(move || {
-        let list = read_list(&path, |file| Manifest::read_test_csv("list", file))?;
-        let row = |row: ManifestRow| LabelledRow { id: row.id, source: Source::Test, labels: row.labels };
-        Ok(list.rows.into_iter().map(row).collect())
-    })
-    .await?;
+) -> Result<Option<Predictor>, AttemptError> {
+    let list = read_test_list(attempt, task.test_list).await?;
+    if check_images(attempt, spec.image_size, vec![listed(Source::Test, &list)]).await?.is_break() {
+        return Ok(None);
+    }
+    let row = |row: ManifestRow| LabelledRow { id: row.id, source: Source::Test, labels: row.labels };
     let worker = attempt.worker;
-    require_images(&worker.images, rows.to_vec()).await?;
-    Ok(Predictor {
+    Ok(Some(Predictor {
         spec,
         fold,
         folder: worker.images.clone(),
-        rows,
+        rows: list.rows.into_iter().map(row).collect(),
         decode_threads: worker.decode_threads,
         device: worker.device,
         checkpoint: attempt.transfers().fetch(task.checkpoint, &attempt.folder).await?,
-    })
+    }))
 }
 
 /// Downloads a list, a folds file or weights. Later attempts use the same file.
@@ -99,35 +104,39 @@ async fn fetch(attempt: &Attempt<'_>, digest: Digest) -> Result<PathBuf, Attempt
     Ok(attempt.transfers().fetch(digest, &folder).await?)
 }
 
+/// The rows of a fold, and the images of all folds.
 fn read_fold_rows(
     spec: &JobSetSpec,
     fold: Fold,
     train_list: &Path,
     hpa_list: Option<&Path>,
     folds: &Path,
-) -> anyhow::Result<FoldRows> {
+) -> anyhow::Result<(FoldRows, Vec<ListedImages>)> {
     let labelled = |path: &Path| read_list(path, |file| Manifest::read_labelled_csv("list", &spec.group_column, file));
     let train = labelled(train_list)?;
     let hpa = hpa_list.map(labelled).transpose()?;
     let file = File::open(folds).with_context(|| folds.display().to_string())?;
     let folds = FoldTable::read_csv("folds", file).context("the folds of the job set")?;
-    FoldRows::of(spec, fold, &train, hpa.as_ref(), &folds).context("the lists and folds of the job set")
+    let rows = FoldRows::of(spec, fold, &train, hpa.as_ref(), &folds).context("the lists and folds of the job set")?;
+    let mut images = vec![listed(Source::Train, &train)];
+    if let Some(hpa) = hpa.filter(|_| spec.train_with_hpa || spec.valid_with_hpa) {
+        images.push(listed(Source::Hpa, &hpa));
+    }
+    Ok((rows, images))
+}
+
+async fn read_test_list(attempt: &Attempt<'_>, digest: Digest) -> Result<Manifest, AttemptError> {
+    let path = fetch(attempt, digest).await?;
+    blocking(move || read_list(&path, |file| Manifest::read_test_csv("list", file))).await
+}
+
+fn listed(source: Source, list: &Manifest) -> ListedImages {
+    ListedImages { source, ids: list.rows.iter().map(|row| row.id.clone()).collect() }
 }
 
 fn read_list(path: &Path, read: impl FnOnce(File) -> Result<Manifest, ManifestError>) -> anyhow::Result<Manifest> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
     read(file).context("a list of the job set")
-}
-
-/// Refuses a job whose images are not all there.
-async fn require_images(folder: &Arc<ImageFolder>, rows: Vec<LabelledRow>) -> Result<(), AttemptError> {
-    let folder = folder.clone();
-    let missing = blocking(move || Ok(folder.missing(&rows))).await?;
-    match missing {
-        Ok(None) => Ok(()),
-        Ok(Some(missing)) => Err(AttemptError::BadData(missing.to_string())),
-        Err(error) => Err(AttemptError::BadData(error.to_string())),
-    }
 }
 
 /// The newest usable checkpoints of each role. Unusable ones are skipped with a warning. If none is left to resume from, the

@@ -295,6 +295,16 @@ async fn jobs_that_cannot_run_fail_with_their_cause() {
     let failed = coordinator.state().failed.take().unwrap();
     assert_eq!(failed.cause(), v1::FailureCause::BadData);
     assert!(failed.message.contains("hpa-3_green.png"), "{}", failed.message);
+
+    let removed = data.folder.path().join("hpa/hpa-3_green.png");
+    write_png(&removed, 1);
+    // An image of the test list, which no fold trains with.
+    std::fs::write(data.folder.path().join("test/test-2_red.png"), "").unwrap();
+    data.queue_lease(&coordinator, 3);
+    until(&coordinator, "the job has failed", |state| state.failed.is_some()).await;
+    let failed = coordinator.state().failed.take().unwrap();
+    assert_eq!(failed.cause(), v1::FailureCause::BadData);
+    assert!(failed.message.contains("test-2_red.png: is empty"), "{}", failed.message);
     worker.leave().await;
     server.stop();
 }

@@ -10,7 +10,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 /// The longest side of an image that is decoded, in pixels. It is checked in the header, before memory is allocated.
 const MAX_SIDE_PIXELS: u32 = 8192;
 /// The largest file that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// An image file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,9 @@ pub enum ImageProblem {
         /// The size of the file.
         bytes: u64,
     },
+    /// The file has no bytes.
+    #[error("is empty")]
+    Empty,
     /// The file is neither PNG nor JPEG.
     #[error("is neither a PNG nor a JPEG file")]
     UnknownFormat,
@@ -71,6 +74,51 @@ pub enum ImageProblem {
         /// The expected side in pixels.
         expected: u32,
     },
+}
+
+impl ImageProblem {
+    /// Whether the next try on the same machine would meet it again. A fault of a disk or of a network may pass.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Unreadable(error) => matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory
+            ),
+            Self::TooManyBytes { .. }
+            | Self::Empty
+            | Self::UnknownFormat
+            | Self::Damaged(_)
+            | Self::Panicked
+            | Self::TooLarge { .. }
+            | Self::WrongSize { .. }
+            | Self::TooSmall { .. } => true,
+        }
+    }
+}
+
+/// The formats of image files, told apart by their first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Png,
+    Jpeg,
+}
+
+impl Format {
+    pub(crate) fn of(bytes: &[u8]) -> Result<Self, ImageProblem> {
+        match bytes {
+            [] => Err(ImageProblem::Empty),
+            _ if bytes.starts_with(b"\x89PNG\r\n\x1a\n") => Ok(Self::Png),
+            _ if bytes.starts_with(b"\xff\xd8\xff") => Ok(Self::Jpeg),
+            _ => Err(ImageProblem::UnknownFormat),
+        }
+    }
+
+    pub(crate) fn jpeg_options() -> DecoderOptions {
+        DecoderOptions::default()
+            .set_strict_mode(true)
+            .set_max_width(usize::from(u16::MAX))
+            .set_max_height(usize::from(u16::MAX))
+    }
 }
 
 /// A colour plane of an image. Each is in a file of its own.
@@ -121,7 +169,7 @@ pub fn read_plane(path: &Path, colour: Colour, size: u32, resize: Resize, plane:
     decoded.map_err(|problem| ImageError { path: path.to_owned(), problem })
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, ImageProblem> {
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, ImageProblem> {
     let file = File::open(path).map_err(ImageProblem::Unreadable)?;
     let bytes = file.metadata().map_err(ImageProblem::Unreadable)?.len();
     if bytes > MAX_FILE_BYTES {
@@ -144,12 +192,9 @@ pub fn decode_plane(
     resize: Resize,
     plane: &mut [u8],
 ) -> Result<(), ImageProblem> {
-    if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
-        decode_png(bytes, colour, size, resize, plane)
-    } else if bytes.starts_with(b"\xff\xd8\xff") {
-        decode_jpeg(bytes, colour, size, resize, plane)
-    } else {
-        Err(ImageProblem::UnknownFormat)
+    match Format::of(bytes)? {
+        Format::Png => decode_png(bytes, colour, size, resize, plane),
+        Format::Jpeg => decode_jpeg(bytes, colour, size, resize, plane),
     }
 }
 
@@ -179,13 +224,10 @@ fn decode_png(bytes: &[u8], colour: Colour, size: u32, resize: Resize, plane: &m
 
 fn decode_jpeg(bytes: &[u8], colour: Colour, size: u32, resize: Resize, plane: &mut [u8]) -> Result<(), ImageProblem> {
     let damaged = |error: zune_jpeg::errors::DecodeErrors| ImageProblem::Damaged(format!("{error:?}"));
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX));
+    let options = Format::jpeg_options();
     let mut decoder = zune_jpeg::JpegDecoder::new_with_options(Cursor::new(bytes), options);
     decoder.decode_headers().map_err(damaged)?;
-    if !has_end(bytes) {
+    if !has_jpeg_end(bytes) {
         return Err(ImageProblem::Damaged("the end of the image is missing".to_owned()));
     }
     let (width, height) = decoder.dimensions().unwrap_or_default();
@@ -202,14 +244,14 @@ fn decode_jpeg(bytes: &[u8], colour: Colour, size: u32, resize: Resize, plane: &
 
 /// Whether an end-of-image marker follows the last scan of a JPEG. Without one the decoder would fill in the rest. Neither
 /// marker occurs inside a scan.
-fn has_end(bytes: &[u8]) -> bool {
+pub(crate) fn has_jpeg_end(bytes: &[u8]) -> bool {
     const START_OF_SCAN: [u8; 2] = [0xFF, 0xDA];
     const END_OF_IMAGE: [u8; 2] = [0xFF, 0xD9];
     let last = |marker| bytes.windows(2).rposition(|pair| pair == marker);
     last(END_OF_IMAGE) > last(START_OF_SCAN)
 }
 
-fn check_size(width: u32, height: u32, expected: u32, resize: Resize) -> Result<(), ImageProblem> {
+pub(crate) fn check_size(width: u32, height: u32, expected: u32, resize: Resize) -> Result<(), ImageProblem> {
     if width > MAX_SIDE_PIXELS || height > MAX_SIDE_PIXELS {
         return Err(ImageProblem::TooLarge { width, height });
     }

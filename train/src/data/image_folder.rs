@@ -1,20 +1,16 @@
-//! The image folder: the files of each image, missing files, and whole images.
+//! The image folder: the files of each image and whole images.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fivefold_common::manifest::LabelledRow;
 use fivefold_common::scores::Source;
 
 use crate::data::image_file::{Colour, ImageError, ImageProblem, Resize, read_plane};
 
 /// The channels of an image: red, green, blue.
 pub const CHANNELS: usize = 3;
-/// How many missing files a message names.
-const NAMED_MISSING: usize = 5;
 
 /// A folder with `train/`, `hpa/` and `test/`, each with `<Id>_red.png`, `<Id>_green.png` and `<Id>_blue.png`. In `hpa/` the
 /// files may be `.jpg` instead.
@@ -33,29 +29,6 @@ pub struct FolderError {
     pub error: io::Error,
 }
 
-/// Image files that do not exist.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissingImages {
-    /// How many.
-    pub count: usize,
-    /// The first few, in the order of the rows.
-    pub first: Vec<PathBuf>,
-}
-
-impl fmt::Display for MissingImages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files = if self.count == 1 { "image file is" } else { "image files are" };
-        write!(f, "{} {files} missing:", self.count)?;
-        for (place, path) in self.first.iter().enumerate() {
-            write!(f, "{} {}", if place > 0 { "," } else { "" }, path.display())?;
-        }
-        if self.count > self.first.len() {
-            write!(f, ", and {} more", self.count - self.first.len())?;
-        }
-        Ok(())
-    }
-}
-
 impl ImageFolder {
     /// The folder at `root`.
     ///
@@ -71,35 +44,6 @@ impl ImageFolder {
         &self.root
     }
 
-    /// The missing files of `rows`, or `None`. Lists the folder of each source once and opens no image.
-    ///
-    /// # Errors
-    /// When a folder exists and cannot be listed.
-    pub fn missing(&self, rows: &[LabelledRow]) -> Result<Option<MissingImages>, FolderError> {
-        let mut missing = MissingImages { count: 0, first: Vec::new() };
-        let mut listed: Vec<(Source, HashSet<OsString>)> = Vec::new();
-        for row in rows {
-            let place = match listed.iter().position(|(source, _)| *source == row.source) {
-                Some(place) => place,
-                None => {
-                    listed.push((row.source, self.file_names(row.source)?));
-                    listed.len() - 1
-                }
-            };
-            let names = &listed[place].1;
-            for colour in Colour::ALL {
-                let found = |extension: &&str| names.contains(&OsString::from(file_name(&row.id, colour, extension)));
-                if !extensions(row.source).iter().any(found) {
-                    missing.count += 1;
-                    if missing.first.len() < NAMED_MISSING {
-                        missing.first.push(self.path(row.source, &row.id, colour, "png"));
-                    }
-                }
-            }
-        }
-        Ok((missing.count > 0).then_some(missing))
-    }
-
     /// An image as `3 * size * size` bytes: the red, the green and the blue plane, each row by row.
     ///
     /// Images of the training and test lists must have `size` x `size` pixels; larger images of the HPA list are shrunk.
@@ -107,10 +51,7 @@ impl ImageFolder {
     /// # Errors
     /// With the first file that cannot be used.
     pub fn read_image(&self, source: Source, id: &str, size: u32) -> Result<Vec<u8>, ImageError> {
-        let resize = match source {
-            Source::Hpa => Resize::Area,
-            Source::Train | Source::Test => Resize::Exact,
-        };
+        let resize = resize_of(source);
         let mut image = vec![0; image_bytes(size)];
         for (colour, plane) in Colour::ALL.into_iter().zip(image.chunks_exact_mut(image_bytes(size) / CHANNELS)) {
             self.read_colour(source, id, colour, size, resize, plane)?;
@@ -140,18 +81,31 @@ impl ImageFolder {
     }
 
     fn path(&self, source: Source, id: &str, colour: Colour, extension: &str) -> PathBuf {
-        self.root.join(source.to_string()).join(file_name(id, colour, extension))
+        self.folder_of(source).join(file_name(id, colour, extension))
+    }
+
+    /// The folder of a source's images.
+    pub(crate) fn folder_of(&self, source: Source) -> PathBuf {
+        self.root.join(source.to_string())
     }
 
     /// The file names in a source's folder; none where it does not exist.
-    fn file_names(&self, source: Source) -> Result<HashSet<OsString>, FolderError> {
-        let path = self.root.join(source.to_string());
+    pub(crate) fn file_names(&self, source: Source) -> Result<HashSet<OsString>, FolderError> {
+        let path = self.folder_of(source);
         let entries = match std::fs::read_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
             entries => entries,
         };
         let names = entries.and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
         names.map_err(|error| FolderError { path, error })
+    }
+}
+
+/// How images of a source get the expected size.
+pub(crate) fn resize_of(source: Source) -> Resize {
+    match source {
+        Source::Hpa => Resize::Area,
+        Source::Train | Source::Test => Resize::Exact,
     }
 }
 
@@ -164,14 +118,15 @@ fn is_absent(problem: &ImageProblem) -> bool {
     matches!(problem, ImageProblem::Unreadable(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
-fn extensions(source: Source) -> &'static [&'static str] {
+/// The endings of a source's file names, in the order in which they are tried.
+pub(crate) fn extensions(source: Source) -> &'static [&'static str] {
     match source {
         Source::Hpa => &["png", "jpg"],
         Source::Train | Source::Test => &["png"],
     }
 }
 
-fn file_name(id: &str, colour: Colour, extension: &str) -> String {
+pub(crate) fn file_name(id: &str, colour: Colour, extension: &str) -> String {
     format!("{id}_{}.{extension}", colour.word())
 }
 
@@ -180,6 +135,7 @@ pub(crate) mod tests {
     use std::fs::File;
 
     use fivefold_common::labels::Labels;
+    use fivefold_common::manifest::LabelledRow;
 
     use super::*;
 
@@ -216,33 +172,6 @@ pub(crate) mod tests {
         let error = folder.read_image(Source::Train, "a", 2).unwrap_err();
         assert!(error.path.ends_with("train/a_red.png"));
         assert!(error.to_string().ends_with("train/a_red.png: is 4 x 4 pixels, but 2 x 2 are expected (image_size)"));
-    }
-
-    #[test]
-    fn missing_files_are_counted_and_the_first_are_named() {
-        let root = tempfile::tempdir().unwrap();
-        write_image(root.path(), Source::Train, "a", 4, 10);
-        write_image(root.path(), Source::Hpa, "j", 4, 10);
-        for colour in Colour::ALL {
-            let png = root.path().join("hpa").join(file_name("j", colour, "png"));
-            std::fs::rename(&png, png.with_extension("jpg")).unwrap();
-        }
-        let folder = ImageFolder::open(root.path()).unwrap();
-        let mut rows = vec![row(Source::Train, "a"), row(Source::Hpa, "j")];
-        assert_eq!(folder.missing(&rows).unwrap(), None);
-        assert!(folder.read_image(Source::Hpa, "j", 4).is_ok());
-
-        std::fs::remove_file(root.path().join("train/a_green.png")).unwrap();
-        rows.push(row(Source::Train, "x"));
-        rows.push(row(Source::Test, "y"));
-        let missing = folder.missing(&rows).unwrap().unwrap();
-        assert_eq!(missing.count, 7);
-        assert_eq!(missing.first.len(), NAMED_MISSING);
-        assert!(missing.first[0].ends_with("train/a_green.png") && missing.first[1].ends_with("train/x_red.png"));
-        assert!(missing.to_string().starts_with("7 image files are missing: "));
-        assert!(missing.to_string().ends_with("test/y_red.png, and 2 more"), "{missing}");
-        let error = folder.read_image(Source::Train, "a", 4).unwrap_err();
-        assert!(error.path.ends_with("train/a_green.png"), "{error}");
     }
 
     #[test]
