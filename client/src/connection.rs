@@ -70,6 +70,8 @@ impl fmt::Display for Notice<'_> {
 /// What the connection's users know of its failures.
 #[derive(Debug, Default)]
 struct Outage {
+    /// Whether the coordinator ever answered.
+    has_answered: bool,
     /// Calls and streams that are failing.
     failing: usize,
     /// The kinds of failures that were told.
@@ -198,6 +200,15 @@ impl Connection {
     pub(crate) async fn meets_tls_unencrypted(&self) -> bool {
         let (host, port) = self.address.host_and_port();
         !self.address.is_encrypted() && uses_tls(host, port).await
+    }
+
+    /// Notes that the coordinator answered.
+    pub(crate) fn answered(&self) {
+        self.outage().has_answered = true;
+    }
+
+    pub(crate) fn has_answered(&self) -> bool {
+        self.outage().has_answered
     }
 
     pub(crate) fn outage_began(&self) {

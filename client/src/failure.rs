@@ -148,9 +148,8 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A coordinator that could not be reached in time.
-#[derive(Debug, thiserror::Error)]
-#[error("no coordinator at {address} within {} s ({failure}); check the address and that the coordinator is running", patience.as_secs())]
+/// A coordinator that could not be reached in time, or that waiting does not help to reach.
+#[derive(Debug)]
 pub struct Unreachable {
     /// Its address.
     pub address: Address,
@@ -158,6 +157,22 @@ pub struct Unreachable {
     pub patience: Duration,
     /// The last failure.
     pub failure: Failure,
+}
+
+impl std::error::Error for Unreachable {}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, patience, failure } = self;
+        match failure {
+            Failure::Away(problem) if problem.is_lasting() => write!(f, "cannot connect to {address}: {problem}"),
+            _ => write!(
+                f,
+                "no coordinator at {address} within {} s ({failure}); check the address and that the coordinator is running",
+                patience.as_secs()
+            ),
+        }
+    }
 }
 
 #[cfg(test)]

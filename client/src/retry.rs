@@ -116,6 +116,7 @@ impl Retries {
 
     /// Notes that the coordinator answered: pauses and patience begin anew.
     pub fn succeeded(&mut self) {
+        self.connection.answered();
         if self.failing_since.take().is_some() {
             self.connection.outage_ended();
         }
@@ -126,7 +127,8 @@ impl Retries {
     /// How long to pause after a failed try.
     ///
     /// # Errors
-    /// When another try is not worthwhile.
+    /// When another try is not worthwhile. A wrong certificate or address ends the tries of a connection that never worked. One
+    /// that worked before waits for it to be mended.
     pub fn pause_after(&mut self, status: Status) -> Result<Duration, CallError> {
         let failure = Failure::of(&status);
         self.pause_for(failure, status)
@@ -163,6 +165,13 @@ impl Retries {
         };
         if !is_retried {
             return Err(Refusal::new(status).into());
+        }
+        if let Failure::Away(problem) = &failure
+            && problem.is_lasting()
+            && !self.connection.has_answered()
+        {
+            let address = self.connection.address().clone();
+            return Err(Box::new(Unreachable { address, patience: Duration::ZERO, failure }).into());
         }
         let is_first = self.failing_since.is_none();
         let since = *self.failing_since.get_or_insert(self.try_began);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fake_server::FakeServer;
 use fivefold_client::{CallError, Connection, ConnectionProblem, Credentials, Failure, RetryPolicy};
-use fivefold_proto::v1::{Artifact, GetUploadRequest};
+use fivefold_proto::v1::{Artifact, GetUploadRequest, GetUploadResponse};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
@@ -42,14 +42,37 @@ impl Authority {
 
 /// Why a call to `address` fails, trusting the authority in a file.
 async fn problem(address: &str, ca_cert: Option<PathBuf>) -> ConnectionProblem {
-    let credentials = Credentials { ca_cert, ..Credentials::default() };
-    let policy = RetryPolicy::interactive(Some(Duration::ZERO));
-    let connection = Connection::new(&address.parse().unwrap(), &credentials, policy, "test").unwrap();
-    let request = GetUploadRequest { artifact: Some(Artifact::default()), lease: None };
-    let called = connection.call(request, async |c, r| c.artifacts().get_upload(r).await).await;
+    let called = call(address, ca_cert, RetryPolicy::interactive(Some(Duration::ZERO))).await;
     let Err(CallError::Unreachable(unreachable)) = called else { panic!("{called:?}") };
     let Failure::Away(problem) = unreachable.failure else { panic!("{:?}", unreachable.failure) };
     problem
+}
+
+async fn call(address: &str, ca_cert: Option<PathBuf>, policy: RetryPolicy) -> Result<GetUploadResponse, CallError> {
+    let credentials = Credentials { ca_cert, ..Credentials::default() };
+    let connection = Connection::new(&address.parse().unwrap(), &credentials, policy, "test").unwrap();
+    let request = GetUploadRequest { artifact: Some(Artifact::default()), lease: None };
+    connection.call(request, async |c, r| c.artifacts().get_upload(r).await).await
+}
+
+/// A worker has patience without end, but not for what waiting does not mend.
+#[tokio::test]
+async fn a_wrong_certificate_or_address_ends_the_first_call_at_once() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let encrypted = FakeServer::default().serve(Some(authority.server("localhost"))).await;
+    let plain = FakeServer::default().serve(None).await;
+    for (address, expected) in [
+        (format!("https://localhost:{encrypted}"), "--ca-cert"),
+        (format!("http://localhost:{encrypted}"), "use https://"),
+        (format!("https://localhost:{plain}"), "use http://"),
+    ] {
+        let called = call(&address, Some(stranger.pem_file()), RetryPolicy::unattended());
+        let called = tokio::time::timeout(Duration::from_secs(60), called).await.expect("the call ends");
+        let Err(CallError::Unreachable(unreachable)) = called else { panic!("{called:?}") };
+        let message = unreachable.to_string();
+        assert!(message.starts_with(&format!("cannot connect to {address}: ")), "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
 }
 
 #[tokio::test]
