@@ -63,7 +63,7 @@ async fn work_until_unknown(
     leaving: &CancellationToken,
 ) -> anyhow::Result<Stopped> {
     while !leaving.is_cancelled() {
-        match acquire(until_leaving, &worker.name).await? {
+        match acquire(connection, until_leaving, &worker.name).await? {
             Acquired::Lease(lease) => work_on(connection, worker, *lease, leaving).await?,
             Acquired::Nothing => {}
             Acquired::UnknownWorker => return Ok(Stopped::Unknown),

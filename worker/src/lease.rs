@@ -1,13 +1,20 @@
 //! Leases from the coordinator.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use fivefold_client::{CallError, Connection, random_id};
+use fivefold_common::ids::{Attempt, JobId, LeaseRef};
+use fivefold_proto::convert::lease_to_wire;
 use fivefold_proto::status::Reason;
 use fivefold_proto::{PROTOCOL, v1};
 use tokio::time::Instant;
 
 /// How long the coordinator may wait for a job before it answers.
 const WAIT_SECONDS: u32 = 30;
+
+/// How long a worker that leaves tries to give back a lease that was just given.
+const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A lease as it came.
 #[derive(Debug)]
@@ -30,11 +37,16 @@ pub(crate) enum Acquired {
     Cancelled,
 }
 
-/// Waits for a job, up to half a minute.
+/// Waits for a job, up to half a minute, or until the token of `until_leaving` is cancelled. A lease whose answer is on its way
+/// at that moment is given back over `connection`.
 ///
 /// # Errors
 /// When the coordinator refuses this worker.
-pub(crate) async fn acquire(connection: &Connection, worker_name: &str) -> anyhow::Result<Acquired> {
+pub(crate) async fn acquire(
+    connection: &Connection,
+    until_leaving: &Connection,
+    worker_name: &str,
+) -> anyhow::Result<Acquired> {
     // Every try of this wait has the same request id: a lease whose answer was lost is given again.
     let request = v1::AcquireLeaseRequest {
         worker_name: worker_name.to_owned(),
@@ -43,13 +55,36 @@ pub(crate) async fn acquire(connection: &Connection, worker_name: &str) -> anyho
         protocol: PROTOCOL,
     };
     let requested_at = Instant::now();
-    match connection.call(request, async |c, r| c.workers().acquire_lease(r).await).await {
+    match until_leaving.call(request.clone(), async |c, r| c.workers().acquire_lease(r).await).await {
         Ok(v1::AcquireLeaseResponse { lease: Some(message) }) => {
             Ok(Acquired::Lease(Box::new(Lease { message, requested_at })))
         }
         Ok(v1::AcquireLeaseResponse { lease: None }) => Ok(Acquired::Nothing),
-        Err(CallError::Cancelled) => Ok(Acquired::Cancelled),
+        Err(CallError::Cancelled) => {
+            give_back(connection, request).await;
+            Ok(Acquired::Cancelled)
+        }
         Err(CallError::Refused(refusal)) if refusal.reason() == Some(Reason::NotFound) => Ok(Acquired::UnknownWorker),
         Err(error) => Err(error).context("the coordinator gives this worker no lease"),
+    }
+}
+
+/// Releases the lease that the coordinator may have given for a request whose answer was not awaited. The same request gets the
+/// same lease again.
+async fn give_back(connection: &Connection, request: v1::AcquireLeaseRequest) {
+    let request = v1::AcquireLeaseRequest { wait_seconds: 0, ..request };
+    let given_back = async {
+        let answer = connection.call(request, async |c, r| c.workers().acquire_lease(r).await).await?;
+        let Some(v1::Lease { job_id, attempt, .. }) = answer.lease else { return Ok(()) };
+        let lease = LeaseRef { job: JobId(job_id), attempt: Attempt(attempt) };
+        let request = v1::ReleaseLeaseRequest { lease: Some(lease_to_wire(lease)) };
+        connection.call(request, async |c, r| c.workers().release_lease(r).await).await?;
+        tracing::info!("{lease} is released: it was given while the worker was told to leave");
+        Ok::<_, CallError>(())
+    };
+    match tokio::time::timeout(GIVE_BACK_TIMEOUT, given_back).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("a lease that was just given could not be given back: {error}"),
+        Err(_) => tracing::warn!("the coordinator does not answer: a lease that was just given runs out by itself"),
     }
 }

@@ -256,6 +256,20 @@ async fn a_worker_that_leaves_releases_its_fold_and_another_one_resumes_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lease_whose_answer_is_on_its_way_is_given_back_by_a_worker_that_leaves() {
+    let data = Data::new();
+    let coordinator = Coordinator::default();
+    let server = Server::start(&coordinator, 0).await;
+    coordinator.state().withholds_answers = true;
+    data.queue_lease(&coordinator, 1);
+    let worker = Worker::start(&server.url, data.folder.path());
+    until(&coordinator, "the lease is given", |state| state.unanswered.is_some()).await;
+    worker.leave().await;
+    assert_eq!(coordinator.state().released, 1, "{}", coordinator.state().summary());
+    server.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_lease_ends_the_attempt_silently() {
     let data = Data::new();
     let coordinator = Coordinator::default();

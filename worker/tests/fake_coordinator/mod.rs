@@ -28,6 +28,10 @@ pub(crate) struct State {
     pub(crate) parts: HashMap<String, Vec<u8>>,
     /// When set, all other attempts are stale.
     pub(crate) current_attempt: Option<u32>,
+    /// Whether a lease is given and its answer does not arrive.
+    pub(crate) withholds_answers: bool,
+    /// The lease whose answer did not arrive, by the id of its request.
+    pub(crate) unanswered: Option<(String, v1::Lease)>,
     /// Requests for a lease.
     pub(crate) waits: u32,
     pub(crate) reports: u32,
@@ -122,11 +126,21 @@ impl WorkerService for Coordinator {
 
     async fn acquire_lease(
         &self,
-        _request: Request<v1::AcquireLeaseRequest>,
+        request: Request<v1::AcquireLeaseRequest>,
     ) -> Result<Response<v1::AcquireLeaseResponse>, Status> {
+        let id = request.into_inner().request_id;
+        let again = self.state().unanswered.take_if(|(unanswered, _)| *unanswered == id);
+        if let Some((_, lease)) = again {
+            return Ok(Response::new(v1::AcquireLeaseResponse { lease: Some(lease) }));
+        }
         self.state().waits += 1;
         for _ in 0..100 {
-            if let Some(lease) = self.state().queue.pop_front() {
+            let lease = self.state().queue.pop_front();
+            if let Some(lease) = lease {
+                if self.state().withholds_answers {
+                    self.state().unanswered = Some((id, lease));
+                    return std::future::pending().await;
+                }
                 return Ok(Response::new(v1::AcquireLeaseResponse { lease: Some(lease) }));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
