@@ -265,7 +265,8 @@ async fn a_lease_whose_answer_is_on_its_way_is_given_back_by_a_worker_that_leave
     let worker = Worker::start(&server.url, data.folder.path());
     until(&coordinator, "the lease is given", |state| state.unanswered.is_some()).await;
     worker.leave().await;
-    assert_eq!(coordinator.state().released, 1, "{}", coordinator.state().summary());
+    let released = coordinator.state().released;
+    assert_eq!(released, 1, "{}", coordinator.state().summary());
     server.stop();
 }
 
