@@ -39,7 +39,7 @@ While the coordinator cannot be reached, commands wait for it. `fivefold COMMAND
 pub(crate) struct CommandLine {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Print JSON for programs: one document, or one per line for `watch`
+    /// Print JSON for programs: one document, or one per line for `watch`; times in UTC, folds and epochs counted from 0
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(flatten)]

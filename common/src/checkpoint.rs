@@ -1,6 +1,7 @@
 //! Checkpoints: their roles, and the point of training that they hold.
 
 use crate::ids::Digest;
+use crate::progress::epoch_words;
 use crate::words::words;
 
 words! {
@@ -22,6 +23,17 @@ pub struct TrainingPoint {
     pub step: u32,
 }
 
+impl TrainingPoint {
+    /// The point as people read it: `the start`, `the end of epoch 3/25`, or `batch 120 of epoch 4/25`.
+    pub fn words(self, epoch_count: u32) -> String {
+        match (self.epoch.checked_sub(1), self.step) {
+            (None, 0) => "the start".to_owned(),
+            (Some(ended), 0) => format!("the end of {}", epoch_words(ended, epoch_count)),
+            (_, step) => format!("batch {step} of {}", epoch_words(self.epoch, epoch_count)),
+        }
+    }
+}
+
 /// A stored checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Checkpoint {
@@ -35,4 +47,18 @@ pub struct Checkpoint {
     pub point: TrainingPoint,
     /// Validation macro F1 of the last epoch before it; `None` in the first epoch.
     pub macro_f1: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_count_epochs_from_one() {
+        let words = |epoch, step| TrainingPoint { epoch, step }.words(3);
+        assert_eq!(words(0, 0), "the start");
+        assert_eq!(words(0, 40), "batch 40 of epoch 1/3");
+        assert_eq!(words(2, 0), "the end of epoch 2/3");
+        assert_eq!(words(3, 0), "the end of epoch 3/3");
+    }
 }

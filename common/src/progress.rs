@@ -20,12 +20,28 @@ words! {
     }
 }
 
+impl Phase {
+    /// Whether the phase belongs to an epoch. The others come before the first epoch or after the last one.
+    pub fn is_of_an_epoch(self) -> bool {
+        match self {
+            Self::Training | Self::Validation => true,
+            Self::Preparing | Self::Scoring | Self::Uploading => false,
+        }
+    }
+}
+
+/// An epoch as people read it, counted from 1: `epoch 3/25`. `epoch` is counted from 0, as everywhere in code, checkpoints and
+/// messages; `epoch_count` is the `epochs` of the spec.
+pub fn epoch_words(epoch: u32, epoch_count: u32) -> String {
+    format!("epoch {}/{epoch_count}", epoch.saturating_add(1))
+}
+
 /// Progress within one phase.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     /// The phase.
     pub phase: Phase,
-    /// The epoch, from 0; in phases after training, one more than the last.
+    /// The epoch, from 0; without meaning in phases that belong to no epoch ([`Progress::epoch`]).
     pub epoch: u32,
     /// Completed batches of this phase.
     pub step: u32,
@@ -43,6 +59,21 @@ impl Progress {
     /// The start of a phase, with no step counted.
     pub fn start_of(phase: Phase) -> Self {
         Self { phase, epoch: 0, step: 0, step_count: 0, loss: None, learning_rate: None, images_per_second: 0.0 }
+    }
+
+    /// The epoch in training or validation, from 0; `None` in phases that belong to no epoch.
+    pub fn epoch(&self) -> Option<u32> {
+        self.phase.is_of_an_epoch().then_some(self.epoch)
+    }
+
+    /// Epoch, phase and steps: `epoch 3/25, training 120/800`, or `scoring 4/10`.
+    pub fn words(&self, epoch_count: u32) -> String {
+        let mut words = self.epoch().map_or(String::new(), |epoch| epoch_words(epoch, epoch_count) + ", ");
+        words += self.phase.word();
+        if self.step_count > 0 {
+            words += &format!(" {}/{}", self.step, self.step_count);
+        }
+        words
     }
 }
 
@@ -70,4 +101,20 @@ pub struct EpochReport {
     pub metrics: EpochMetrics,
     /// The duration of training and validation, in seconds.
     pub duration_seconds: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_are_counted_from_one_and_only_where_there_is_one() {
+        let progress = |phase, epoch| Progress { epoch, step: 3, step_count: 10, ..Progress::start_of(phase) };
+        assert_eq!(progress(Phase::Training, 0).words(3), "epoch 1/3, training 3/10");
+        assert_eq!(progress(Phase::Validation, 2).words(3), "epoch 3/3, validation 3/10");
+        // A worker reports the number of epochs here.
+        assert_eq!(progress(Phase::Scoring, 3).words(3), "scoring 3/10");
+        assert_eq!(progress(Phase::Scoring, 3).epoch(), None);
+        assert_eq!(Progress::start_of(Phase::Preparing).words(3), "preparing");
+    }
 }

@@ -38,7 +38,7 @@ async fn a_job_set_goes_from_submission_to_results() {
         site.complete(&lease, &scores(&lease)).await.unwrap();
     }
     let job_set = site.wait_until(&job_set.id, |set| set.state() == v1::job_set::State::Predicting).await;
-    assert_eq!(job_set.jobs[0].best_macro_f1, Some(0.2));
+    assert_eq!((job_set.jobs[0].best_macro_f1, job_set.jobs[0].best_epoch), (Some(0.2), Some(0)));
     assert_eq!(job_set.jobs[0].last_epoch.unwrap().epoch, 1);
     for fold in 0..3 {
         let lease = site.acquire("w", &format!("predict-{fold}"), 10).await.unwrap();

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use fivefold_common::ids::Fold;
 use fivefold_common::manifest::{FoldRows, FoldTable, Manifest};
+use fivefold_common::progress::epoch_words;
 use fivefold_common::spec::JobSetSpec;
 use fivefold_common::threshold::fit_threshold;
 use fivefold_train::torch::device::load_cuda;
@@ -53,8 +54,11 @@ fn main() -> anyhow::Result<()> {
     let mut report = |event: Event| match event {
         Event::Progress(_) => {}
         Event::EpochEnded(epoch) => println!(
-            "epoch {}: training loss {:.4}, validation loss {:.4}, macro F1 {:.4}",
-            epoch.epoch, epoch.train_loss, epoch.valid_loss, epoch.macro_f1
+            "{}: training loss {:.4}, validation loss {:.4}, macro F1 {:.4}",
+            epoch_words(epoch.epoch, trainer.spec.epochs),
+            epoch.train_loss,
+            epoch.valid_loss,
+            epoch.macro_f1
         ),
         Event::CheckpointSaved(checkpoint) => {
             if let Some(older) = newest.insert(checkpoint.role, checkpoint.path) {

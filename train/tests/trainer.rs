@@ -363,7 +363,8 @@ fn a_loss_that_is_not_finite_names_its_batch() {
     let spec = JobSetSpec { optimizer: Optimizer::Sgd, learning_rate: 1e30, ..spec() };
     let (trained, _) = fixture.train(&spec, &Start::Seed, |_| None);
     let error = trained.err().unwrap();
-    let TrainError::NonFiniteLoss { phase: Phase::Training, epoch: 0, step, learning_rate: 1e30, ids } = &error else {
+    let TrainError::NonFiniteLoss { phase: Phase::Training, epoch: 0, step, learning_rate: 1e30, ids, .. } = &error
+    else {
         panic!("{error}")
     };
     assert!(*step > 0, "the loss of the first batch is that of the initial weights");

@@ -157,14 +157,14 @@ async fn checkpoints(
         if slot.is_some() {
             continue;
         }
-        let (epoch, step) = (candidate.point.epoch, candidate.point.step);
+        let point = candidate.point.words(spec.epochs);
         match checkpoint(attempt, spec, fold, candidate.digest).await? {
             Ok(path) => {
-                tracing::info!("downloaded the {} checkpoint of epoch {epoch}, step {step}", candidate.role);
+                tracing::info!("downloaded the {} checkpoint, of {point}", candidate.role);
                 *slot = Some(path);
             }
             Err(problem) => {
-                tracing::warn!("the checkpoint of epoch {epoch}, step {step} cannot be used: {problem}");
+                tracing::warn!("the checkpoint of {point} cannot be used: {problem}");
                 problems.push(problem);
             }
         }

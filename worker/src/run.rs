@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::checkpoint::Checkpoint;
-use fivefold_common::progress::EpochReport;
+use fivefold_common::progress::{EpochReport, epoch_words};
 use fivefold_common::scores::ScoreTable;
 use fivefold_train::{Event, EventSink, Predictor, SavedCheckpoint, Scored, TrainError, TrainOutcome, Trainer};
 use tokio::sync::{mpsc, oneshot};
@@ -47,7 +47,7 @@ pub(crate) async fn run(attempt: &Attempt<'_>, prepared: Prepared) -> Result<Opt
 }
 
 async fn train(attempt: &Attempt<'_>, trainer: Trainer) -> Result<Option<JobResult>, AttemptError> {
-    let stop = attempt.stop.clone();
+    let (stop, epoch_count) = (attempt.stop.clone(), trainer.spec.epochs);
     let mut thread = TrainingThread::start(move |sink| trainer.run(sink, &stop));
     let uploads = CheckpointUploads::start(attempt);
     let mut epoch_began = Instant::now();
@@ -57,7 +57,9 @@ async fn train(attempt: &Attempt<'_>, trainer: Trainer) -> Result<Option<JobResu
             Event::EpochEnded(metrics) => {
                 let duration_seconds = epoch_began.elapsed().as_secs_f64();
                 epoch_began = Instant::now();
-                attempt.reporter.epoch(EpochReport { metrics, duration_seconds });
+                let epoch = EpochReport { metrics, duration_seconds };
+                log_epoch(attempt, &epoch, epoch_count);
+                attempt.reporter.epoch(epoch);
             }
             Event::CheckpointSaved(checkpoint) => uploads.add(checkpoint),
         }
@@ -71,6 +73,18 @@ async fn train(attempt: &Attempt<'_>, trainer: Trainer) -> Result<Option<JobResu
         None => upload_again(attempt, checkpoint).await?,
     };
     Ok(Some(JobResult { scores: out_of_fold, kind: ArtifactKind::Oof, checkpoint: Some(checkpoint) }))
+}
+
+fn log_epoch(attempt: &Attempt<'_>, epoch: &EpochReport, epoch_count: u32) {
+    let EpochReport { metrics, duration_seconds } = epoch;
+    tracing::info!(
+        "{}: {} took {duration_seconds:.0} s: training loss {:.4}, validation loss {:.4}, macro F1 {:.4}",
+        attempt.lease,
+        epoch_words(metrics.epoch, epoch_count),
+        metrics.train_loss,
+        metrics.valid_loss,
+        metrics.macro_f1
+    );
 }
 
 async fn upload_again(attempt: &Attempt<'_>, checkpoint: SavedCheckpoint) -> Result<Checkpoint, AttemptError> {

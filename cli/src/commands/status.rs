@@ -31,7 +31,7 @@ pub(crate) async fn run(args: &StatusArgs, coordinator: &Connection, format: Out
             let job_set = get_job_set(coordinator, id).await?;
             match format {
                 OutputFormat::Json => print_json(&json::job_set(&job_set)),
-                OutputFormat::Text => print(&format!("{}\n{}", headline(&job_set), job_table(&job_set.jobs))),
+                OutputFormat::Text => print(&format!("{}\n{}", headline(&job_set), job_table(&job_set))),
             }
         }
         None => {

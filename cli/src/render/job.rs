@@ -2,8 +2,9 @@
 
 use fivefold_common::job::JobState;
 use fivefold_common::one_line::one_line;
-use fivefold_proto::convert::{job_kind_from_wire, job_state_from_wire, phase_from_wire};
-use fivefold_proto::v1::{Job, Progress};
+use fivefold_common::progress::{Progress, epoch_words};
+use fivefold_proto::convert::{job_kind_from_wire, job_state_from_wire, progress_from_wire};
+use fivefold_proto::v1::{Job, JobSet};
 
 use super::table::{NOTHING, number, table};
 use super::text::{time, word};
@@ -13,17 +14,16 @@ pub(crate) fn job_name(job: &Job) -> String {
     format!("{} fold {}", word(job_kind_from_wire(job.kind)), job.fold)
 }
 
+/// The `epochs` of a job set's spec.
+pub(crate) fn epoch_count(set: &JobSet) -> u32 {
+    set.spec.as_ref().map_or(0, |spec| spec.epochs)
+}
+
 /// What a job is doing, with its loss and F1.
-pub(crate) fn job_line(job: &Job) -> String {
+pub(crate) fn job_line(job: &Job, epoch_count: u32) -> String {
     let running = running_progress(job);
     let mut text = match (running, is_leased(job)) {
-        (Some(progress), _) => {
-            let mut text = format!("epoch {}, {}", progress.epoch + 1, word(phase_from_wire(progress.phase)));
-            if progress.step_count > 0 {
-                text += &format!(" {}/{}", progress.step, progress.step_count);
-            }
-            text
-        }
+        (Some(progress), _) => progress.words(epoch_count),
         (None, true) => "starting".to_owned(),
         (None, false) => word(job_state_from_wire(job.state)).to_owned(),
     };
@@ -56,21 +56,31 @@ pub(crate) fn job_steps(job: &Job) -> (u64, u64) {
 
 /// The progress of a job that a worker holds, once the worker has reported it.
 pub(crate) fn running_progress(job: &Job) -> Option<Progress> {
-    job.progress.filter(|_| is_leased(job))
+    job.progress.filter(|_| is_leased(job)).and_then(|progress| progress_from_wire(progress).ok())
 }
 
-pub(crate) fn job_table(jobs: &[Job]) -> String {
+/// The epoch that a job is in, or after its end the best one, as in `best 3/25`; `None` where there is none.
+fn epoch_cell(job: &Job, epoch_count: u32) -> Option<String> {
+    let number = |epoch| epoch_words(epoch, epoch_count).trim_start_matches("epoch ").to_owned();
+    if is_leased(job) {
+        let newest = running_progress(job).and_then(|progress| progress.epoch());
+        return newest.or(job.last_epoch.map(|epoch| epoch.epoch)).map(number);
+    }
+    job.best_epoch.map(|best| format!("best {}", number(best)))
+}
+
+pub(crate) fn job_table(set: &JobSet) -> String {
     let header = ["JOB", "FOLD", "STATE", "ATTEMPT", "WORKER", "PHASE", "EPOCH", "STEP", "LOSS", "F1", "REASON"];
-    table(header, &jobs.iter().map(job_row).collect::<Vec<_>>())
+    let epoch_count = epoch_count(set);
+    table(header, &set.jobs.iter().map(|job| job_row(job, epoch_count)).collect::<Vec<_>>())
 }
 
-fn job_row(job: &Job) -> [String; 11] {
+fn job_row(job: &Job, epoch_count: u32) -> [String; 11] {
     let running = running_progress(job);
     let reason = match job.stalled_since_time {
         Some(since) => format!("no progress since {}", time(since)),
         None => one_line(&job.state_reason).into_owned(),
     };
-    let epoch = job.progress.map(|progress| progress.epoch).or(job.last_epoch.map(|epoch| epoch.epoch));
     let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_owned());
     [
         word(job_kind_from_wire(job.kind)).to_owned(),
@@ -78,8 +88,8 @@ fn job_row(job: &Job) -> [String; 11] {
         word(job_state_from_wire(job.state)).to_owned(),
         job.attempt.to_string(),
         or_nothing((!job.worker_name.is_empty()).then(|| one_line(&job.worker_name).into_owned())),
-        or_nothing(running.map(|progress| word(phase_from_wire(progress.phase)).to_owned())),
-        or_nothing(epoch.map(|epoch| (epoch + 1).to_string())),
+        or_nothing(running.map(|progress| progress.phase.word().to_owned())),
+        or_nothing(epoch_cell(job, epoch_count)),
         or_nothing(running.map(|progress| format!("{}/{}", progress.step, progress.step_count))),
         number(train_loss(job), 4),
         number(best_f1(job), 4),
@@ -103,7 +113,7 @@ fn best_f1(job: &Job) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use fivefold_proto::v1::{EpochMetrics, JobKind, Phase, job};
+    use fivefold_proto::v1::{EpochMetrics, JobKind, JobSetSpec, Phase, Progress, job};
 
     use super::*;
 
@@ -132,11 +142,11 @@ mod tests {
     #[test]
     fn a_job_fits_on_a_line() {
         let leased = leased_job();
-        assert_eq!(job_line(&leased), "epoch 3, training 120/800, loss 0.1235, F1 0.4560, 152 images/s, gpu1");
+        assert_eq!(job_line(&leased, 25), "epoch 3/25, training 120/800, loss 0.1235, F1 0.4560, 152 images/s, gpu1");
         assert_eq!(job_steps(&leased), (120, 800));
-        assert_eq!(job_line(&Job { progress: None, last_epoch: None, ..leased }), "starting");
+        assert_eq!(job_line(&Job { progress: None, last_epoch: None, ..leased }, 25), "starting");
         let waiting = Job { state: job::State::Queued.into(), state_reason: "lost".into(), ..Job::default() };
-        assert_eq!(job_line(&waiting), "queued, lost");
+        assert_eq!(job_line(&waiting, 25), "queued, lost");
         assert_eq!(job_steps(&waiting), (0, 1));
     }
 
@@ -167,12 +177,27 @@ mod tests {
             state_reason: "lost\nagain".into(),
             ..Job::default()
         };
-        let text = job_table(&[leased, waiting]);
+        let spec = JobSetSpec { epochs: 25, ..JobSetSpec::default() };
+        let text = job_table(&JobSet { jobs: vec![leased, waiting], spec: Some(spec), ..JobSet::default() });
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(
             lines[1],
-            ["train", "3", "leased", "2", r"gpu1/cuda:0\u{1b}[2J", "training", "3", "5/800", "0.2500", "0.5000"]
+            ["train", "3", "leased", "2", r"gpu1/cuda:0\u{1b}[2J", "training", "3/25", "5/800", "0.2500", "0.5000"]
         );
         assert_eq!(lines[2], ["predict", "0", "queued", "0", "-", "-", "-", "-", "-", "-", r"lost\nagain"]);
+    }
+
+    #[test]
+    fn no_epoch_is_beyond_the_last() {
+        let scoring =
+            Progress { phase: Phase::Scoring.into(), epoch: 3, step: 1, step_count: 9, ..Progress::default() };
+        let last_epoch = Some(EpochMetrics { epoch: 2, ..EpochMetrics::default() });
+        let mut job = Job { progress: Some(scoring), last_epoch, best_epoch: Some(1), ..leased_job() };
+        assert_eq!(job_line(&job, 3), "scoring 1/9, loss 0.0000, F1 0.0000, gpu1");
+        assert_eq!(epoch_cell(&job, 3).as_deref(), Some("3/3"));
+        job.state = job::State::Succeeded.into();
+        assert_eq!(epoch_cell(&job, 3).as_deref(), Some("best 2/3"));
+        job.best_epoch = None;
+        assert_eq!(epoch_cell(&job, 3), None);
     }
 }

@@ -1,8 +1,9 @@
-//! Messages as JSON for programs: keys in snake case, states as words, times as RFC 3339, `null` for unset.
+//! Messages as JSON for programs: keys in snake case, states as words, times as RFC 3339, `null` for unset. Epochs, steps and
+//! folds are counted from 0, as in checkpoints and tables.
 
 use fivefold_proto::convert::{
     artifact_kind_from_wire, job_kind_from_wire, job_set_state_from_wire, job_state_from_wire, phase_from_wire,
-    spec_from_wire,
+    progress_from_wire, spec_from_wire,
 };
 use fivefold_proto::v1::{Artifact, EpochMetrics, Event, Fit, Job, JobSet, Worker};
 use serde_json::{Value, json};
@@ -40,7 +41,7 @@ fn job(job: &Job) -> Value {
     let progress = job.progress.map(|progress| {
         json!({
             "phase": word(phase_from_wire(progress.phase)),
-            "epoch": progress.epoch,
+            "epoch": progress_from_wire(progress).ok().and_then(|progress| progress.epoch()),
             "step": progress.step,
             "step_count": progress.step_count,
             "loss": progress.loss,
@@ -58,6 +59,7 @@ fn job(job: &Job) -> Value {
         "worker_name": job.worker_name,
         "progress": progress,
         "best_macro_f1": job.best_macro_f1,
+        "best_epoch": job.best_epoch,
         "last_epoch": job.last_epoch.as_ref().map(epoch),
         "not_before_time": job.not_before_time.map(|time| time.to_string()),
         "stalled_since_time": job.stalled_since_time.map(|time| time.to_string()),
@@ -141,9 +143,9 @@ mod tests {
             "fits": [{ "macro_f1": 0.5, "threshold": 0.25, "create_time": null, "results": [oof] }],
             "jobs": [{
                 "id": 1, "kind": "train", "fold": 2, "state": "leased", "state_reason": "", "attempt": 1,
-                "worker_name": "gpu1", "best_macro_f1": null, "not_before_time": null, "stalled_since_time": null,
+                "worker_name": "gpu1", "best_macro_f1": null, "best_epoch": null, "not_before_time": null, "stalled_since_time": null,
                 "progress": {
-                    "phase": "scoring", "epoch": 0, "step": 3, "step_count": 4, "loss": null, "learning_rate": null,
+                    "phase": "scoring", "epoch": null, "step": 3, "step_count": 4, "loss": null, "learning_rate": null,
                     "images_per_second": 0.0,
                 },
                 "last_epoch": {

@@ -79,6 +79,7 @@ fn job(job: &Job) -> v1::Job {
         worker_name: job.worker.clone().unwrap_or_default(),
         progress: job.progress.as_ref().map(progress_to_wire),
         best_macro_f1: job.best_macro_f1,
+        best_epoch: job.best_epoch,
         not_before_time: waits.then(|| timestamp(job.not_before)),
         last_epoch: job.last_epoch.as_ref().map(epoch_to_wire),
         results: results.map(artifact_to_wire).collect(),

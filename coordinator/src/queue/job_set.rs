@@ -101,6 +101,8 @@ pub struct Job {
     pub stalled: bool,
     /// The best validation macro F1 of its epochs.
     pub best_macro_f1: Option<f64>,
+    /// Its first epoch with that score, from 0.
+    pub best_epoch: Option<u32>,
     pub last_epoch: Option<EpochReport>,
     /// Failures since the user's last retry, by cause.
     pub failures: BTreeMap<FailureCause, u32>,

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use fivefold_common::progress::Phase;
+use fivefold_common::progress::{Phase, epoch_words};
 use fivefold_common::spec::JobSetSpec;
 use tch::TchError;
 
@@ -20,14 +20,16 @@ pub enum TrainError {
     Image(#[from] ImageError),
     /// A loss is infinite or not a number. The last checkpoint is from before it.
     #[error(
-        "the loss of batch {step} of epoch {epoch} ({phase}) is not finite, at learning rate {learning_rate}; its images: {}",
-        ids.join(" ")
+        "the loss of batch {} of {} ({phase}) is not finite, at learning rate {learning_rate}; its images: {}",
+        step + 1, epoch_words(*epoch, *epoch_count), ids.join(" ")
     )]
     NonFiniteLoss {
         /// Training or validation.
         phase: Phase,
         /// The epoch, from 0.
         epoch: u32,
+        /// The epochs of the spec.
+        epoch_count: u32,
         /// The batch of the phase, from 0.
         step: u32,
         /// The learning rate.

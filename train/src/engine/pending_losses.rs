@@ -17,6 +17,7 @@ const MAX_PENDING: usize = 16;
 pub(crate) struct PendingLosses<'a> {
     phase: Phase,
     epoch: u32,
+    epoch_count: u32,
     learning_rate: f64,
     rows: &'a [LabelledRow],
     limit: usize,
@@ -29,16 +30,27 @@ pub(crate) struct PendingLosses<'a> {
 
 impl<'a> PendingLosses<'a> {
     /// The losses of an epoch's training batches, which are of `rows`, from where `state` is.
-    pub(crate) fn of_training(state: &TrainingState, rows: &'a [LabelledRow], device: Device) -> Self {
-        let losses = Self::of_validation(state, rows, device);
+    pub(crate) fn of_training(
+        state: &TrainingState,
+        epoch_count: u32,
+        rows: &'a [LabelledRow],
+        device: Device,
+    ) -> Self {
+        let losses = Self::of_validation(state, epoch_count, rows, device);
         Self { phase: Phase::Training, steps: state.step, sum: state.loss_sum, ..losses }
     }
 
     /// The losses of the validation batches after an epoch, which are of `rows`.
-    pub(crate) fn of_validation(state: &TrainingState, rows: &'a [LabelledRow], device: Device) -> Self {
+    pub(crate) fn of_validation(
+        state: &TrainingState,
+        epoch_count: u32,
+        rows: &'a [LabelledRow],
+        device: Device,
+    ) -> Self {
         Self {
             phase: Phase::Validation,
             epoch: state.epoch,
+            epoch_count,
             learning_rate: state.plateau.learning_rate(),
             rows,
             limit: if device.is_cuda() { MAX_PENDING } else { 1 },
@@ -72,8 +84,8 @@ impl<'a> PendingLosses<'a> {
         for (loss, (_, batch)) in read.into_iter().zip(pending) {
             if !loss.is_finite() {
                 let ids = batch.iter().map(|&row| self.rows[row as usize].id.clone()).collect();
-                let Self { phase, epoch, learning_rate, steps: step, .. } = *self;
-                return Err(TrainError::NonFiniteLoss { phase, epoch, step, learning_rate, ids });
+                let Self { phase, epoch, epoch_count, learning_rate, steps: step, .. } = *self;
+                return Err(TrainError::NonFiniteLoss { phase, epoch, epoch_count, step, learning_rate, ids });
             }
             self.sum += f64::from(loss);
             self.steps += 1;
@@ -105,7 +117,7 @@ mod tests {
     fn the_sum_of_losses_does_not_depend_on_when_they_are_read() {
         let (rows, state) = (rows(), TrainingState::new(&JobSetSpec::default()));
         let sum_reading_every = |every: u32| {
-            let mut losses = PendingLosses::of_training(&state, &rows, Device::Cpu);
+            let mut losses = PendingLosses::of_training(&state, 3, &rows, Device::Cpu);
             for step in 0..50 {
                 losses.push(&Tensor::from((step as f32 * 0.37).sin() + 1.5), vec![step]);
                 if step % every == 0 {
@@ -123,13 +135,13 @@ mod tests {
         let rows = rows();
         let spec = JobSetSpec { learning_rate: 0.5, ..JobSetSpec::default() };
         let state = TrainingState { epoch: 3, step: 40, ..TrainingState::new(&spec) };
-        let mut losses = PendingLosses::of_training(&state, &rows, Device::Cpu);
+        let mut losses = PendingLosses::of_training(&state, 25, &rows, Device::Cpu);
         for (step, value) in [1.0f32, f32::NAN, 2.0].into_iter().enumerate() {
             losses.push(&Tensor::from(value), vec![2 * step as u32, 2 * step as u32 + 1]);
         }
         assert_eq!(
             losses.read().unwrap_err().to_string(),
-            "the loss of batch 41 of epoch 3 (training) is not finite, at learning rate 0.5; its images: row2 row3"
+            "the loss of batch 42 of epoch 4/25 (training) is not finite, at learning rate 0.5; its images: row2 row3"
         );
     }
 }

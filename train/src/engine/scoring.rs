@@ -59,8 +59,7 @@ impl Scoring<'_> {
             prepare(model.device(), spec)?;
             let places: Vec<u32> = (0..rows.len() as u32).collect();
             let plan: Vec<Vec<u32>> = places.chunks(spec.batch_size as usize).map(<[u32]>::to_vec).collect();
-            let start =
-                Progress { epoch: spec.epochs, step_count: plan.len() as u32, ..Progress::start_of(Phase::Scoring) };
+            let start = Progress { step_count: plan.len() as u32, ..Progress::start_of(Phase::Scoring) };
             let mut meter = ProgressMeter::start(start, sink);
             let mut table = ScoreTable { rows: Vec::with_capacity(rows.len()) };
             for (step, batch) in

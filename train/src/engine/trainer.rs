@@ -131,7 +131,7 @@ impl Trainer {
     ) -> Result<Interruptible<()>, TrainError> {
         let Self { spec, data, device, .. } = self;
         let mut meter = ProgressMeter::start(epoch_start(spec, &training.state), sink);
-        let mut losses = PendingLosses::of_training(&training.state, &data.train, *device);
+        let mut losses = PendingLosses::of_training(&training.state, spec.epochs, &data.train, *device);
         for batch in self.remaining_batches(&training.state) {
             if stop.asked().is_some() {
                 break;

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::connection::notice_text;
 use crate::console::{OutputFormat, notify, print, print_json};
 use crate::render::event::{event_line, is_failure};
-use crate::render::job::{job_line, job_name, job_steps, running_progress};
+use crate::render::job::{epoch_count, job_line, job_name, job_steps, running_progress};
 use crate::render::job_set::headline;
 use crate::render::json;
 
@@ -83,8 +83,9 @@ fn print_lines(change: &WatchJobSetResponse, printed: &mut HashMap<i64, (Instant
     for event in &change.events {
         print(&format!("{}\n", event_line(event, jobs)))?;
     }
+    let epoch_count = change.job_set.as_ref().map_or(0, epoch_count);
     for job in jobs.iter().filter(|job| running_progress(job).is_some()) {
-        let text = job_line(job);
+        let text = job_line(job, epoch_count);
         let is_due = printed.get(&job.id).is_none_or(|(at, last)| at.elapsed() >= PROGRESS_PERIOD && *last != text);
         if is_due {
             print(&format!("{}: {text}\n", job_name(job)))?;
@@ -108,6 +109,7 @@ fn draw_bars(
     if let Some(job_set) = &change.job_set {
         head.set_message(headline(job_set));
     }
+    let epoch_count = change.job_set.as_ref().map_or(0, epoch_count);
     for job in jobs {
         let bar = by_job.entry(job.id).or_insert_with(|| {
             let bar = bars.add(ProgressBar::new(1).with_style(style("{prefix:<15} [{bar:20}] {wide_msg}")));
@@ -117,7 +119,7 @@ fn draw_bars(
         let (completed, total) = job_steps(job);
         bar.set_length(total);
         bar.set_position(completed);
-        bar.set_message(job_line(job));
+        bar.set_message(job_line(job, epoch_count));
     }
     Ok(())
 }

@@ -166,6 +166,7 @@ struct JobRow {
     checkpoint_bytes: Option<i64>,
     made_by_json: String,
     best_macro_f1: Option<f64>,
+    best_epoch: Option<i64>,
     last_epoch: Option<i64>,
     train_loss: Option<f64>,
     valid_loss: Option<f64>,
@@ -184,6 +185,8 @@ async fn jobs(connection: &mut SqliteConnection, ids: &str) -> Result<BTreeMap<S
                   j.advanced_ms, j.stalled AS "stalled: bool", j.result_digest, result.size_bytes AS "result_bytes?",
                   j.result_checkpoint_digest AS checkpoint_digest, checkpoint.size_bytes AS "checkpoint_bytes?", j.made_by_json,
                   (SELECT max(b.valid_macro_f1) FROM epoch_metrics b WHERE b.job_id = j.id) AS "best_macro_f1?: f64",
+                  (SELECT b.epoch FROM epoch_metrics b WHERE b.job_id = j.id
+                   ORDER BY b.valid_macro_f1 DESC, b.epoch LIMIT 1) AS "best_epoch?: i64",
                   e.epoch AS "last_epoch?", e.train_loss AS "train_loss?", e.valid_loss AS "valid_loss?",
                   e.valid_macro_f1 AS "valid_macro_f1?", e.valid_threshold AS "valid_threshold?",
                   e.learning_rate AS "epoch_learning_rate?", e.duration_seconds AS "duration_seconds?"
@@ -239,6 +242,7 @@ fn job(row: JobRow, failures: BTreeMap<FailureCause, u32>) -> Result<Job, Error>
         advanced: Timestamp(row.advanced_ms),
         stalled: row.stalled,
         best_macro_f1: row.best_macro_f1,
+        best_epoch: row.best_epoch.map(count).transpose()?,
         last_epoch,
         failures,
         result,
