@@ -17,6 +17,7 @@ mod exit_status;
 mod image_list;
 mod render;
 mod spec_flags;
+mod submission_warnings;
 mod transfer;
 mod weights_file;
 

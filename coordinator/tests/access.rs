@@ -224,9 +224,14 @@ async fn a_worker_reaches_only_what_belongs_to_its_lease() {
         digest: fivefold_common::ids::Digest::of(&list).to_string(),
         size_bytes: list.len() as u64,
     };
-    let request = v1::GetUploadRequest { artifact: Some(artifact), lease: reference(&lease) };
-    let refused = artifacts.get_upload(request).await.unwrap_err();
-    assert!(has_reason(&refused, Reason::RoleNotEnough), "{refused:?}");
+    // Without a lease as in `fivefold submit`.
+    for lease in [reference(&lease), None] {
+        let request = v1::GetUploadRequest { artifact: Some(artifact.clone()), lease };
+        let refused = artifacts.get_upload(request).await.unwrap_err();
+        assert!(has_reason(&refused, Reason::RoleNotEnough), "{refused:?}");
+        assert!(refused.message().contains("this is a worker's token"), "{refused:?}");
+        assert!(refused.message().contains("a token of the role user"), "{refused:?}");
+    }
     server.stop().await;
 }
 

@@ -15,6 +15,7 @@ use crate::console::{OutputFormat, notify, print, print_json};
 use crate::image_list::{FoldsFile, ImageList, ListFile, check_lists, check_split, split_warnings};
 use crate::render::json;
 use crate::spec_flags::{HpaList, Inputs, SpecFlags};
+use crate::submission_warnings::submission_warnings;
 use crate::transfer::upload;
 use crate::weights_file::check_weights;
 
@@ -78,6 +79,9 @@ pub(crate) async fn run(args: SubmitArgs, coordinator: &Connection, format: Outp
     };
     check_lists(&spec, &files.train, files.hpa.as_ref())?;
     let split = check_split(&spec, &files.train, files.hpa.as_ref(), files.folds.as_ref())?;
+    for warning in submission_warnings(&spec, &files.train, files.hpa.as_ref(), files.test.as_ref()) {
+        notify(&format!("warning: {warning}"));
+    }
     for warning in split.iter().flat_map(|split| split_warnings(&spec, &files.train.manifest, split)) {
         notify(&format!("warning: {warning}"));
     }

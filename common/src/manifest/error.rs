@@ -55,7 +55,7 @@ pub enum ManifestProblem {
     Csv(String),
     /// An id that cannot be part of a file name.
     #[error(
-        "the id {0:?} cannot name an image: expected 1 to 200 letters, digits, `_`, `-` or `.`, and no `.` at the start"
+        "the id {0:?} cannot name an image: expected 1 to 200 ASCII letters (a to z, A to Z), digits, `_`, `-` or `.`, and no `.` at the start"
     )]
     Id(String),
     /// An id that occurs twice.

@@ -39,15 +39,17 @@ pub async fn allow_upload(
     lease: Option<LeaseRef>,
     kind: ArtifactKind,
 ) -> Result<(), Error> {
-    match (party, lease) {
-        (_, Some(lease)) => require_lease(coordinator, lease).await?,
-        (Party::Worker, None) => return Err(Error::bad_field("lease", "it is not set")),
-        (Party::User, None) => {}
-    }
+    // Before the lease: `fivefold submit` with a worker's token names none.
     if party == Party::Worker && !matches!(kind.origin(), ArtifactOrigin::Worker { .. }) {
-        return Err(Error::RoleNotEnough(format!("a worker uploads no artifact of the kind {kind}")));
+        return Err(Error::RoleNotEnough(format!(
+            "this is a worker's token, which uploads no {kind}: submitting and predicting need a token of the role user"
+        )));
     }
-    Ok(())
+    match (party, lease) {
+        (_, Some(lease)) => require_lease(coordinator, lease).await,
+        (Party::Worker, None) => Err(Error::bad_field("lease", "it is not set")),
+        (Party::User, None) => Ok(()),
+    }
 }
 
 /// Refuses a worker's download of an artifact that its leased job does not need.
