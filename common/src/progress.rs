@@ -90,7 +90,7 @@ pub struct EpochMetrics {
     pub macro_f1: f64,
     /// This threshold.
     pub threshold: f64,
-    /// The learning rate of its training batches.
+    /// The learning rate at its end.
     pub learning_rate: f64,
 }
 

@@ -1,5 +1,5 @@
 """Makes train/tests/fixtures/model.json: reference values of PyTorch 2.11 and torchvision 0.26 for ResNet50, losses,
-optimisers, the plateau schedule and 50 steps of training, on the CPU in fp32.
+optimisers, the schedules and 50 steps of training, on the CPU in fp32.
 
     python tests/golden/model.py [--out FILE]
 
@@ -200,6 +200,7 @@ def losses():
 OPTIMIZERS = [
     {"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0},
     {"optimizer": "adam", "learning_rate": 1e-2, "weight_decay": 0.01},
+    {"optimizer": "adamw", "learning_rate": 1e-2, "weight_decay": 0.1},
     {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
     {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 1e-3, "nesterov": False},
     {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 1e-3, "nesterov": True},
@@ -211,6 +212,8 @@ def optimizer_for(settings, parameters):
     common = {"lr": settings["learning_rate"], "weight_decay": settings["weight_decay"], "foreach": False, "fused": False}
     if settings["optimizer"] == "adam":
         return torch.optim.Adam(parameters, **common)
+    if settings["optimizer"] == "adamw":
+        return torch.optim.AdamW(parameters, **common)
     return torch.optim.SGD(parameters, momentum=settings["momentum"], nesterov=settings["nesterov"], **common)
 
 
@@ -271,6 +274,37 @@ def schedules():
     return cases
 
 
+def scheduled():
+    """Rates of every batch under StepLR, by epochs, and CosineAnnealingLR, by batches, after LinearLR as a warm-up."""
+    cases = []
+    for schedule, epochs, batches, warmup, step_epochs, factor, least in [
+        ("step", 9, 3, 0, 4, 0.1, 0.0),
+        ("step", 9, 2, 2, 3, 0.5, 0.0),
+        ("cosine", 6, 4, 0, 10, 0.1, 0.0),
+        ("cosine", 7, 5, 2, 10, 0.1, 1e-4),
+    ]:
+        lr_scheduler = torch.optim.lr_scheduler
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.03)
+        if schedule == "step":
+            main = lr_scheduler.StepLR(optimizer, step_epochs * batches, factor)
+        else:
+            main = lr_scheduler.CosineAnnealingLR(optimizer, (epochs - warmup) * batches, least)
+        if warmup > 0:
+            first = warmup * batches
+            linear = lr_scheduler.LinearLR(optimizer, 1.0 / (first + 1), total_iters=first)
+            main = lr_scheduler.SequentialLR(optimizer, [linear, main], [first])
+        rates = []
+        for _ in range(epochs * batches):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            main.step()
+        cases.append({
+            "schedule": schedule, "epochs": epochs, "batches": batches, "warmup_epochs": warmup, "step_epochs": step_epochs,
+            "factor": factor, "least": least, "rates": rates,
+        })
+    return cases
+
+
 def training():
     """50 steps over five batches. The learning rates are low: at the recipe's 1e-3 PyTorch itself differs by 2e-3 after ten
     steps between NCHW and channels-last, because Adam's first steps are the signs of gradients, however small."""
@@ -328,6 +362,7 @@ def main():
         "losses": losses(),
         "optimizer_steps": optimizer_steps(),
         "schedules": schedules(),
+        "scheduled": scheduled(),
         "training": training(),
     }
     text = dump(fixture)

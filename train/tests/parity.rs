@@ -7,10 +7,10 @@ use std::collections::HashMap;
 
 use fivefold_common::ids::Fold;
 use fivefold_common::labels::LABEL_COUNT;
-use fivefold_common::spec::{Head, JobSetSpec, Optimizer as OptimizerKind, Precision};
+use fivefold_common::spec::{Head, JobSetSpec, LrSchedule, Optimizer as OptimizerKind, Precision};
 use fivefold_train::engine::loss::loss;
 use fivefold_train::engine::optimizer::Optimizer;
-use fivefold_train::engine::schedule::{Continuation, EarlyStop, Plateau};
+use fivefold_train::engine::schedule::{Continuation, EarlyStop, Plateau, scheduled_learning_rate};
 use fivefold_train::engine::training::Training;
 use fivefold_train::models::{Mode, Model};
 use fivefold_train::torch::autocast::autocast;
@@ -32,6 +32,7 @@ struct Fixture {
     losses: Vec<LossCase>,
     optimizer_steps: Vec<OptimizerCase>,
     schedules: Vec<ScheduleCase>,
+    scheduled: Vec<ScheduledCase>,
     training: Vec<TrainingCase>,
 }
 
@@ -97,6 +98,18 @@ struct OptimizerCase {
 type ScheduleSettings = (f64, u32, u32, f64, u32, f64);
 /// Settings, size of the changes of the score, epochs in which the learning rate falls, last learning rate, epoch of the stop.
 type ScheduleCase = (ScheduleSettings, f64, Vec<usize>, f64, Option<usize>);
+
+#[derive(Deserialize)]
+struct ScheduledCase {
+    schedule: String,
+    epochs: u32,
+    batches: u32,
+    warmup_epochs: u32,
+    step_epochs: u32,
+    factor: f64,
+    least: f64,
+    rates: Vec<f64>,
+}
 
 #[derive(Deserialize)]
 struct TrainingCase {
@@ -327,6 +340,29 @@ fn learning_rates_and_stops_are_pytorchs_on_500_sequences() {
             plateau = serde_json::from_str(&serde_json::to_string(&plateau).unwrap()).unwrap();
         }
         assert_eq!((&falls, rate, stop), (expected_falls, *last_rate, *expected_stop), "sequence {index}");
+    }
+}
+
+#[test]
+fn steps_and_cosines_after_a_warm_up_are_pytorchs() {
+    for case in fixture().scheduled {
+        let lr_schedule: LrSchedule = case.schedule.parse().unwrap();
+        let spec = JobSetSpec {
+            lr_schedule,
+            learning_rate: 0.03,
+            epochs: case.epochs,
+            train_batch_per_epoch: case.batches,
+            lr_warmup_epochs: case.warmup_epochs,
+            lr_step_epochs: case.step_epochs,
+            lr_factor: case.factor,
+            min_learning_rate: case.least,
+            ..JobSetSpec::default()
+        };
+        assert_eq!(spec.check(), Ok(()));
+        let points = (0..case.epochs).flat_map(|epoch| (0..case.batches).map(move |step| (epoch, step)));
+        let rates: Vec<f64> = points.map(|(epoch, step)| scheduled_learning_rate(&spec, epoch, step)).collect();
+        let error = relative_error(&rates, &case.rates);
+        assert!(error <= 1e-12, "{} after {} epochs: {error:e}", case.schedule, case.warmup_epochs);
     }
 }
 

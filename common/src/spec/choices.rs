@@ -104,6 +104,20 @@ words! {
         Adam,
         /// Stochastic gradient descent with momentum.
         Sgd,
+        /// Adam with decoupled weight decay (Loshchilov and Hutter 2019), betas and epsilon as for `adam`.
+        Adamw,
+    }
+}
+
+words! {
+    /// The schedule of the learning rate.
+    pub enum LrSchedule, "lr_schedule" {
+        /// Reduced on a plateau of the validation score.
+        Plateau,
+        /// Reduced every `lr_step_epochs`.
+        Step,
+        /// Half a cosine down to `min_learning_rate` over all epochs (Loshchilov and Hutter 2017).
+        Cosine,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::SpecError;
 use super::choices::{
-    Augmentation, Head, Loss, ModelName, Normalization, Optimizer, Precision, ScoredCheckpoint, SplitMethod,
+    Augmentation, Head, Loss, LrSchedule, ModelName, Normalization, Optimizer, Precision, ScoredCheckpoint, SplitMethod,
 };
 use super::table::{Group, Key, KeyDifference, Resume, keys};
 use super::value::KeyValue;
@@ -72,14 +72,14 @@ keys! {
     optimizer: Optimizer { default: Optimizer::Adam, resume: MustMatch, group: Training, value: "OPTIMIZER" }
     /// The initial learning rate.
     learning_rate: f64 { default: 1e-3, limits: 1e-12..=100.0, resume: MustMatch, group: Schedule, value: "X" }
-    /// L2 penalty, added to the gradient.
+    /// Weight decay: an L2 penalty added to the gradient, or decoupled from it with AdamW.
     weight_decay: f64 { default: 0.0, limits: 0.0..=1.0, resume: MustMatch, group: Training, value: "X" }
     /// Momentum of SGD.
     momentum: f64 { default: 0.9, limits: 0.0..=1.0, resume: MustMatch, group: Training, value: "X" }
     /// Use Nesterov momentum with SGD.
     nesterov: bool { default: false, resume: MustMatch, group: Training, value: "BOOL" }
 
-    /// Factor of the learning rate on a plateau.
+    /// Factor of the learning rate on a plateau, or of each step.
     lr_factor: f64 { default: 0.1, limits: 0.0..=0.999, resume: MustMatch, group: Schedule, value: "X" }
     /// Epochs without improvement before the learning rate is reduced.
     lr_patience: u32 { default: 4, limits: 0..=10_000, resume: MustMatch, group: Schedule, value: "EPOCHS" }
@@ -115,4 +115,10 @@ keys! {
     keep_best: u32 { default: 1, limits: 1..=1000, resume: MayDiffer, group: Machine, value: "N" }
     /// Column of the lists with the group of each row, such as the patient.
     group_column: String { default: String::new(), limits: 0..=100, resume: MustMatch, group: Folds, value: "COLUMN", help_default: "Group, if the lists have it" }
+    /// The schedule of the learning rate.
+    lr_schedule: LrSchedule { default: LrSchedule::Plateau, resume: MustMatch, group: Schedule, value: "SCHEDULE" }
+    /// Epochs between reductions by `lr_factor`, for the step schedule.
+    lr_step_epochs: u32 { default: 10, limits: 1..=10_000, resume: MustMatch, group: Schedule, value: "EPOCHS" }
+    /// Epochs of linear warm-up before the step or cosine schedule.
+    lr_warmup_epochs: u32 { default: 0, limits: 0..=10_000, resume: MustMatch, group: Schedule, value: "EPOCHS" }
 }

@@ -15,7 +15,7 @@ mod table;
 mod value;
 
 pub use choices::{
-    Augmentation, Head, Loss, ModelName, Normalization, Optimizer, Precision, ScoredCheckpoint, SplitMethod,
+    Augmentation, Head, Loss, LrSchedule, ModelName, Normalization, Optimizer, Precision, ScoredCheckpoint, SplitMethod,
 };
 pub use file::SpecFileError;
 pub use keys::{JobSetSpec, KEYS, SpecOverrides};
@@ -62,6 +62,13 @@ impl JobSetSpec {
         if self.nesterov && (self.optimizer != Optimizer::Sgd || self.momentum <= 0.0) {
             return refuse("nesterov", "it needs optimizer = \"sgd\" and a momentum above 0".to_owned());
         }
+        if self.lr_warmup_epochs > 0 && self.lr_schedule == LrSchedule::Plateau {
+            return refuse("lr_warmup_epochs", "it needs lr_schedule = \"step\" or \"cosine\"".to_owned());
+        }
+        if self.lr_warmup_epochs > 0 && self.lr_warmup_epochs >= self.epochs {
+            let (warmup, epochs) = (self.lr_warmup_epochs, self.epochs);
+            return refuse("lr_warmup_epochs", format!("{warmup} is not below epochs = {epochs}"));
+        }
         if self.min_learning_rate > self.learning_rate {
             let problem = format!("{} is above learning_rate = {}", self.min_learning_rate, self.learning_rate);
             return refuse("min_learning_rate", problem);
@@ -99,6 +106,8 @@ mod tests {
             ("model_name = \"resnet51\"", "model_name"),
             ("nesterov = true", "nesterov"),
             ("min_learning_rate = 0.1", "min_learning_rate"),
+            ("lr_warmup_epochs = 1", "lr_warmup_epochs"),
+            ("lr_schedule = \"cosine\"\nepochs = 5\nlr_warmup_epochs = 5", "lr_warmup_epochs"),
             ("name = \"two\\nlines\"", "name"),
         ] {
             let message = JobSetSpec::from_toml(text).unwrap_err().to_string();

@@ -27,7 +27,10 @@ same_enum! {
     loss_to_wire, loss_from_wire, spec::Loss, v1::Loss, "spec.loss", [Bce, SoftF1, Focal]
 }
 same_enum! {
-    optimizer_to_wire, optimizer_from_wire, spec::Optimizer, v1::Optimizer, "spec.optimizer", [Adam, Sgd]
+    optimizer_to_wire, optimizer_from_wire, spec::Optimizer, v1::Optimizer, "spec.optimizer", [Adam, Sgd, Adamw]
+}
+same_enum! {
+    lr_schedule_to_wire, lr_schedule_from_wire, spec::LrSchedule, v1::LrSchedule, "spec.lr_schedule", [Plateau, Step, Cosine]
 }
 same_enum! {
     precision_to_wire, precision_from_wire, spec::Precision, v1::Precision, "spec.precision", [Fp32, Bf16, Fp16]
@@ -86,6 +89,9 @@ pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
         keep_last: Some(spec.keep_last),
         keep_best: Some(spec.keep_best),
         group_column: Some(spec.group_column.clone()),
+        lr_schedule: Some(lr_schedule_to_wire(spec.lr_schedule).into()),
+        lr_step_epochs: Some(spec.lr_step_epochs),
+        lr_warmup_epochs: Some(spec.lr_warmup_epochs),
     }
 }
 
@@ -142,6 +148,9 @@ pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
         keep_last: wire.keep_last.unwrap_or(absent.keep_last),
         keep_best: wire.keep_best.unwrap_or(absent.keep_best),
         group_column: wire.group_column.unwrap_or(absent.group_column),
+        lr_schedule: wire.lr_schedule.map_or(Ok(absent.lr_schedule), lr_schedule_from_wire)?,
+        lr_step_epochs: wire.lr_step_epochs.unwrap_or(absent.lr_step_epochs),
+        lr_warmup_epochs: wire.lr_warmup_epochs.unwrap_or(absent.lr_warmup_epochs),
     };
     spec.check().map_err(|error| WireError::new(format!("spec.{}", error.key), error.problem))?;
     Ok(spec)
@@ -163,8 +172,9 @@ mod tests {
 
     #[test]
     fn each_key_survives_the_wire() {
-        // With SGD, so that `nesterov` may be true.
-        let base = JobSetSpec { optimizer: spec::Optimizer::Sgd, ..JobSetSpec::default() };
+        // With SGD, so that `nesterov` may be true, and with steps, so that there may be a warm-up.
+        let (optimizer, lr_schedule) = (spec::Optimizer::Sgd, spec::LrSchedule::Step);
+        let base = JobSetSpec { optimizer, lr_schedule, ..JobSetSpec::default() };
         for key in KEYS {
             let words = if let Syntax::Word(words) = key.syntax { words() } else { Vec::new() };
             let texts = ["1", "2", "8", "128", "0.5", "0", "true", "false"].into_iter().chain(words);

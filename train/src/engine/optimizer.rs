@@ -1,11 +1,11 @@
-//! PyTorch's Adam and SGD, with a state that can be saved, unlike that of tch's optimisers.
+//! PyTorch's Adam, AdamW and SGD, with a state that can be saved, unlike that of tch's optimisers.
 //!
 //! The arithmetic is that of libtorch's fused kernels: one pass over memory on the CPU, a few launches on a GPU.
 
 use fivefold_common::spec::{self, JobSetSpec};
 use tch::{TchError, Tensor};
 
-use crate::torch::extension::{self, AdamStep, SgdStep};
+use crate::torch::extension::{self, AdamStep, Decay, SgdStep};
 use crate::torch::tensors::NamedTensor;
 
 /// An optimiser and its state.
@@ -18,8 +18,9 @@ pub struct Optimizer {
 }
 
 enum Rule {
-    /// Adam (Kingma and Ba 2015). The moments are fp32, in the shapes and order of the parameters.
-    Adam { first_moments: Vec<Tensor>, second_moments: Vec<Tensor> },
+    /// Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019). The moments are fp32, in the shapes and order of the
+    /// parameters.
+    Adam { decay: Decay, first_moments: Vec<Tensor>, second_moments: Vec<Tensor> },
     /// SGD (Sutskever et al. 2013, in PyTorch's form). `momenta` is empty when the momentum is 0.
     Sgd { momentum: f64, nesterov: bool, momenta: Vec<Tensor> },
 }
@@ -33,7 +34,12 @@ impl Optimizer {
     pub fn new(spec: &JobSetSpec, parameters: &[NamedTensor]) -> Self {
         let zeros = || parameters.iter().map(|parameter| parameter.tensor.detach().zeros_like()).collect();
         let rule = match spec.optimizer {
-            spec::Optimizer::Adam => Rule::Adam { first_moments: zeros(), second_moments: zeros() },
+            spec::Optimizer::Adam => {
+                Rule::Adam { decay: Decay::InGradient, first_moments: zeros(), second_moments: zeros() }
+            }
+            spec::Optimizer::Adamw => {
+                Rule::Adam { decay: Decay::Decoupled, first_moments: zeros(), second_moments: zeros() }
+            }
             spec::Optimizer::Sgd => Rule::Sgd {
                 momentum: spec.momentum,
                 nesterov: spec.nesterov,
@@ -64,7 +70,7 @@ impl Optimizer {
         let tensors = parameters.iter().map(|parameter| &parameter.tensor);
         let step = self.steps_taken() + 1;
         match &self.rule {
-            Rule::Adam { first_moments, second_moments } => extension::adam_step(
+            Rule::Adam { decay, first_moments, second_moments } => extension::adam_step(
                 tensors,
                 first_moments,
                 second_moments,
@@ -74,6 +80,7 @@ impl Optimizer {
                     beta1: ADAM_BETA1,
                     beta2: ADAM_BETA2,
                     weight_decay: self.weight_decay,
+                    decay: *decay,
                     epsilon: ADAM_EPSILON,
                 },
             )?,
@@ -103,7 +110,7 @@ impl Optimizer {
     pub fn state(&self) -> Vec<NamedTensor> {
         let mut state = vec![NamedTensor { name: "step".into(), tensor: self.steps.shallow_clone() }];
         let slots: &[(&str, &[Tensor])] = match &self.rule {
-            Rule::Adam { first_moments, second_moments } => {
+            Rule::Adam { first_moments, second_moments, .. } => {
                 &[("exp_avg", first_moments), ("exp_avg_sq", second_moments)]
             }
             Rule::Sgd { momenta, .. } => &[("momentum_buffer", momenta)],

@@ -2,6 +2,7 @@
 
 use fivefold_common::manifest::LabelledRow;
 use fivefold_common::progress::Phase;
+use fivefold_common::spec::JobSetSpec;
 use tch::Tensor;
 
 use crate::engine::error::TrainError;
@@ -31,27 +32,27 @@ pub(crate) struct PendingLosses<'a> {
 impl<'a> PendingLosses<'a> {
     /// The losses of an epoch's training batches, which are of `rows`, from where `state` is.
     pub(crate) fn of_training(
+        spec: &JobSetSpec,
         state: &TrainingState,
-        epoch_count: u32,
         rows: &'a [LabelledRow],
         device: Device,
     ) -> Self {
-        let losses = Self::of_validation(state, epoch_count, rows, device);
+        let losses = Self::of_validation(spec, state, rows, device);
         Self { phase: Phase::Training, steps: state.step, sum: state.loss_sum, ..losses }
     }
 
     /// The losses of the validation batches after an epoch, which are of `rows`.
     pub(crate) fn of_validation(
+        spec: &JobSetSpec,
         state: &TrainingState,
-        epoch_count: u32,
         rows: &'a [LabelledRow],
         device: Device,
     ) -> Self {
         Self {
             phase: Phase::Validation,
             epoch: state.epoch,
-            epoch_count,
-            learning_rate: state.plateau.learning_rate(),
+            epoch_count: spec.epochs,
+            learning_rate: state.learning_rate(spec),
             rows,
             limit: if device.is_cuda() { MAX_PENDING } else { 1 },
             pending: Vec::new(),
@@ -103,7 +104,6 @@ impl<'a> PendingLosses<'a> {
 mod tests {
     use fivefold_common::labels::Labels;
     use fivefold_common::scores::Source;
-    use fivefold_common::spec::JobSetSpec;
 
     use super::*;
 
@@ -115,9 +115,10 @@ mod tests {
 
     #[test]
     fn the_sum_of_losses_does_not_depend_on_when_they_are_read() {
-        let (rows, state) = (rows(), TrainingState::new(&JobSetSpec::default()));
+        let spec = JobSetSpec::default();
+        let (rows, state) = (rows(), TrainingState::new(&spec));
         let sum_reading_every = |every: u32| {
-            let mut losses = PendingLosses::of_training(&state, 3, &rows, Device::Cpu);
+            let mut losses = PendingLosses::of_training(&spec, &state, &rows, Device::Cpu);
             for step in 0..50 {
                 losses.push(&Tensor::from((step as f32 * 0.37).sin() + 1.5), vec![step]);
                 if step % every == 0 {
@@ -133,9 +134,9 @@ mod tests {
     #[test]
     fn a_loss_that_is_not_finite_names_its_batch() {
         let rows = rows();
-        let spec = JobSetSpec { learning_rate: 0.5, ..JobSetSpec::default() };
+        let spec = JobSetSpec { epochs: 25, learning_rate: 0.5, ..JobSetSpec::default() };
         let state = TrainingState { epoch: 3, step: 40, ..TrainingState::new(&spec) };
-        let mut losses = PendingLosses::of_training(&state, 25, &rows, Device::Cpu);
+        let mut losses = PendingLosses::of_training(&spec, &state, &rows, Device::Cpu);
         for (step, value) in [1.0f32, f32::NAN, 2.0].into_iter().enumerate() {
             losses.push(&Tensor::from(value), vec![2 * step as u32, 2 * step as u32 + 1]);
         }

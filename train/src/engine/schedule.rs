@@ -1,6 +1,8 @@
-//! Decisions after each epoch, by its validation score: the next learning rate, and whether to stop.
+//! The learning rate of each step, and whether to stop after an epoch.
 
-use fivefold_common::spec::JobSetSpec;
+use std::f64::consts::PI;
+
+use fivefold_common::spec::{JobSetSpec, LrSchedule};
 use serde::{Deserialize, Serialize};
 
 /// PyTorch's ReduceLROnPlateau with mode "max" and its default relative threshold of 1e-4: the learning rate is multiplied by
@@ -61,6 +63,29 @@ impl Plateau {
             }
             self.cooldown_left_epochs = self.cooldown_epochs;
             self.bad_epochs = 0;
+        }
+    }
+}
+
+/// The learning rate of batch `step` of `epoch`, both from 0, where the schedule does not depend on scores: a linear warm-up
+/// over the batches of `lr_warmup_epochs`, then PyTorch's StepLR by epochs or CosineAnnealingLR by batches, but never less than
+/// `min_learning_rate`.
+pub fn scheduled_learning_rate(spec: &JobSetSpec, epoch: u32, step: u32) -> f64 {
+    let batches = |epochs: u32| f64::from(epochs) * f64::from(spec.train_batch_per_epoch);
+    let (done, warmup) = (batches(epoch) + f64::from(step), batches(spec.lr_warmup_epochs));
+    if done < warmup {
+        return (spec.learning_rate * (done + 1.0) / (warmup + 1.0)).max(spec.min_learning_rate);
+    }
+    match spec.lr_schedule {
+        LrSchedule::Plateau => spec.learning_rate,
+        LrSchedule::Step => {
+            let reductions = (epoch - spec.lr_warmup_epochs) / spec.lr_step_epochs;
+            (spec.learning_rate * spec.lr_factor.powf(reductions.into())).max(spec.min_learning_rate)
+        }
+        LrSchedule::Cosine => {
+            let share = (done - warmup) / (batches(spec.epochs) - warmup);
+            let above = spec.learning_rate - spec.min_learning_rate;
+            spec.min_learning_rate + above * (1.0 + (PI * share).cos()) / 2.0
         }
     }
 }

@@ -5,13 +5,13 @@ use std::path::Path;
 use fivefold_common::checkpoint::TrainingPoint;
 use fivefold_common::ids::Fold;
 use fivefold_common::progress::EpochMetrics;
-use fivefold_common::spec::JobSetSpec;
+use fivefold_common::spec::{JobSetSpec, LrSchedule};
 use fivefold_common::threshold::ThresholdFit;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::engine::loss_scale::LossScale;
-use crate::engine::schedule::{Continuation, EarlyStop, Plateau};
+use crate::engine::schedule::{Continuation, EarlyStop, Plateau, scheduled_learning_rate};
 
 /// The state of a fold's training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct TrainingState {
     pub step: u32,
     /// The sum of their losses.
     pub loss_sum: f64,
-    /// The learning rate schedule.
+    /// The plateau schedule, which the other schedules leave alone.
     pub plateau: Plateau,
     /// The early stop.
     pub early_stop: EarlyStop,
@@ -64,6 +64,14 @@ impl TrainingState {
         TrainingPoint { epoch: self.epoch, step: self.step }
     }
 
+    /// The learning rate of the next step.
+    pub fn learning_rate(&self, spec: &JobSetSpec) -> f64 {
+        match spec.lr_schedule {
+            LrSchedule::Plateau => self.plateau.learning_rate(),
+            LrSchedule::Step | LrSchedule::Cosine => scheduled_learning_rate(spec, self.epoch, self.step),
+        }
+    }
+
     /// Records the epoch, of which all batches are done, and moves on to the next one or finishes.
     pub(crate) fn end_epoch(&mut self, spec: &JobSetSpec, valid_loss: f64, fit: &ThresholdFit) -> (EpochMetrics, Rank) {
         let metrics = EpochMetrics {
@@ -72,7 +80,7 @@ impl TrainingState {
             valid_loss,
             macro_f1: fit.macro_f1,
             threshold: fit.threshold,
-            learning_rate: self.plateau.learning_rate(),
+            learning_rate: self.learning_rate(spec),
         };
         self.plateau.end_epoch(metrics.macro_f1);
         let continuation = self.early_stop.end_epoch(metrics.macro_f1);

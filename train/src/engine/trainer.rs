@@ -131,7 +131,7 @@ impl Trainer {
     ) -> Result<Interruptible<()>, TrainError> {
         let Self { spec, data, device, .. } = self;
         let mut meter = ProgressMeter::start(epoch_start(spec, &training.state), sink);
-        let mut losses = PendingLosses::of_training(&training.state, spec.epochs, &data.train, *device);
+        let mut losses = PendingLosses::of_training(spec, &training.state, &data.train, *device);
         for batch in self.remaining_batches(&training.state) {
             if stop.asked().is_some() {
                 break;
@@ -244,7 +244,7 @@ fn epoch_start(spec: &JobSetSpec, state: &TrainingState) -> Progress {
         epoch: state.epoch,
         step: state.step,
         step_count: spec.train_batch_per_epoch,
-        learning_rate: Some(state.plateau.learning_rate()),
+        learning_rate: Some(state.learning_rate(spec)),
         ..Progress::start_of(Phase::Training)
     }
 }

@@ -68,7 +68,7 @@ impl Training {
         optimizer.zero_grad(parameters)?;
         state.loss_scale.scaled(&loss).f_backward()?;
         if state.loss_scale.unscale(parameters)? == Gradients::Finite {
-            optimizer.step(parameters, state.plateau.learning_rate())?;
+            optimizer.step(parameters, state.learning_rate(spec))?;
         }
         Ok(loss.detach())
     }

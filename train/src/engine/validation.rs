@@ -42,7 +42,7 @@ impl Trainer {
         let start =
             Progress { epoch: state.epoch, step_count: plan.len() as u32, ..Progress::start_of(Phase::Validation) };
         let mut meter = ProgressMeter::start(start, sink);
-        let mut losses = PendingLosses::of_validation(state, spec.epochs, &data.valid, *device);
+        let mut losses = PendingLosses::of_validation(spec, state, &data.valid, *device);
         let mut scores = Vec::new();
         let batches = load_batches(data.folder.clone(), data.valid.clone(), plan, spec.image_size, data.decode_threads);
         for (step, batch) in (1u32..).zip(batches) {

@@ -10,6 +10,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_amp_foreach_non_finite_check_and_unscale.h>
 #include <ATen/ops/_fused_adam.h>
+#include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
@@ -61,7 +62,7 @@ extern "C" {
 
 const char* fivefold_adam_step(const at::Tensor* const* parameters, const at::Tensor* const* first_moments,
                                const at::Tensor* const* second_moments, size_t count, double step, double learning_rate,
-                               double beta1, double beta2, double weight_decay, double epsilon) {
+                               double beta1, double beta2, double weight_decay, bool decoupled, double epsilon) {
   return guarded([&] {
     if (count == 0) return;
     at::NoGradGuard no_grad;
@@ -69,9 +70,16 @@ const char* fivefold_adam_step(const at::Tensor* const* parameters, const at::Te
     // All parameters share one step tensor: they are always updated together.
     at::Tensor shared_step = at::full({}, step, values[0].options().dtype(at::kFloat).requires_grad(false));
     std::vector<at::Tensor> steps(count, shared_step);
-    at::_fused_adam_(values, gradients_of(parameters, count), listed(first_moments, count),
-                     listed(second_moments, count), /*max_exp_avg_sqs=*/at::TensorList(), steps, learning_rate, beta1,
-                     beta2, weight_decay, epsilon, /*amsgrad=*/false, /*maximize=*/false);
+    auto update = [&](auto fused) {
+      fused(values, gradients_of(parameters, count), listed(first_moments, count), listed(second_moments, count),
+            /*max_exp_avg_sqs=*/at::TensorList(), steps, learning_rate, beta1, beta2, weight_decay, epsilon,
+            /*amsgrad=*/false, /*maximize=*/false);
+    };
+    if (decoupled) {
+      update([](auto&&... arguments) { at::_fused_adamw_(arguments...); });
+    } else {
+      update([](auto&&... arguments) { at::_fused_adam_(arguments...); });
+    }
   });
 }
 

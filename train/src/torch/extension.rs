@@ -21,6 +21,7 @@ unsafe extern "C" {
         beta1: f64,
         beta2: f64,
         weight_decay: f64,
+        decoupled: bool,
         epsilon: f64,
     ) -> *const c_char;
     fn fivefold_sgd_step(
@@ -60,6 +61,15 @@ fn pointers<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<TensorPoin
     tensors.into_iter().map(|tensor| tensor.as_ptr().cast()).collect()
 }
 
+/// How Adam applies the weight decay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decay {
+    /// Added to the gradient (Adam).
+    InGradient,
+    /// Subtracted from the weights (AdamW).
+    Decoupled,
+}
+
 /// The parameters of an Adam step.
 pub(crate) struct AdamStep {
     pub(crate) step: i64,
@@ -67,10 +77,11 @@ pub(crate) struct AdamStep {
     pub(crate) beta1: f64,
     pub(crate) beta2: f64,
     pub(crate) weight_decay: f64,
+    pub(crate) decay: Decay,
     pub(crate) epsilon: f64,
 }
 
-/// libtorch's fused Adam over all parameters, in place. The three lists have the same length and shapes.
+/// libtorch's fused Adam or AdamW over all parameters, in place. The three lists have the same length and shapes.
 pub(crate) fn adam_step<'a>(
     parameters: impl IntoIterator<Item = &'a Tensor>,
     first_moments: &[Tensor],
@@ -92,6 +103,7 @@ pub(crate) fn adam_step<'a>(
             numbers.beta1,
             numbers.beta2,
             numbers.weight_decay,
+            numbers.decay == Decay::Decoupled,
             numbers.epsilon,
         )
     })
