@@ -37,7 +37,7 @@ use crate::queue::sqlite::{Durability, SqliteQueue};
 /// Concurrent calls over one connection; further ones wait in the client.
 const STREAMS_PER_CONNECTION: u32 = 1024;
 
-/// Age at which an upload without a reference is deleted. A worker refers to its upload soon after the end, or never.
+/// Age at which an artifact without a reference is deleted. Whoever uploads refers to the upload soon after its end, or never.
 const UNREFERENCED_SECONDS: u32 = 3600;
 
 /// The settings of a coordinator.

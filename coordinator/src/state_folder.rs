@@ -13,6 +13,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, SqliteConnection};
 
 const DATABASE_FILE: &str = "fivefold.sqlite";
+/// How many snapshots a backup takes at most. Each leaves less to copy, and less time for an artifact to be deleted.
+const SNAPSHOTS: u32 = 10;
 
 /// The result of [`check`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -135,12 +137,16 @@ pub async fn back_up(state: &Path, out: &Path) -> anyhow::Result<usize> {
         copy_artifact(&from, &to, &digest)?;
     }
     let snapshot = unfinished.path().join(DATABASE_FILE);
-    let name = snapshot.to_str().context("the name of the folder is not UTF-8")?;
-    sqlx::query("VACUUM INTO ?").bind(name).execute(&mut connection).await.context("cannot copy the database")?;
-    let stored = stored_artifacts(&mut open_read_only(unfinished.path()).await?).await?;
-    for (digest, _) in &stored {
-        copy_artifact(&from, &to, digest)?;
-        ensure!(to.join(digest).exists(), "artifact {digest} is missing in {}", state.display());
+    let mut stored = copy_database(&mut connection, &snapshot).await?;
+    for tries in 1.. {
+        for (digest, _) in &stored {
+            copy_artifact(&from, &to, digest)?;
+        }
+        let Some((missing, _)) = stored.iter().find(|(digest, _)| !to.join(digest).exists()) else { break };
+        ensure!(tries < SNAPSHOTS, "artifact {missing} is missing in {}", state.display());
+        // It was superseded and deleted after the snapshot, so a newer snapshot does not name it.
+        fs::remove_file(&snapshot)?;
+        stored = copy_database(&mut connection, &snapshot).await?;
     }
     let wanted: HashSet<&str> = stored.iter().map(|(digest, _)| digest.as_str()).collect();
     for entry in fs::read_dir(&to)? {
@@ -156,6 +162,14 @@ pub async fn back_up(state: &Path, out: &Path) -> anyhow::Result<usize> {
     // Nothing is left to delete.
     let _ = unfinished.keep();
     Ok(stored.len())
+}
+
+/// Copies the database to the new file `snapshot`, as of one moment. Returns digests and sizes of its artifacts.
+async fn copy_database(connection: &mut SqliteConnection, snapshot: &Path) -> anyhow::Result<Vec<(String, u64)>> {
+    let name = snapshot.to_str().context("the name of the folder is not UTF-8")?;
+    sqlx::query("VACUUM INTO ?").bind(name).execute(connection).await.context("cannot copy the database")?;
+    let copy = snapshot.parent().unwrap_or(Path::new("."));
+    stored_artifacts(&mut open_read_only(copy).await?).await
 }
 
 /// Copies an artifact between two folders unless it was copied before, or was deleted meanwhile.

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use fivefold_common::artifact::{ArtifactKind, ArtifactOrigin};
+use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
 use fivefold_common::ids::{Digest, Fold, JobSetId, LeaseRef};
 use fivefold_common::spec::JobSetSpec;
@@ -62,12 +62,23 @@ impl Fixture {
         }
     }
 
+    /// Deletes what was released, without any time passing, and says what that was.
+    async fn sweep(&self) -> Vec<Digest> {
+        let before = self.rig.blobs.digests();
+        app::sweep(&self.rig.coordinator).await.unwrap();
+        self.gone_since(&before).await
+    }
+
     /// Deletes what is unreferenced, and says what that was.
     async fn clean(&self) -> Vec<Digest> {
         self.rig.clock.set(LATER);
         let before = self.rig.blobs.digests();
         app::clean(&self.rig.coordinator).await.unwrap();
         self.rig.clock.set(NOW);
+        self.gone_since(&before).await
+    }
+
+    async fn gone_since(&self, before: &HashSet<Digest>) -> Vec<Digest> {
         let after = self.rig.blobs.digests();
         assert_eq!(after, self.rig.coordinator.queue.artifacts().await.unwrap());
         before.difference(&after).copied().collect()
@@ -84,8 +95,64 @@ async fn as_many_checkpoints_are_kept_as_the_spec_says() {
     let kept: Vec<_> = fixture.kept().await.iter().map(|kept| (kept.role, kept.point.epoch)).collect();
     let (last, best) = (CheckpointRole::Last, CheckpointRole::Best);
     assert_eq!(kept, [(last, 4), (last, 3), (last, 2), (best, 4), (best, 3)]);
-    assert_eq!(fixture.clean().await.len(), 5, "the others go");
+    assert_eq!(fixture.sweep().await.len(), 5, "the others go");
     assert_eq!(fixture.clean().await, []);
+}
+
+#[tokio::test]
+async fn a_superseded_checkpoint_goes_at_once_unless_it_is_wanted_elsewhere() {
+    let fixture = one_leased_fold(JobSetSpec { keep_last: 1, ..JobSetSpec::default() }).await;
+    let first = fixture.record(CheckpointRole::Last, 1).await;
+    assert_eq!(fixture.sweep().await, []);
+    let second = fixture.record(CheckpointRole::Last, 2).await;
+    assert_eq!(fixture.sweep().await, [first]);
+
+    // The worker of an equal fold was told that it is held, and has not recorded it yet. The clock may have been set back.
+    fixture.rig.clock.set(Timestamp(NOW.0 - 500_000));
+    app::held(&fixture.rig.coordinator, second).await.unwrap();
+    fixture.rig.clock.set(NOW);
+    fixture.record(CheckpointRole::Last, 3).await;
+    assert_eq!(fixture.sweep().await, []);
+    assert_eq!(fixture.clean().await, [second]);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_last_and_best_stays_while_it_is_either() {
+    let fixture = one_leased_fold(JobSetSpec { keep_last: 1, keep_best: 1, ..JobSetSpec::default() }).await;
+    let rig = &fixture.rig;
+    let both = rig.upload(ArtifactKind::Checkpoint, "both").await;
+    for role in [CheckpointRole::Best, CheckpointRole::Last] {
+        app::held(&rig.coordinator, both).await.unwrap();
+        let point = TrainingPoint { epoch: 1, step: 0 };
+        let checkpoint = Checkpoint { digest: both, size_bytes: 4, role, point, macro_f1: None };
+        app::record_checkpoint(&rig.coordinator, fixture.lease, &checkpoint).await.unwrap();
+    }
+    let last = fixture.record(CheckpointRole::Last, 2).await;
+    assert_eq!(fixture.sweep().await, []);
+    fixture.record(CheckpointRole::Best, 3).await;
+    assert_eq!(fixture.sweep().await, [both]);
+    assert!(rig.blobs.get(last).is_some());
+}
+
+#[tokio::test]
+async fn a_lease_that_is_handed_over_keeps_what_it_was_told_of() {
+    let fixture = one_leased_fold(JobSetSpec::default()).await;
+    let (rig, coordinator) = (&fixture.rig, &fixture.rig.coordinator);
+    for epoch in 1..4 {
+        fixture.record(CheckpointRole::Last, epoch).await;
+        fixture.record(CheckpointRole::Best, epoch).await;
+    }
+    app::release(coordinator, fixture.lease).await.unwrap();
+    let taken = app::acquire(coordinator, "w", "b").await.unwrap().unwrap();
+    let Task::Train { checkpoints: told } = taken.task else { panic!("{taken:?}") };
+    assert_eq!(told.len(), 3);
+    // The worker that gave it back is late with another one.
+    let late = rig.upload(ArtifactKind::Checkpoint, "late").await;
+    let checkpoint = Checkpoint { digest: late, point: TrainingPoint { epoch: 9, step: 0 }, ..told[0] };
+    app::record_checkpoint(coordinator, fixture.lease, &checkpoint).await.unwrap_err();
+    fixture.sweep().await;
+    fixture.clean().await;
+    assert!(told.iter().all(|told| rig.blobs.get(told.digest).is_some()));
 }
 
 #[tokio::test]
@@ -128,15 +195,55 @@ async fn what_is_referred_to_or_was_just_wanted_is_not_deleted() {
     assert_eq!(app::job_set(coordinator, &fixture.id).await.unwrap().fits.len(), 1);
 }
 
-#[tokio::test]
-async fn unreferenced_uploads_of_workers_are_deleted() {
-    let fixture = one_leased_fold(JobSetSpec::default()).await;
-    let mut of_workers = HashSet::new();
-    for &kind in ArtifactKind::ALL {
-        let digest = fixture.rig.upload(kind, format!("unreferenced: {kind}")).await;
-        if matches!(kind.origin(), ArtifactOrigin::Worker { .. }) {
-            of_workers.insert(digest);
-        }
+impl Fixture {
+    /// Ends the fold with a result that the model `model` made.
+    async fn complete(&self) -> Digest {
+        let table = score_table(fold_rows(&self.spec, Fold(0)), Fold(0), "scores");
+        let table = self.rig.upload(ArtifactKind::Oof, csv(&table)).await;
+        let model = self.rig.upload(ArtifactKind::Checkpoint, "model").await;
+        let completion =
+            Completion { lease: self.lease, table, checkpoint: Some(model), made_by_json: "{}".to_owned() };
+        app::complete(&self.rig.coordinator, completion).await.unwrap();
+        model
     }
-    assert_eq!(fixture.clean().await.into_iter().collect::<HashSet<_>>(), of_workers);
+}
+
+#[tokio::test]
+async fn a_trained_fold_keeps_the_model_that_scored_and_its_optimizer_on_request() {
+    for keep_optimizer in [false, true] {
+        let fixture = one_leased_fold(JobSetSpec { keep_optimizer, ..JobSetSpec::default() }).await;
+        let coordinator = &fixture.rig.coordinator;
+        let older = fixture.record(CheckpointRole::Last, 4).await;
+        let best = fixture.record(CheckpointRole::Best, 4).await;
+        let last = fixture.record(CheckpointRole::Last, 5).await;
+        let not_yet = app::resumable(coordinator, &fixture.id, Fold(0)).await.unwrap_err();
+        assert!(not_yet.to_string().contains("is not trained"), "{not_yet}");
+        let model = fixture.complete().await;
+        let mut expected = vec![older, best];
+        let resumable = app::resumable(coordinator, &fixture.id, Fold(0)).await;
+        if keep_optimizer {
+            assert_eq!(resumable.unwrap().digest, last);
+        } else {
+            expected.push(last);
+            let gone = resumable.unwrap_err().to_string();
+            assert!(gone.contains("optimiser state of fold 0") && gone.contains("--keep_optimizer"), "{gone}");
+        }
+        let mut deleted = fixture.sweep().await;
+        expected.sort();
+        deleted.sort();
+        assert_eq!(deleted, expected);
+        assert!(fixture.rig.blobs.get(model).is_some());
+        assert_eq!(fixture.clean().await, []);
+    }
+}
+
+#[tokio::test]
+async fn unreferenced_artifacts_of_every_kind_are_deleted() {
+    let fixture = one_leased_fold(JobSetSpec::default()).await;
+    let mut unreferenced = HashSet::new();
+    for &kind in ArtifactKind::ALL {
+        unreferenced.insert(fixture.rig.upload(kind, format!("unreferenced: {kind}")).await);
+    }
+    assert_eq!(fixture.sweep().await, []);
+    assert_eq!(fixture.clean().await.into_iter().collect::<HashSet<_>>(), unreferenced);
 }

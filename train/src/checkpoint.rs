@@ -2,7 +2,8 @@
 //!
 //! A checkpoint is a safetensors file. Its metadata has one key, `fivefold`, with a JSON header: the format, the version of
 //! Fivefold, the fold, the spec and the state of the training. The model's tensors have torchvision's names, so that
-//! torchvision can load them; those of the optimiser have the prefix `optimizer.`.
+//! torchvision can load them; those of the optimiser have the prefix `optimizer.`. A checkpoint that only scores has none of
+//! these.
 //!
 //! This module knows the file; what the state consists of is the [engine's](crate::engine::state) business.
 
@@ -82,8 +83,8 @@ pub enum CheckpointError {
     },
 }
 
-/// Writes a checkpoint: the state and the tensors of the model and of the optimiser. When this returns it is complete and
-/// synced to disk; after an error there is no new file.
+/// Writes a checkpoint: the state and the tensors of the model and of the optimiser; without the latter, training cannot
+/// resume from it. When this returns it is complete and synced to disk; after an error there is no new file.
 ///
 /// # Errors
 /// When the file cannot be written.

@@ -20,6 +20,7 @@ use fivefold_train::engine::scoring::{Scored, Scoring};
 use fivefold_train::engine::training::load_model;
 use fivefold_train::models::Model;
 use fivefold_train::torch::device::{self, Device};
+use fivefold_train::torch::tensor_file::TensorFile;
 use fivefold_train::{FoldData, Predictor, Start, Stop, StopFlag, TrainError, TrainOutcome, Trainer};
 use tch::Tensor;
 use tempfile::TempDir;
@@ -38,6 +39,7 @@ fn spec() -> JobSetSpec {
         tta: 2,
         intraop_threads: 2,
         checkpoint_every_batches: 2,
+        checkpoint_minutes: 0,
         ..JobSetSpec::default()
     }
 }
@@ -219,8 +221,49 @@ fn training_reports_its_progress() {
     }
     expected.push("last-2-0");
     assert_eq!(names(&saved), expected);
-    assert_eq!(checkpoint, **saved.last().unwrap());
+    let last = saved.last().unwrap();
+    let model = SavedCheckpoint { path: fixture.checkpoints.path().join("model.safetensors"), ..(*last).clone() };
+    assert_eq!(checkpoint, model);
     assert_eq!(checkpoint.macro_f1, Some(metrics[1].macro_f1));
+}
+
+#[test]
+fn the_checkpoint_that_scores_has_the_model_of_the_last_one_and_no_optimizer() {
+    let fixture = Fixture::new();
+    let (_, model, events) = fixture.finish(&spec(), &Start::Seed);
+    let last = newest(CheckpointRole::Last, &events).unwrap();
+    let read = |path: &Path| TensorFile::read(path).unwrap();
+    let (model, last) = (read(&model.path), read(&last));
+    assert_eq!(model.metadata("fivefold"), last.metadata("fivefold"));
+    let is_of_model = |name: &&str| !name.starts_with("optimizer.");
+    let names: Vec<&str> = last.names().filter(is_of_model).collect();
+    assert_eq!(model.names().collect::<Vec<_>>(), names);
+    assert!(names.len() > 100 && last.names().count() > 2 * names.len());
+    for name in names {
+        assert!(model.bytes_of(name).is_some() && model.bytes_of(name) == last.bytes_of(name), "{name}");
+    }
+}
+
+#[test]
+fn a_training_whose_epochs_have_no_checkpoint_ends_with_the_same_bits() {
+    let fixture = Fixture::new();
+    let every = JobSetSpec { oof_checkpoint: ScoredCheckpoint::Best, epochs: 3, ..spec() };
+    let (expected, _, _) = fixture.finish(&every, &Start::Seed);
+    // Checkpoints are far apart, so the best model is saved later than its epoch.
+    let spec = JobSetSpec { checkpoint_every_batches: 0, checkpoint_minutes: 1440, ..every };
+    let (rare, _, events) = fixture.finish(&spec, &Start::Seed);
+    assert!(rare == expected);
+    let all = names(&checkpoints(&events)).join(" ");
+    assert!(all.ends_with("last-3-0") && all.contains("best-"), "{all}");
+
+    // Stopped in the second epoch: the best model of the first one is saved before the checkpoint that resumes.
+    let in_second = |event: &Event| matches!(event, Event::Progress(progress) if progress.epoch == 1);
+    let (trained, events) = fixture.train(&spec, &Start::Seed, |event| in_second(event).then_some(Stop::SaveAndStop));
+    assert!(matches!(trained.unwrap(), TrainOutcome::Stopped { checkpoint: Some(_) }));
+    let (last, best) = (newest(CheckpointRole::Last, &events).unwrap(), newest(CheckpointRole::Best, &events));
+    assert!(best.as_ref().unwrap().ends_with("best-0.safetensors"), "{best:?}");
+    let (resumed, _, _) = fixture.finish(&spec, &Start::Checkpoint { last, best });
+    assert!(resumed == expected);
 }
 
 #[test]
@@ -297,7 +340,12 @@ fn the_best_checkpoint_scores_when_the_spec_says_so() {
     let spec = JobSetSpec { oof_checkpoint: ScoredCheckpoint::Best, epochs: 3, ..spec() };
     let (undisturbed, checkpoint, events) = fixture.finish(&spec, &Start::Seed);
     let best = newest(CheckpointRole::Best, &events).unwrap();
-    assert_eq!((&checkpoint.path, checkpoint.role), (&best, CheckpointRole::Best));
+    assert_eq!(checkpoint.role, CheckpointRole::Best);
+    assert_eq!(
+        std::fs::read(&checkpoint.path).unwrap(),
+        std::fs::read(&best).unwrap(),
+        "equal checkpoints are one artifact"
+    );
     assert!(best.ends_with(format!("best-{}.safetensors", checkpoint.point.epoch - 1)), "{best:?}");
 
     assert!(outcome(&spec, &best, &fixture.predict(&spec, &best)) == undisturbed);

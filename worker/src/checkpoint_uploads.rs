@@ -1,6 +1,5 @@
 //! Uploads of checkpoints while training goes on.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -10,6 +9,7 @@ use fivefold_common::artifact::{Artifact, ArtifactKind};
 use fivefold_common::checkpoint::{Checkpoint, CheckpointRole};
 use fivefold_common::ids::LeaseRef;
 use fivefold_proto::convert::{checkpoint_to_wire, lease_to_wire};
+use fivefold_proto::status::Reason;
 use fivefold_proto::v1;
 use fivefold_train::SavedCheckpoint;
 use tokio::sync::{mpsc, oneshot};
@@ -27,8 +27,8 @@ pub(crate) struct CheckpointUploads {
     requests: mpsc::UnboundedSender<Request>,
 }
 
-/// The checkpoints that were uploaded, by their files; or why the newest one was not.
-type Uploaded = Result<HashMap<PathBuf, Checkpoint>, TransferError>;
+/// Why the newest checkpoint was not uploaded, if it was not.
+type Uploaded = Result<(), TransferError>;
 
 #[derive(Debug)]
 enum Request {
@@ -48,7 +48,6 @@ impl CheckpointUploads {
             waiting: Vec::new(),
             newest_best: None,
             files: Vec::new(),
-            uploaded: HashMap::new(),
             failure: None,
             flushes: Vec::new(),
         };
@@ -85,7 +84,6 @@ struct Queue {
     newest_best: Option<PathBuf>,
     /// Every file that is still there.
     files: Vec<PathBuf>,
-    uploaded: HashMap<PathBuf, Checkpoint>,
     failure: Option<TransferError>,
     flushes: Vec<oneshot::Sender<Uploaded>>,
 }
@@ -93,7 +91,7 @@ struct Queue {
 /// An upload in progress.
 struct Upload {
     path: PathBuf,
-    work: Pin<Box<dyn Future<Output = Result<Checkpoint, TransferError>> + Send>>,
+    work: Pin<Box<dyn Future<Output = Uploaded> + Send>>,
 }
 
 impl Queue {
@@ -113,9 +111,9 @@ impl Queue {
                     Some(Request::Flush(flush)) => self.flushes.push(flush),
                     None => return,
                 },
-                (path, uploaded) = finished(&mut current) => {
+                uploaded = finished(&mut current) => {
                     current = None;
-                    self.note(path, uploaded);
+                    self.note(uploaded);
                 }
             }
         }
@@ -142,12 +140,9 @@ impl Queue {
         Some(Upload { path, work: Box::pin(work) })
     }
 
-    fn note(&mut self, path: PathBuf, uploaded: Result<Checkpoint, TransferError>) {
+    fn note(&mut self, uploaded: Uploaded) {
         match uploaded {
-            Ok(checkpoint) => {
-                self.failure = None;
-                self.uploaded.insert(path, checkpoint);
-            }
+            Ok(()) => self.failure = None,
             Err(error) => {
                 // The end of the lease is reported by the attempt.
                 if !matches!(error, TransferError::Call(CallError::Cancelled | CallError::LeaseLost(_))) {
@@ -160,7 +155,7 @@ impl Queue {
 
     fn answer_flushes(&mut self) {
         for flush in self.flushes.drain(..) {
-            let _ = flush.send(self.failure.take().map_or_else(|| Ok(self.uploaded.clone()), Err));
+            let _ = flush.send(self.failure.take().map_or(Ok(()), Err));
         }
     }
 
@@ -180,12 +175,9 @@ impl Queue {
 }
 
 /// The end of an upload; never, where there is none.
-async fn finished(current: &mut Option<Upload>) -> (PathBuf, Result<Checkpoint, TransferError>) {
+async fn finished(current: &mut Option<Upload>) -> Uploaded {
     match current {
-        Some(upload) => {
-            let uploaded = upload.work.as_mut().await;
-            (upload.path.clone(), uploaded)
-        }
+        Some(upload) => upload.work.as_mut().await,
         None => std::future::pending().await,
     }
 }
@@ -198,15 +190,27 @@ async fn upload(
     saved: SavedCheckpoint,
     reported: Reported,
     gone: CancellationToken,
-) -> Result<Checkpoint, TransferError> {
+) -> Uploaded {
     let transfers = connection.transfers().under_lease(lease);
-    let artifact = transfers.upload(ArtifactKind::Checkpoint, saved.path.as_path().into()).await?;
+    let upload = || transfers.upload(ArtifactKind::Checkpoint, saved.path.as_path().into());
+    let artifact = upload().await?;
     gone.run_until_cancelled(reported.stored()).await.ok_or(CallError::Cancelled)?;
     let checkpoint = uploaded_checkpoint(&saved, &artifact);
-    let wire = Some(checkpoint_to_wire(&checkpoint));
+    match record(&connection, lease, &checkpoint).await {
+        // An equal checkpoint of another job set was held, and was superseded and deleted since.
+        Err(CallError::Refused(refusal)) if refusal.reason() == Some(Reason::NotFound) => {
+            upload().await?;
+            record(&connection, lease, &checkpoint).await?;
+        }
+        recorded => recorded?,
+    }
+    Ok(())
+}
+
+async fn record(connection: &Connection, lease: LeaseRef, checkpoint: &Checkpoint) -> Result<(), CallError> {
+    let wire = Some(checkpoint_to_wire(checkpoint));
     let request = v1::RecordCheckpointRequest { lease: Some(lease_to_wire(lease)), checkpoint: wire };
-    connection.call(request, async |c, r| c.workers().record_checkpoint(r).await).await?;
-    Ok(checkpoint)
+    connection.call(request, async |c, r| c.workers().record_checkpoint(r).await).await.map(|_| ())
 }
 
 /// An uploaded checkpoint as the coordinator records it.

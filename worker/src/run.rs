@@ -7,7 +7,7 @@ use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::checkpoint::Checkpoint;
 use fivefold_common::progress::{EpochReport, epoch_words};
 use fivefold_common::scores::ScoreTable;
-use fivefold_train::{Event, EventSink, Predictor, SavedCheckpoint, Scored, TrainError, TrainOutcome, Trainer};
+use fivefold_train::{Event, EventSink, Predictor, Scored, TrainError, TrainOutcome, Trainer};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ pub(crate) struct JobResult {
     pub(crate) scores: ScoreTable,
     /// The kind of `scores`.
     pub(crate) kind: ArtifactKind,
-    /// The checkpoint that a train job scored with; it is uploaded.
+    /// The checkpoint that a train job scored with, without optimiser state; it is uploaded.
     pub(crate) checkpoint: Option<Checkpoint>,
 }
 
@@ -65,14 +65,11 @@ async fn train(attempt: &Attempt<'_>, trainer: Trainer) -> Result<Option<JobResu
         }
     }
     let outcome = thread.outcome().await?;
-    let uploaded = uploads.flush().await?;
+    uploads.flush().await?;
     let TrainOutcome::Finished { checkpoint, out_of_fold } = outcome else { return Ok(None) };
-    let checkpoint = match uploaded.get(&checkpoint.path) {
-        Some(uploaded) => *uploaded,
-        // Training had been finished by an earlier attempt, and only the scores were missing.
-        None => upload_again(attempt, checkpoint).await?,
-    };
-    Ok(Some(JobResult { scores: out_of_fold, kind: ArtifactKind::Oof, checkpoint: Some(checkpoint) }))
+    let artifact = attempt.transfers().upload(ArtifactKind::Checkpoint, checkpoint.path.as_path().into()).await?;
+    let checkpoint = Some(uploaded_checkpoint(&checkpoint, &artifact));
+    Ok(Some(JobResult { scores: out_of_fold, kind: ArtifactKind::Oof, checkpoint }))
 }
 
 fn log_epoch(attempt: &Attempt<'_>, epoch: &EpochReport, epoch_count: u32) {
@@ -85,11 +82,6 @@ fn log_epoch(attempt: &Attempt<'_>, epoch: &EpochReport, epoch_count: u32) {
         metrics.valid_loss,
         metrics.macro_f1
     );
-}
-
-async fn upload_again(attempt: &Attempt<'_>, checkpoint: SavedCheckpoint) -> Result<Checkpoint, AttemptError> {
-    let artifact = attempt.transfers().upload(ArtifactKind::Checkpoint, checkpoint.path.as_path().into()).await?;
-    Ok(uploaded_checkpoint(&checkpoint, &artifact))
 }
 
 async fn predict(attempt: &Attempt<'_>, predictor: Predictor) -> Result<Option<JobResult>, AttemptError> {

@@ -121,4 +121,9 @@ keys! {
     lr_step_epochs: u32 { default: 10, limits: 1..=10_000, resume: MustMatch, group: Schedule, value: "EPOCHS" }
     /// Epochs of linear warm-up before the step or cosine schedule.
     lr_warmup_epochs: u32 { default: 0, limits: 0..=10_000, resume: MustMatch, group: Schedule, value: "EPOCHS" }
+    /// Longest time between the checkpoints of a fold, in minutes, within an epoch too; they are also made after epochs, where
+    /// they take up to 2% of the time. 0 for one after each epoch.
+    checkpoint_minutes: u32 { default: 10, limits: 0..=1440, resume: MayDiffer, group: Machine, value: "MINUTES", absent: 0 }
+    /// Keep the state of each trained fold's optimiser, three times the size of its model, so that training can go on.
+    keep_optimizer: bool { default: false, resume: MayDiffer, group: Machine, value: "BOOL" }
 }

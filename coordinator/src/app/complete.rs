@@ -52,7 +52,8 @@ fn accept(job_set: &JobSet, completion: &Completion) -> Result<Vec<Effect>, Erro
     };
     let transition = decision.move_job(lease.job, JobEvent::Completed, "")?;
     let made_by_json = made_by_json.clone();
-    decision.add(Effect::Complete { lease, transition, table, checkpoint, made_by_json });
+    let keep_last = u32::from(job_set.spec.keep_optimizer);
+    decision.add(Effect::Complete { lease, transition, table, checkpoint, made_by_json, keep_last });
     decision.log(EventName::Succeeded, Some(lease.job), message);
     // Others may have failed or been cancelled before.
     decision.end_if_nothing_is_left();

@@ -27,7 +27,7 @@ pub use self::advance::advance;
 pub use self::artifacts::{
     Held, Party, allow_download, allow_upload, download, held, put, size_bytes, start_blobs, upload,
 };
-pub use self::checkpoint::record_checkpoint;
+pub use self::checkpoint::{record_checkpoint, resumable};
 pub use self::complete::{Completion, complete};
 pub use self::control::{cancel, drain, pause, predict, register_worker, resume, retrain, retry, see_worker};
 pub use self::due::DueJobSets;
@@ -62,7 +62,7 @@ pub struct Settings {
     pub lease_seconds: u32,
     /// How long a leased job may make no progress before its attempt is ended; 0 for ever.
     pub stall_seconds: u32,
-    /// How long a worker's upload is kept that nothing refers to.
+    /// How long an artifact is kept that nothing refers to, unless it was released.
     pub unreferenced_seconds: u32,
 }
 

@@ -1,4 +1,5 @@
-//! What happens without being asked: leases expire, stalled attempts end, results are made, unreferenced uploads are deleted.
+//! What happens without being asked: leases expire, stalled attempts end, results are made, unreferenced artifacts are
+//! deleted.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::fail::{self, end_attempt};
 use super::{Coordinator, advance};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::queue::{Effect, JobSet, Standstill};
+use crate::queue::{Effect, JobSet, RELEASED, Standstill};
 
 const SWEEP: Duration = Duration::from_millis(500);
 const SWEEPS_PER_CLEANING: u32 = 240;
@@ -78,6 +79,7 @@ pub async fn sweep(coordinator: &Coordinator) -> Result<Vec<LeaseRef>, Error> {
         ended.extend(end_stalled(coordinator).await?);
     }
     advance_due(coordinator).await?;
+    delete_unreferenced(coordinator, RELEASED).await?;
     Ok(ended)
 }
 
@@ -155,12 +157,17 @@ async fn mark_stalled(coordinator: &Coordinator, id: &JobSetId, lease: LeaseRef,
     Ok(())
 }
 
-/// Deletes workers' uploads that nothing refers to. The row goes first: a file without a row only takes space.
+/// Deletes artifacts that nothing refers to and nobody has wanted for a while.
 ///
 /// # Errors
 /// If the database or the disk fails.
 pub async fn clean(coordinator: &Coordinator) -> Result<(), Error> {
-    let since = coordinator.now().minus_seconds(coordinator.settings.unreferenced_seconds);
+    delete_unreferenced(coordinator, coordinator.now().minus_seconds(coordinator.settings.unreferenced_seconds)).await
+}
+
+/// Deletes artifacts that nothing refers to and nobody wanted since `since`. The row goes first: a file without a row only
+/// takes space.
+async fn delete_unreferenced(coordinator: &Coordinator, since: Timestamp) -> Result<(), Error> {
     for digest in coordinator.queue.unreferenced(since).await? {
         // An upload of the same bytes comes before this or after it. One that is under way needs the blob.
         let Ok(claim) = coordinator.claims.claim(digest) else { continue };

@@ -22,6 +22,8 @@ pub enum Effect {
         table: Digest,
         checkpoint: Option<Digest>,
         made_by_json: String,
+        /// How many of its checkpoints to resume from are kept: 1 if its optimiser state is kept, or 0.
+        keep_last: u32,
     },
     /// The attempt ended without a result; the failure counts.
     EndAttempt {

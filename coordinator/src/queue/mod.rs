@@ -26,6 +26,9 @@ pub use self::job_set::{Fit, FitRecord, Inputs, Job, JobResult, JobSet, Submissi
 use crate::clock::Timestamp;
 use crate::error::Error;
 
+/// Later than the time at which released artifacts count as wanted, and earlier than any other.
+pub const RELEASED: Timestamp = Timestamp(0);
+
 #[async_trait::async_trait]
 pub trait Queue: Debug + Send + Sync {
     /// One job set with its jobs and fits, as of one moment.
@@ -75,8 +78,8 @@ pub trait Queue: Debug + Send + Sync {
     /// Extends a lease and stores progress and epochs, unless a report of this number or a later one was stored before.
     async fn report(&self, now: Timestamp, report: NewReport) -> Result<Reported, Error>;
 
-    /// Adds a checkpoint and removes the oldest of its role above `keep`. One that is not later than the attempt's
-    /// newest changes nothing.
+    /// Adds a checkpoint and removes the oldest of its role above `keep`, whose artifacts are released. One that is not
+    /// later than the attempt's newest changes nothing.
     ///
     /// # Errors
     /// [`Error::NotFound`] if its artifact is not held.
@@ -88,6 +91,9 @@ pub trait Queue: Debug + Send + Sync {
         keep: u32,
     ) -> Result<(), Error>;
 
+    /// A job's checkpoints to resume from and to score with: `last` before `best`, newest first.
+    async fn checkpoints(&self, job: JobId) -> Result<Vec<Checkpoint>, Error>;
+
     /// Leases that expired before `now`.
     async fn expired(&self, now: Timestamp) -> Result<Vec<(JobSetId, LeaseRef)>, Error>;
 
@@ -95,7 +101,7 @@ pub trait Queue: Debug + Send + Sync {
     async fn standing_still(&self, since: Timestamp) -> Result<Vec<Standstill>, Error>;
 
     /// After a restart of the coordinator: leases expire no earlier than `expires` and count as advancing now, and
-    /// workers' uploads count as wanted now. Returns the number of leases.
+    /// artifacts count as wanted now, released ones aside. Returns the number of leases.
     async fn resume(&self, now: Timestamp, expires: Timestamp) -> Result<u64, Error>;
 
     async fn register_worker(&self, now: Timestamp, worker: NewWorker) -> Result<(), Error>;
@@ -128,7 +134,7 @@ pub trait Queue: Debug + Send + Sync {
 
     async fn artifacts(&self) -> Result<HashSet<Digest>, Error>;
 
-    /// Workers' uploads that nothing refers to and nobody wanted since `since`.
+    /// Artifacts that nothing refers to and nobody wanted since `since`; with [`RELEASED`], those that were released.
     async fn unreferenced(&self, since: Timestamp) -> Result<Vec<Digest>, Error>;
 
     /// Removes an artifact that nothing refers to and nobody wanted since `since`. Returns whether it did; then the

@@ -257,6 +257,7 @@ impl World {
             for lease in hub.upkeep(now).await {
                 self.promises.note_end(lease);
             }
+            self.promises.hold_for_leases(hub);
             for id in &self.job_sets {
                 // A budget was used up, or a user had cancelled it: somebody looks after it.
                 if matches!(hub.job_set_state(id).await, JobSetState::Failed | JobSetState::Cancelled) {

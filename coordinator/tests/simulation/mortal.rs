@@ -101,6 +101,10 @@ impl Queue for MortalQueue {
         self.step()?.record_checkpoint(now, lease, checkpoint, keep).await
     }
 
+    async fn checkpoints(&self, job: JobId) -> Result<Vec<Checkpoint>, Error> {
+        self.step()?.checkpoints(job).await
+    }
+
     async fn expired(&self, now: Timestamp) -> Result<Vec<(JobSetId, LeaseRef)>, Error> {
         self.step()?.expired(now).await
     }

@@ -22,6 +22,8 @@ struct Known {
     checkpoint_epoch: u32,
     /// The attempt whose result was taken.
     result: Option<(Attempt, Digest)>,
+    /// The checkpoints that the newest attempt was told of, until it records one of its own.
+    told: Vec<Digest>,
 }
 
 /// Everything that was acknowledged.
@@ -43,6 +45,7 @@ impl Promises {
             assert!(!is_train || newest >= known.checkpoint_epoch, "{given:?} lost a checkpoint of {known:?}");
             assert!(known.result.is_none(), "{given:?} has its result: {known:?}");
             (known.attempt, known.ended) = (Some(attempt), false);
+            known.told = given.checkpoints.iter().map(|(digest, _)| *digest).collect();
             return;
         }
         let Some(LeaseRef { job, attempt }) = call.lease() else { return };
@@ -58,7 +61,10 @@ impl Promises {
             assert!(known.attempt == Some(attempt) && !known.ended, "{call:?} changed something after {known:?}");
         }
         match call {
-            Call::Record { epoch, .. } => known.checkpoint_epoch = known.checkpoint_epoch.max(*epoch),
+            Call::Record { epoch, .. } => {
+                known.checkpoint_epoch = known.checkpoint_epoch.max(*epoch);
+                known.told.clear();
+            }
             Call::Complete { .. } | Call::Fail { .. } | Call::Release { .. } => known.ended = true,
             _ => {}
         }
@@ -69,6 +75,15 @@ impl Promises {
         let known = self.jobs.entry(job.0).or_default();
         assert_eq!(known.attempt, Some(attempt));
         known.ended = true;
+    }
+
+    /// Refuses the deletion of a checkpoint that a live lease was told of and may still download.
+    pub(crate) fn hold_for_leases(&self, hub: &Hub) {
+        let held = hub.blobs();
+        for (job, known) in self.jobs.iter().filter(|(_, known)| !known.ended) {
+            let lost = known.told.iter().find(|told| !held.contains(told));
+            assert!(lost.is_none(), "{lost:?} is deleted, of which a lease of job {job} was told: {known:?}");
+        }
     }
 
     /// A user had something done.

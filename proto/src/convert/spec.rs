@@ -92,6 +92,8 @@ pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
         lr_schedule: Some(lr_schedule_to_wire(spec.lr_schedule).into()),
         lr_step_epochs: Some(spec.lr_step_epochs),
         lr_warmup_epochs: Some(spec.lr_warmup_epochs),
+        checkpoint_minutes: Some(spec.checkpoint_minutes),
+        keep_optimizer: Some(spec.keep_optimizer),
     }
 }
 
@@ -151,6 +153,8 @@ pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
         lr_schedule: wire.lr_schedule.map_or(Ok(absent.lr_schedule), lr_schedule_from_wire)?,
         lr_step_epochs: wire.lr_step_epochs.unwrap_or(absent.lr_step_epochs),
         lr_warmup_epochs: wire.lr_warmup_epochs.unwrap_or(absent.lr_warmup_epochs),
+        checkpoint_minutes: wire.checkpoint_minutes.unwrap_or(absent.checkpoint_minutes),
+        keep_optimizer: wire.keep_optimizer.unwrap_or(absent.keep_optimizer),
     };
     spec.check().map_err(|error| WireError::new(format!("spec.{}", error.key), error.problem))?;
     Ok(spec)

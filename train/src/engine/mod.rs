@@ -5,6 +5,7 @@
 //! [`device_check`].
 
 pub mod bench_step;
+mod checkpoint_pace;
 pub mod device_check;
 pub mod error;
 pub mod events;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fivefold_common::checkpoint::CheckpointRole;
 use fivefold_common::ids::Fold;
@@ -13,6 +14,7 @@ use fivefold_common::spec::{JobSetSpec, ScoredCheckpoint};
 use crate::data::image_folder::ImageFolder;
 use crate::data::loader::{Batches, batch_targets, load_batches};
 use crate::data::sampler::training_rows;
+use crate::engine::checkpoint_pace::CheckpointPace;
 use crate::engine::error::{TrainError, catch_libtorch};
 use crate::engine::events::{Event, EventSink, SavedCheckpoint};
 use crate::engine::pending_losses::PendingLosses;
@@ -20,7 +22,7 @@ use crate::engine::progress_meter::ProgressMeter;
 use crate::engine::scoring::{Scored, Scoring};
 use crate::engine::state::{Rank, TrainingState};
 use crate::engine::stop::{Interruptible, Stop, StopFlag};
-use crate::engine::training::{Training, load_model, saved_checkpoint};
+use crate::engine::training::{BestModel, Training, load_model, saved_checkpoint};
 use crate::engine::validation::Validation;
 use crate::models::weights;
 use crate::torch::device::{Device, prepare};
@@ -69,7 +71,8 @@ pub struct Trainer {
     /// The device that trains.
     pub device: Device,
     /// The folder that checkpoints are written into. They are named `last-<epoch>-<step>.safetensors`, for where training
-    /// resumes, and `best-<epoch>.safetensors`.
+    /// resumes, `best-<epoch>.safetensors`, and `model.safetensors` for the one that scores. Only `last` has the state of the
+    /// optimiser.
     pub folder: PathBuf,
     /// What training starts from.
     pub start: Start,
@@ -80,7 +83,7 @@ pub struct Trainer {
 pub enum TrainOutcome {
     /// The fold is trained and scored.
     Finished {
-        /// The checkpoint that scored.
+        /// The checkpoint that scored, without optimiser state.
         checkpoint: SavedCheckpoint,
         /// The scores of the validation rows.
         out_of_fold: ScoreTable,
@@ -102,18 +105,19 @@ impl Trainer {
     pub fn run(&self, sink: &mut dyn EventSink, stop: &StopFlag) -> Result<TrainOutcome, TrainError> {
         catch_libtorch(self.device, &self.spec, || {
             prepare(self.device, &self.spec)?;
-            let (mut training, mut files) = self.start()?;
+            let (mut training, mut checkpoints) = self.start()?;
             while !training.state.finished {
-                match self.epoch(&mut training, &mut files, sink, stop)? {
+                match self.epoch(&mut training, &mut checkpoints, sink, stop)? {
                     Interruptible::Finished(()) => {}
                     Interruptible::Stopped(Stop::Discard) => return Ok(TrainOutcome::Stopped { checkpoint: None }),
                     Interruptible::Stopped(Stop::SaveAndStop) => {
-                        let checkpoint = Some(self.save(&training, CheckpointRole::Last, sink)?);
+                        let checkpoint = Some(self.save(&training, &mut checkpoints, sink)?);
                         return Ok(TrainOutcome::Stopped { checkpoint });
                     }
                 }
             }
-            let checkpoint = self.scoring_checkpoint(&training, files)?;
+            tracing::info!("checkpoints took {:.1}% of the time", 100.0 * checkpoints.pace.share(Instant::now()));
+            let checkpoint = self.scoring_checkpoint(&training, &checkpoints)?;
             match self.scoring().run(&training.model, sink, stop)? {
                 Scored::Finished(out_of_fold) => Ok(TrainOutcome::Finished { checkpoint, out_of_fold }),
                 Scored::Stopped => Ok(TrainOutcome::Stopped { checkpoint: None }),
@@ -121,15 +125,44 @@ impl Trainer {
         })
     }
 
-    /// Trains an epoch, validates it and saves checkpoints.
+    /// Trains an epoch, validates it and saves the checkpoints that are due.
     fn epoch(
         &self,
         training: &mut Training,
-        files: &mut CheckpointFiles,
+        checkpoints: &mut Checkpoints,
+        sink: &mut dyn EventSink,
+        stop: &StopFlag,
+    ) -> Result<Interruptible<()>, TrainError> {
+        if let Interruptible::Stopped(stop) = self.train_batches(training, checkpoints, sink, stop)? {
+            return Ok(Interruptible::Stopped(stop));
+        }
+        let validation_began = Instant::now();
+        let Validation { loss, fit } = match self.validate(training, sink, stop)? {
+            Interruptible::Finished(validation) => validation,
+            Interruptible::Stopped(stop) => return Ok(Interruptible::Stopped(stop)),
+        };
+        checkpoints.validation = Some(validation_began.elapsed());
+        let (metrics, rank) = training.state.end_epoch(&self.spec, loss, &fit);
+        sink.emit(Event::EpochEnded(metrics));
+        if rank == Rank::Best {
+            checkpoints.unsaved_best = Some(training.best_model());
+        }
+        if training.state.finished || checkpoints.pace.is_due_after_epoch(Instant::now()) {
+            self.save(training, checkpoints, sink)?;
+        }
+        Ok(Interruptible::Finished(()))
+    }
+
+    /// Trains the batches of the epoch that are left.
+    fn train_batches(
+        &self,
+        training: &mut Training,
+        checkpoints: &mut Checkpoints,
         sink: &mut dyn EventSink,
         stop: &StopFlag,
     ) -> Result<Interruptible<()>, TrainError> {
         let Self { spec, data, device, .. } = self;
+        let (began, first_step) = (Instant::now(), training.state.step);
         let mut meter = ProgressMeter::start(epoch_start(spec, &training.state), sink);
         let mut losses = PendingLosses::of_training(spec, &training.state, &data.train, *device);
         for batch in self.remaining_batches(&training.state) {
@@ -142,39 +175,27 @@ impl Trainer {
             losses.push(&loss, batch.rows);
 
             let step = training.state.step;
-            let (save_now, report_now) = (checkpoint_is_due(spec, step), meter.is_due());
+            let batch_time = began.elapsed() / (step - first_step);
+            let save_now = is_due_by_batches(spec, step) || checkpoints.are_due(spec, step, batch_time);
+            let report_now = meter.is_due();
             if losses.are_many() || save_now || report_now {
                 training.state.loss_sum = losses.read()?;
             }
             if save_now {
-                self.save(training, CheckpointRole::Last, sink)?;
+                self.save(training, checkpoints, sink)?;
             }
             if report_now {
                 meter.report(step, Some(losses.mean()), sink);
             }
         }
         training.state.loss_sum = losses.read()?;
-        if let Some(stop) = stop.asked() {
-            return Ok(Interruptible::Stopped(stop));
-        }
-
-        let Validation { loss, fit } = match self.validate(training, sink, stop)? {
-            Interruptible::Finished(validation) => validation,
-            Interruptible::Stopped(stop) => return Ok(Interruptible::Stopped(stop)),
-        };
-        let (metrics, rank) = training.state.end_epoch(spec, loss, &fit);
-        sink.emit(Event::EpochEnded(metrics));
-        if rank == Rank::Best {
-            files.best = Some(self.save(training, CheckpointRole::Best, sink)?.path);
-        }
-        files.last = Some(self.save(training, CheckpointRole::Last, sink)?.path);
-        Ok(Interruptible::Finished(()))
+        Ok(stop.asked().map_or(Interruptible::Finished(()), Interruptible::Stopped))
     }
 
     /// The training before its first step, and the checkpoints there are.
-    fn start(&self) -> Result<(Training, CheckpointFiles), TrainError> {
+    fn start(&self) -> Result<(Training, Checkpoints), TrainError> {
         let mut training = Training::new(&self.spec, self.fold, self.device);
-        let mut files = CheckpointFiles::default();
+        let mut checkpoints = Checkpoints::none(&self.spec);
         match &self.start {
             Start::Seed => {}
             Start::Weights(path) => {
@@ -183,34 +204,49 @@ impl Trainer {
             }
             Start::Checkpoint { last, best } => {
                 training.resume(last).map_err(TrainError::Resume)?;
-                files = CheckpointFiles { last: Some(last.clone()), best: best.clone() };
+                checkpoints.best.clone_from(best);
             }
         }
-        Ok((training, files))
+        Ok((training, checkpoints))
     }
 
+    /// Saves a checkpoint to resume from. The best model goes before it if it is not saved yet: whoever resumes here does not
+    /// train its epoch again.
     fn save(
         &self,
         training: &Training,
-        role: CheckpointRole,
+        checkpoints: &mut Checkpoints,
         sink: &mut dyn EventSink,
     ) -> Result<SavedCheckpoint, TrainError> {
-        let checkpoint = training.save(&self.folder, role).map_err(TrainError::Checkpoint)?;
-        sink.emit(Event::CheckpointSaved(checkpoint.clone()));
-        Ok(checkpoint)
+        let began = Instant::now();
+        if let Some(best) = checkpoints.unsaved_best.take() {
+            let saved = training.save_best(best, &self.folder).map_err(TrainError::Checkpoint)?;
+            checkpoints.best = Some(saved.path.clone());
+            sink.emit(Event::CheckpointSaved(saved));
+        }
+        let last = training.save_last(&self.folder).map_err(TrainError::Checkpoint)?;
+        sink.emit(Event::CheckpointSaved(last.clone()));
+        checkpoints.pace.note(began, Instant::now());
+        Ok(last)
     }
 
-    /// The checkpoint that scores, with its weights in the model.
-    fn scoring_checkpoint(&self, training: &Training, files: CheckpointFiles) -> Result<SavedCheckpoint, TrainError> {
-        match self.spec.oof_checkpoint {
-            // A finished training was resumed from a last checkpoint or has saved one.
-            ScoredCheckpoint::Last => Ok(training.saved(files.last.unwrap_or_default(), CheckpointRole::Last)),
+    /// Puts the weights that score into the model, and writes them to a checkpoint without optimiser state.
+    fn scoring_checkpoint(
+        &self,
+        training: &Training,
+        checkpoints: &Checkpoints,
+    ) -> Result<SavedCheckpoint, TrainError> {
+        let (role, state) = match self.spec.oof_checkpoint {
+            ScoredCheckpoint::Last => (CheckpointRole::Last, training.state.clone()),
             ScoredCheckpoint::Best => {
-                let path = files.best.ok_or(TrainError::BestMissing)?;
-                let state = load_model(&path, &self.spec, self.fold, &training.model).map_err(TrainError::Best)?;
-                Ok(saved_checkpoint(path, CheckpointRole::Best, &state))
+                let path = checkpoints.best.as_ref().ok_or(TrainError::BestMissing)?;
+                let state = load_model(path, &self.spec, self.fold, &training.model).map_err(TrainError::Best)?;
+                (CheckpointRole::Best, state)
             }
-        }
+        };
+        let path = self.folder.join("model.safetensors");
+        training.write_model(&path, &state).map_err(TrainError::Checkpoint)?;
+        Ok(saved_checkpoint(path, role, &state))
     }
 
     /// The batches of the epoch that are still to be trained, in order.
@@ -232,11 +268,32 @@ impl Trainer {
     }
 }
 
-/// The newest checkpoints of a training.
-#[derive(Default)]
-struct CheckpointFiles {
-    last: Option<PathBuf>,
+/// The checkpoints of a training.
+struct Checkpoints {
+    /// The file of the best model.
     best: Option<PathBuf>,
+    /// The best model, until it is saved.
+    unsaved_best: Option<BestModel>,
+    pace: CheckpointPace,
+    /// Duration of the last validation.
+    validation: Option<Duration>,
+}
+
+impl Checkpoints {
+    fn none(spec: &JobSetSpec) -> Self {
+        Self { best: None, unsaved_best: None, pace: CheckpointPace::new(spec, Instant::now()), validation: None }
+    }
+
+    /// Whether a checkpoint is due by the time after `step` batches of an epoch. After the last one, the next opportunity comes
+    /// with the end of the validation, of which a batch takes less time than one of training.
+    fn are_due(&self, spec: &JobSetSpec, step: u32, batch_time: Duration) -> bool {
+        let ahead = if step < spec.train_batch_per_epoch {
+            batch_time
+        } else {
+            self.validation.unwrap_or(batch_time * spec.valid_batch_per_epoch)
+        };
+        self.pace.is_due_within_epoch(Instant::now(), ahead)
+    }
 }
 
 fn epoch_start(spec: &JobSetSpec, state: &TrainingState) -> Progress {
@@ -249,8 +306,8 @@ fn epoch_start(spec: &JobSetSpec, state: &TrainingState) -> Progress {
     }
 }
 
-/// Whether a checkpoint is due after `step` batches of an epoch. After the last batch the one at the epoch's end serves.
-fn checkpoint_is_due(spec: &JobSetSpec, step: u32) -> bool {
+/// Whether the spec asks for a checkpoint after `step` batches of an epoch. After the last batch the one at the epoch's end serves.
+fn is_due_by_batches(spec: &JobSetSpec, step: u32) -> bool {
     let every = spec.checkpoint_every_batches;
     every > 0 && step.is_multiple_of(every) && step < spec.train_batch_per_epoch
 }

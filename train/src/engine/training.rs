@@ -16,6 +16,7 @@ use crate::engine::state::TrainingState;
 use crate::models::{Mode, Model};
 use crate::torch::autocast::autocast;
 use crate::torch::device::Device;
+use crate::torch::tensors::NamedTensor;
 use crate::transform::augmentation::training_matrices;
 use crate::transform::warp::warp;
 
@@ -73,22 +74,43 @@ impl Training {
         Ok(loss.detach())
     }
 
-    /// Writes a checkpoint into `folder`: `last-<epoch>-<step>`, named for where training resumes, or `best-<epoch>`, named
-    /// for the epoch that just ended.
+    /// Writes a checkpoint to resume from into `folder`: `last-<epoch>-<step>`, named for where training resumes.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn save(&self, folder: &Path, role: CheckpointRole) -> Result<SavedCheckpoint, CheckpointError> {
+    pub fn save_last(&self, folder: &Path) -> Result<SavedCheckpoint, CheckpointError> {
         let TrainingState { epoch, step, .. } = self.state;
-        let path = folder.join(match role {
-            CheckpointRole::Last => format!("last-{epoch}-{step}.safetensors"),
-            CheckpointRole::Best => format!("best-{}.safetensors", epoch.saturating_sub(1)),
-        });
+        let path = folder.join(format!("last-{epoch}-{step}.safetensors"));
         self.write(&path)?;
-        Ok(self.saved(path, role))
+        Ok(saved_checkpoint(path, CheckpointRole::Last, &self.state))
     }
 
-    /// Writes a checkpoint to `path`.
+    /// Writes the model of the best epoch into `folder`: `best-<epoch>`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn save_best(&self, best: BestModel, folder: &Path) -> Result<SavedCheckpoint, CheckpointError> {
+        let BestModel { tensors, state } = best;
+        let path = folder.join(format!("best-{}.safetensors", state.epoch.saturating_sub(1)));
+        checkpoint::write(&path, &self.spec, self.fold, &state, tensors, Vec::new())?;
+        Ok(saved_checkpoint(path, CheckpointRole::Best, &state))
+    }
+
+    /// Writes the present model, which scores, to `path`. `state` is that of the training when it had this model.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn write_model(&self, path: &Path, state: &TrainingState) -> Result<(), CheckpointError> {
+        checkpoint::write(path, &self.spec, self.fold, state, self.model.tensors(), Vec::new())
+    }
+
+    /// A copy of the model after its best epoch, on its device.
+    pub(crate) fn best_model(&self) -> BestModel {
+        let copy = |NamedTensor { name, tensor }| NamedTensor { name, tensor: tensor.detach().copy() };
+        BestModel { tensors: self.model.tensors().into_iter().map(copy).collect(), state: self.state.clone() }
+    }
+
+    /// Writes a checkpoint to resume from to `path`.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -106,11 +128,13 @@ impl Training {
         self.state = checkpoint.state;
         Ok(())
     }
+}
 
-    /// What `path` is, which was written in this state.
-    pub(crate) fn saved(&self, path: PathBuf, role: CheckpointRole) -> SavedCheckpoint {
-        saved_checkpoint(path, role, &self.state)
-    }
+/// The model after the best epoch so far, until it is saved. Its checkpoint has no optimiser state: it scores, and no
+/// training resumes from it.
+pub(crate) struct BestModel {
+    tensors: Vec<NamedTensor>,
+    state: TrainingState,
 }
 
 /// What `path` is, which holds `state`.

@@ -173,6 +173,11 @@ impl TensorFile {
         self.entries.get(name).map(|entry| entry.shape.as_slice())
     }
 
+    /// The bytes of the tensor of that name, little-endian and in row-major order.
+    pub fn bytes_of(&self, name: &str) -> Option<&[u8]> {
+        self.entries.get(name).map(|entry| &self.bytes[entry.place.clone()])
+    }
+
     /// The differences between the file's tensors and `targets`. Names for which `is_ignored` holds are not extra.
     pub fn mismatch(&self, targets: &[NamedTensor], formats: Formats, is_ignored: impl Fn(&str) -> bool) -> Mismatch {
         let mut mismatch = Mismatch::default();

@@ -14,8 +14,8 @@ pub(super) async fn record(connection: &mut SqliteConnection, now: Timestamp, ar
     let (digest, kind) = (artifact.digest.to_string(), artifact.kind.word());
     let size_bytes = rows::size_column(artifact.size_bytes)?;
     sqlx::query!(
-        "INSERT INTO artifacts (digest, kind, size_bytes, created_ms) VALUES (?, ?, ?, ?)
-         ON CONFLICT (digest) DO UPDATE SET created_ms = excluded.created_ms",
+        "INSERT INTO artifacts (digest, kind, size_bytes, created_ms, times_wanted) VALUES (?, ?, ?, ?, 1)
+         ON CONFLICT (digest) DO UPDATE SET created_ms = excluded.created_ms, times_wanted = times_wanted + 1",
         digest,
         kind,
         size_bytes,
@@ -32,19 +32,30 @@ pub(super) async fn touch(
     digest: Digest,
 ) -> Result<Option<u64>, Error> {
     let digest = digest.to_string();
-    let touched =
-        sqlx::query_scalar!("UPDATE artifacts SET created_ms = ? WHERE digest = ? RETURNING size_bytes", now.0, digest);
+    let touched = sqlx::query_scalar!(
+        "UPDATE artifacts SET created_ms = ?, times_wanted = times_wanted + 1 WHERE digest = ? RETURNING size_bytes",
+        now.0,
+        digest
+    );
     touched.fetch_optional(connection).await?.map(rows::size).transpose()
 }
 
-/// Workers' uploads from before a restart may still be referred to.
+/// Uploads from before a restart may still be referred to. Released ones stay so.
 pub(super) async fn touch_all(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), Error> {
-    let touched = sqlx::query!(
-        "UPDATE artifacts SET created_ms = ? WHERE kind IN ('checkpoint', 'oof', 'predictions') AND created_ms < ?",
-        now.0,
-        now.0
-    );
+    let touched = sqlx::query!("UPDATE artifacts SET created_ms = ?1 WHERE created_ms >= 0 AND created_ms < ?1", now.0);
     touched.execute(connection).await?;
+    Ok(())
+}
+
+/// Releases an artifact whose reference was removed, unless it was wanted again after it was referred to. Unreferenced
+/// artifacts that were released are not kept for a while.
+pub(super) async fn release(connection: &mut SqliteConnection, digest: &str, times_wanted: i64) -> Result<(), Error> {
+    let released = sqlx::query!(
+        "UPDATE artifacts SET created_ms = -1 WHERE digest = ? AND times_wanted = ?",
+        digest,
+        times_wanted
+    );
+    released.execute(connection).await?;
     Ok(())
 }
 
@@ -59,18 +70,25 @@ pub(super) async fn digests(connection: &mut SqliteConnection) -> Result<HashSet
     digests.iter().map(|digest| rows::digest(digest)).collect()
 }
 
-/// Replaced checkpoints, and results of attempts that lost their lease.
+/// Replaced checkpoints, results of attempts that lost their lease, lists that were never submitted, and what belonged to
+/// deleted job sets.
 pub(super) async fn unreferenced(connection: &mut SqliteConnection, since: Timestamp) -> Result<Vec<Digest>, Error> {
     let digests = sqlx::query_scalar!(
         "SELECT digest FROM artifacts a
-         WHERE kind IN ('checkpoint', 'oof', 'predictions') AND created_ms < ?
-           AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE digest = a.digest)
+         WHERE created_ms < ?
            AND NOT EXISTS (SELECT 1 FROM jobs WHERE result_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM jobs WHERE result_checkpoint_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM fit_folds WHERE result_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM fit_folds WHERE checkpoint_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM fits WHERE oof_digest = a.digest)
-           AND NOT EXISTS (SELECT 1 FROM job_sets WHERE weights_digest = a.digest)",
+           AND NOT EXISTS (SELECT 1 FROM fits WHERE report_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM fits WHERE submission_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM job_sets WHERE train_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM job_sets WHERE hpa_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM job_sets WHERE test_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM job_sets WHERE weights_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM job_sets WHERE folds_digest = a.digest)",
         since.0
     );
     digests.fetch_all(connection).await?.iter().map(|digest| rows::digest(digest)).collect()

@@ -1,12 +1,13 @@
 //! The effects of decisions, as SQL. A job's state changes only from the state that its transition starts in.
 
+use fivefold_common::checkpoint::CheckpointRole;
 use fivefold_common::ids::{Digest, JobId, JobSetId, LeaseRef};
 use fivefold_common::job::{FailureCause, Transition};
 use fivefold_common::job_set::JobSetState;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteQueryResult;
 
-use super::{events, job_sets, results};
+use super::{checkpoints, events, job_sets, results};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::Effect;
@@ -19,8 +20,10 @@ pub(super) async fn apply(
     effect: &Effect,
 ) -> Result<(), Error> {
     match effect {
-        Effect::Complete { lease, transition, table, checkpoint, made_by_json } => {
-            complete(c, *lease, *transition, (*table, *checkpoint), made_by_json).await
+        Effect::Complete { lease, transition, table, checkpoint, made_by_json, keep_last } => {
+            complete(&mut *c, *lease, *transition, (*table, *checkpoint), made_by_json).await?;
+            checkpoints::remove_superseded(&mut *c, lease.job, CheckpointRole::Last, *keep_last).await?;
+            checkpoints::remove_superseded(c, lease.job, CheckpointRole::Best, 0).await
         }
         Effect::EndAttempt { lease, transition, cause, message, reason, not_before, .. } => {
             record_failure(&mut *c, now, *lease, (*cause, message)).await?;
@@ -166,7 +169,9 @@ async fn train_again(c: &mut SqliteConnection, job: JobId, transition: Transitio
         from
     );
     require_job(&changed.execute(&mut *c).await?, job, transition)?;
-    sqlx::query!("DELETE FROM checkpoints WHERE job_id = ?", job.0).execute(&mut *c).await?;
+    for &role in CheckpointRole::ALL {
+        checkpoints::remove_superseded(&mut *c, job, role, 0).await?;
+    }
     sqlx::query!("DELETE FROM epoch_metrics WHERE job_id = ?", job.0).execute(&mut *c).await?;
     forgive(c, job).await
 }

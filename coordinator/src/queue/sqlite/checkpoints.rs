@@ -1,6 +1,6 @@
 //! Checkpoints of jobs.
 
-use fivefold_common::checkpoint::{Checkpoint, TrainingPoint};
+use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
 use fivefold_common::ids::{JobId, LeaseRef};
 use sqlx::SqliteConnection;
 
@@ -25,27 +25,42 @@ pub(super) async fn record(
     }
     let (role, digest) = (checkpoint.role.word(), checkpoint.digest.to_string());
     sqlx::query!(
-        "INSERT INTO checkpoints (job_id, attempt, role, digest, epoch, step, macro_f1, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO checkpoints (job_id, attempt, role, digest, epoch, step, macro_f1, created_ms, times_wanted)
+         SELECT ?1, ?2, ?3, digest, ?4, ?5, ?6, ?7, times_wanted FROM artifacts WHERE digest = ?8",
         lease.job.0,
         lease.attempt.0,
         role,
-        digest,
         checkpoint.point.epoch,
         checkpoint.point.step,
         checkpoint.macro_f1,
-        now.0
+        now.0,
+        digest
     )
     .execute(&mut *connection)
     .await?;
-    sqlx::query!(
+    remove_superseded(connection, lease.job, checkpoint.role, keep).await
+}
+
+/// Removes all checkpoints of a role but the newest `keep`, and releases their artifacts. A lease names the checkpoints that
+/// are there when it is given, and only its own attempt records further ones, so they stay until that has resumed.
+pub(super) async fn remove_superseded(
+    connection: &mut SqliteConnection,
+    job: JobId,
+    role: CheckpointRole,
+    keep: u32,
+) -> Result<(), Error> {
+    let role = role.word();
+    let removed = sqlx::query!(
         "DELETE FROM checkpoints WHERE job_id = ?1 AND role = ?2
-           AND id NOT IN (SELECT id FROM checkpoints WHERE job_id = ?1 AND role = ?2 ORDER BY id DESC LIMIT ?3)",
-        lease.job.0,
+           AND id NOT IN (SELECT id FROM checkpoints WHERE job_id = ?1 AND role = ?2 ORDER BY id DESC LIMIT ?3)
+         RETURNING digest, times_wanted",
+        job.0,
         role,
         keep
-    )
-    .execute(connection)
-    .await?;
+    );
+    for row in removed.fetch_all(&mut *connection).await? {
+        artifacts::release(&mut *connection, &row.digest, row.times_wanted).await?;
+    }
     Ok(())
 }
 

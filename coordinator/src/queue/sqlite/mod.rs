@@ -133,6 +133,10 @@ impl Queue for SqliteQueue {
         write!(self, |c| checkpoints::record(c, now, lease, &checkpoint, keep))
     }
 
+    async fn checkpoints(&self, job: JobId) -> Result<Vec<Checkpoint>, Error> {
+        checkpoints::of_job(&mut *self.reader().await?, job).await
+    }
+
     async fn expired(&self, now: Timestamp) -> Result<Vec<(JobSetId, LeaseRef)>, Error> {
         leases::expired(&mut *self.reader().await?, now).await
     }
