@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::JobSetArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::control::{RetrainArgs, RetryArgs};
+use crate::commands::delete::DeleteArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::folds::FoldsArgs;
 use crate::commands::predict::PredictArgs;
@@ -113,6 +114,15 @@ results, and earlier fits stay: `fivefold results ID --fit 1` downloads the firs
 Example:
   fivefold retrain js-abcdefgh --fold 2")]
     Retrain(RetrainArgs),
+    /// Delete job sets that have ended, with their models and results
+    #[command(after_help = "\
+Files that other job sets need stay. On a terminal the command asks first. A job set that has not ended is refused: cancel it \
+first. The disk space is free within two hours. `fivefold-coordinator --retain-days N` deletes old job sets by itself.
+
+Examples:
+  fivefold delete js-abcdefgh
+  fivefold delete --yes js-abcdefgh js-mnopqrst")]
+    Delete(DeleteArgs),
     /// List the workers
     #[command(after_help = "Example:\n  fivefold workers --json | jq -r '.workers[].name'")]
     Workers,

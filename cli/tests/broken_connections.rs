@@ -159,6 +159,9 @@ impl JobSetService for Fake {
         Err(Status::unimplemented("not faked"))
     }
 
+    async fn delete_job_set(&self, _: Request<DeleteJobSetRequest>) -> Result<Response<DeleteJobSetResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
     async fn cancel_job_set(&self, _: Request<CancelJobSetRequest>) -> Result<Response<CancelJobSetResponse>, Status> {
         Err(status(Reason::WrongState, "the job set has ended"))
     }

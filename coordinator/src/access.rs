@@ -72,7 +72,7 @@ fn roles_of(path: &str) -> Option<&'static [Role]> {
         (
             "fivefold.v1.JobSetService",
             "SubmitJobSet" | "CancelJobSet" | "PauseJobSet" | "ResumeJobSet" | "RetryJobSet" | "RetrainFold"
-            | "PredictJobSet",
+            | "PredictJobSet" | "DeleteJobSet",
         ) => &[User],
         ("fivefold.v1.WorkerService", "ListWorkers") => &[User, ReadOnly],
         ("fivefold.v1.WorkerService", "DrainWorker" | "UndrainWorker") => &[User],

@@ -49,6 +49,8 @@ pub struct Config {
     pub lease_seconds: u32,
     /// Time without progress, in seconds, after which a job is taken back although its lease is renewed; 0 means no limit.
     pub stall_seconds: u32,
+    /// Days after which job sets that have ended are deleted; 0 means never.
+    pub retain_days: u32,
     /// Certificates of encrypted connections; `None` for connections in plain text.
     pub tls: Option<Tls>,
     /// Whether to listen on the network without encryption or tokens.
@@ -88,10 +90,19 @@ pub enum Exposure {
 impl Config {
     /// The default settings, for a state folder.
     pub fn new(state: impl Into<PathBuf>) -> Config {
-        let (lease_seconds, stall_seconds) = (60, 1800);
+        let (lease_seconds, stall_seconds, retain_days) = (60, 1800, 0);
         let (exposure, limits) = (Exposure::Guarded, Limits::default());
         let connections = ConnectionLimits::default();
-        Config { state: state.into(), lease_seconds, stall_seconds, tls: None, exposure, limits, connections }
+        Config {
+            state: state.into(),
+            lease_seconds,
+            stall_seconds,
+            retain_days,
+            tls: None,
+            exposure,
+            limits,
+            connections,
+        }
     }
 }
 
@@ -126,6 +137,7 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
             lease_seconds: config.lease_seconds,
             stall_seconds: config.stall_seconds,
             unreferenced_seconds: UNREFERENCED_SECONDS,
+            retain_days: config.retain_days,
         },
     };
     resume(&coordinator).await?;

@@ -26,6 +26,9 @@ pub(crate) struct ServeArguments {
     /// quarter of them the job is marked as stalled
     #[arg(long, env = "FIVEFOLD_STALL_SECONDS", value_name = "N", default_value_t = 1800)]
     stall_seconds: u32,
+    /// Days after which job sets that have ended are deleted with their results, or 0 for never
+    #[arg(long, env = "FIVEFOLD_RETAIN_DAYS", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    retain_days: u32,
     /// Certificate chain for encrypted connections (PEM)
     #[arg(long, env = "FIVEFOLD_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -63,6 +66,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     let config = Config {
         lease_seconds: arguments.lease_seconds,
         stall_seconds: arguments.stall_seconds,
+        retain_days: arguments.retain_days,
         tls,
         exposure: if arguments.insecure { Exposure::Insecure } else { Exposure::Guarded },
         connections: ConnectionLimits::for_open_files(raise_open_files()),

@@ -40,7 +40,7 @@ async fn every_earlier_schema_is_brought_up_to_date_and_its_jobs_go_on() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("fivefold.sqlite");
         old_database(&file, versions).await;
-        let settings = Settings { lease_seconds: 60, stall_seconds: 0, unreferenced_seconds: 3600 };
+        let settings = Settings { lease_seconds: 60, stall_seconds: 0, unreferenced_seconds: 3600, retain_days: 0 };
         let rig = Rig::open(&file, settings).await;
         let now = Timestamp(5000);
         rig.clock.set(now);

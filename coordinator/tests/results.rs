@@ -17,7 +17,7 @@ use crate::rig::{Rig, TEST_LIST, TRAIN_LIST, csv, fold_rows, score_table, submis
 
 mod rig;
 
-const SETTINGS: Settings = Settings { lease_seconds: 60, stall_seconds: 0, unreferenced_seconds: 3600 };
+const SETTINGS: Settings = Settings { lease_seconds: 60, stall_seconds: 0, unreferenced_seconds: 3600, retain_days: 0 };
 
 async fn submitted(rig: &Rig, spec: &JobSetSpec) -> JobSetId {
     rig.upload(ArtifactKind::Manifest, TRAIN_LIST.as_bytes()).await;

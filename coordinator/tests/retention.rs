@@ -29,7 +29,7 @@ struct Fixture {
 
 async fn one_leased_fold(spec: JobSetSpec) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
-    let settings = Settings { lease_seconds: 60, stall_seconds: 0, unreferenced_seconds: 0 };
+    let settings = Settings { lease_seconds: 60, stall_seconds: 0, unreferenced_seconds: 0, retain_days: 0 };
     let rig = Rig::open(&folder.path().join("q.sqlite"), settings).await;
     rig.clock.set(NOW);
     rig.upload(ArtifactKind::Manifest, TRAIN_LIST.as_bytes()).await;

@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod control;
+pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod folds;
 pub(crate) mod predict;
@@ -44,6 +45,7 @@ pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
         Command::Resume(args) => control::resume(&args, &connect()?, format).await?,
         Command::Retry(args) => control::retry(&args, &connect()?, format).await?,
         Command::Retrain(args) => control::retrain(&args, &connect()?, format).await?,
+        Command::Delete(args) => delete::run(&args, &connect()?, format).await?,
         Command::Results(args) => results::run(&args, &connect()?, format).await?,
         Command::Workers => workers::list(&connect()?, format).await?,
         Command::Drain(args) => workers::drain(&args, &connect()?).await?,

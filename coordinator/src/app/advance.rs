@@ -19,12 +19,16 @@ use super::{Coordinator, blocking, put};
 use crate::error::Error;
 use crate::queue::{Effect, Job, JobSet};
 
-/// Takes the next step of a job set, if it is due. If its results cannot be used, the job set fails.
+/// Takes the next step of a job set, if it is due. If its results cannot be used, the job set fails. One that was deleted has
+/// no next step.
 ///
 /// # Errors
 /// If the database or the disk fails: the step can be repeated.
 pub async fn advance(coordinator: &Coordinator, id: &JobSetId) -> Result<(), Error> {
-    let job_set = coordinator.queue.job_set(id).await?;
+    let job_set = match coordinator.queue.job_set(id).await {
+        Err(Error::NotFound { .. }) => return Ok(()),
+        job_set => job_set?,
+    };
     let advanced = match job_set.state {
         JobSetState::Training => match results_of(&job_set, JobKind::Train) {
             Some(results) => fit(coordinator, &job_set, results).await,

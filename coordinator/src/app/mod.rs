@@ -9,6 +9,7 @@ mod checkpoint;
 mod complete;
 mod control;
 mod decision;
+mod delete;
 mod due;
 mod fail;
 mod lease;
@@ -30,6 +31,7 @@ pub use self::artifacts::{
 pub use self::checkpoint::{record_checkpoint, resumable};
 pub use self::complete::{Completion, complete};
 pub use self::control::{cancel, drain, pause, predict, register_worker, resume, retrain, retry, see_worker};
+pub use self::delete::{delete, delete_old};
 pub use self::due::DueJobSets;
 pub use self::fail::{fail, release};
 pub use self::lease::{acquire, has_free_job};
@@ -64,6 +66,8 @@ pub struct Settings {
     pub stall_seconds: u32,
     /// How long an artifact is kept that nothing refers to, unless it was released.
     pub unreferenced_seconds: u32,
+    /// Days after which job sets that have ended are deleted; 0 for never.
+    pub retain_days: u32,
 }
 
 impl Coordinator {

@@ -1,5 +1,5 @@
-//! What happens without being asked: leases expire, stalled attempts end, results are made, unreferenced artifacts are
-//! deleted.
+//! What happens without being asked: leases expire, stalled attempts end, results are made, old job sets and
+//! unreferenced artifacts are deleted.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::decision::Decision;
 use super::fail::{self, end_attempt};
-use super::{Coordinator, advance};
+use super::{Coordinator, advance, delete_old};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{Effect, JobSet, RELEASED, Standstill};
@@ -51,6 +51,7 @@ pub async fn run_upkeep(coordinator: Coordinator, stopping: CancellationToken) {
         if swept.is_ok() && sweeps.is_multiple_of(SWEEPS_PER_CLEANING) {
             swept = async {
                 find_due(&coordinator).await?;
+                delete_old(&coordinator).await?;
                 clean(&coordinator).await
             }
             .await;

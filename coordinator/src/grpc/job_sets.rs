@@ -162,6 +162,15 @@ impl JobSetService for Services {
         Ok(Response::new(v1::RetrainFoldResponse { job_set: self.job_set(&id).await? }))
     }
 
+    async fn delete_job_set(
+        &self,
+        request: Request<v1::DeleteJobSetRequest>,
+    ) -> Result<Response<v1::DeleteJobSetResponse>, Status> {
+        let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
+        app::delete(&self.coordinator, &id).await?;
+        Ok(Response::new(v1::DeleteJobSetResponse {}))
+    }
+
     async fn predict_job_set(
         &self,
         request: Request<v1::PredictJobSetRequest>,

@@ -88,6 +88,8 @@ pub enum Effect {
     },
     /// The present fit has no submission any more; the list of fits keeps it.
     ClearSubmission,
+    /// The job set goes, with everything that belongs to it alone.
+    Delete,
     Log(NewEvent),
 }
 

@@ -43,6 +43,9 @@ pub trait Queue: Debug + Send + Sync {
     /// Job sets whose folds are all trained and not fitted, or all predicted without a submission; oldest first.
     async fn waiting_for_results(&self) -> Result<Vec<JobSetId>, Error>;
 
+    /// Job sets that ended, and have not changed since `since`; oldest first.
+    async fn ended_before(&self, since: Timestamp) -> Result<Vec<JobSetId>, Error>;
+
     /// At most `limit` events of a job set after `cursor`, oldest first.
     async fn events(&self, id: &JobSetId, cursor: i64, limit: u32) -> Result<Vec<Event>, Error>;
 

@@ -113,7 +113,8 @@ struct Real {
     rig: Rig,
 }
 
-const SETTINGS: Settings = Settings { lease_seconds: LEASE_SECONDS, stall_seconds: 0, unreferenced_seconds: 3600 };
+const SETTINGS: Settings =
+    Settings { lease_seconds: LEASE_SECONDS, stall_seconds: 0, unreferenced_seconds: 3600, retain_days: 0 };
 
 impl Real {
     async fn open(file: &Path) -> Real {

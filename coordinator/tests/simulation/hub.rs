@@ -26,7 +26,7 @@ use crate::rig::{ManualClock, MemoryBlobs, Rig, TEST_LIST, TRAIN_LIST, submissio
 
 pub(crate) const LEASE_SECONDS: u32 = 1200;
 const SETTINGS: Settings =
-    Settings { lease_seconds: LEASE_SECONDS, stall_seconds: 3 * 3600, unreferenced_seconds: 7200 };
+    Settings { lease_seconds: LEASE_SECONDS, stall_seconds: 3 * 3600, unreferenced_seconds: 7200, retain_days: 0 };
 
 /// A user's wish.
 #[derive(Debug, Clone)]

@@ -51,6 +51,10 @@ impl Queue for MortalQueue {
         self.step()?.job_sets(before, limit).await
     }
 
+    async fn ended_before(&self, since: Timestamp) -> Result<Vec<JobSetId>, Error> {
+        self.step()?.ended_before(since).await
+    }
+
     async fn waiting_for_results(&self) -> Result<Vec<JobSetId>, Error> {
         self.step()?.waiting_for_results().await
     }

@@ -44,6 +44,7 @@ pub(super) async fn apply(
         Effect::ClearFit => results::clear_fit(c, now, id).await,
         Effect::StoreSubmission { submission } => results::store_submission(c, now, id, *submission).await,
         Effect::ClearSubmission => results::clear_submission(c, now, id).await,
+        Effect::Delete => job_sets::delete(c, id).await,
         Effect::Log(event) => events::append(c, now, id, event).await,
     }
 }

@@ -89,6 +89,25 @@ pub(super) async fn waiting_for_results(connection: &mut SqliteConnection) -> Re
     ids.fetch_all(connection).await?.iter().map(|id| rows::job_set_id(id)).collect()
 }
 
+pub(super) async fn ended_before(connection: &mut SqliteConnection, since: Timestamp) -> Result<Vec<JobSetId>, Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM job_sets WHERE state IN ('succeeded', 'failed', 'cancelled') AND updated_ms < ? ORDER BY updated_ms",
+        since.0
+    );
+    ids.fetch_all(connection).await?.iter().map(|id| rows::job_set_id(id)).collect()
+}
+
+/// Deletes a job set. Failures, epochs and checkpoints go with their jobs.
+pub(super) async fn delete(connection: &mut SqliteConnection, id: &JobSetId) -> Result<(), Error> {
+    let id = id.as_str();
+    sqlx::query!("DELETE FROM events WHERE job_set_id = ?", id).execute(&mut *connection).await?;
+    sqlx::query!("DELETE FROM fit_folds WHERE job_set_id = ?", id).execute(&mut *connection).await?;
+    sqlx::query!("DELETE FROM fits WHERE job_set_id = ?", id).execute(&mut *connection).await?;
+    sqlx::query!("DELETE FROM jobs WHERE job_set_id = ?", id).execute(&mut *connection).await?;
+    sqlx::query!("DELETE FROM job_sets WHERE id = ?", id).execute(connection).await?;
+    Ok(())
+}
+
 /// Reads what belongs to job sets, for all of them together.
 async fn with_jobs(connection: &mut SqliteConnection, rows: Vec<JobSetRow>) -> Result<Vec<JobSet>, Error> {
     let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();

@@ -79,6 +79,10 @@ impl Queue for SqliteQueue {
         job_sets::waiting_for_results(&mut *self.reader().await?).await
     }
 
+    async fn ended_before(&self, since: Timestamp) -> Result<Vec<JobSetId>, Error> {
+        job_sets::ended_before(&mut *self.reader().await?, since).await
+    }
+
     async fn events(&self, id: &JobSetId, cursor: i64, limit: u32) -> Result<Vec<Event>, Error> {
         events::after(&mut *self.reader().await?, id, cursor, limit).await
     }

@@ -1,0 +1,54 @@
+//! `fivefold delete`: deletes job sets that have ended.
+
+use std::io::{IsTerminal as _, stdin};
+
+use anyhow::bail;
+use clap::Args;
+use fivefold_client::Connection;
+use fivefold_common::ids::JobSetId;
+use fivefold_proto::v1::{DeleteJobSetRequest, JobSet};
+use serde_json::json;
+
+use crate::commands::get_job_set;
+use crate::console::{OutputFormat, notify, print, print_json};
+use crate::render::job_set::headline;
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// Job sets
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<JobSetId>,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+pub(crate) async fn run(args: &DeleteArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
+    // An unknown id is an error before anything is deleted.
+    let mut job_sets = Vec::new();
+    for id in &args.ids {
+        job_sets.push(get_job_set(coordinator, id).await?);
+    }
+    if !args.yes && stdin().is_terminal() && !is_confirmed(&job_sets)? {
+        bail!("nothing was deleted");
+    }
+    for id in &args.ids {
+        let request = DeleteJobSetRequest { job_set_id: id.to_string() };
+        coordinator.call(request, async |c, r| c.job_sets().delete_job_set(r).await).await?;
+        match format {
+            OutputFormat::Json => print_json(&json!({"deleted": id.to_string()}))?,
+            OutputFormat::Text => print(&format!("{id} is deleted\n"))?,
+        }
+    }
+    Ok(())
+}
+
+fn is_confirmed(job_sets: &[JobSet]) -> anyhow::Result<bool> {
+    for job_set in job_sets {
+        notify(&headline(job_set));
+    }
+    notify("delete with all models and results? [y/N]");
+    let mut answer = String::new();
+    stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
