@@ -87,13 +87,33 @@ Examples:
   fivefold watch js-abcdefgh > watch.log && fivefold results js-abcdefgh --out results")]
     Watch(JobSetArgs),
     /// Download the results of a job set: oof.csv, report.json, submission.csv
-    #[command(
-        after_help = "Files are checked by their digests. An interrupted download leaves no partial file.\n\nExample:\n  fivefold results js-abcdefgh --out results"
-    )]
+    #[command(after_help = "\
+Whatever is trained can be fetched at any time: while folds are missing, oof.csv and report.json are of the other ones, and \
+the report is marked as partial.
+
+results.json in the folder names the job set and the files. A folder with the results of another job set is refused unless \
+--replace is given; other files are never overwritten or deleted. Files are checked by their digests, and an interrupted \
+download leaves no partial file.
+
+Examples:
+  fivefold results js-abcdefgh --out results
+  fivefold results js-abcdefgh --out results --checkpoints --replace")]
     Results(ResultsArgs),
-    /// Predict a test list with the models of a job set
-    #[command(after_help = "Example:\n  fivefold predict js-abcdefgh --test-csv sample_submission.csv")]
+    /// Predict a test list with the models of a job set, or with some of them
+    #[command(after_help = "\
+Submissions of other lists and folds stay: `fivefold results ID --submission 1` downloads the first one.
+
+Examples:
+  fivefold predict js-abcdefgh --test-csv sample_submission.csv
+  fivefold predict js-abcdefgh --folds 0,2")]
     Predict(PredictArgs),
+    /// End a job set with the folds that are trained: the others are cancelled, threshold and prediction follow
+    #[command(after_help = "\
+The report is marked as partial and says why folds are missing. `fivefold retry ID` trains the other folds after all.
+
+Example:
+  fivefold finish js-abcdefgh")]
+    Finish(JobSetArgs),
     /// Cancel the unfinished jobs of a job set
     #[command(after_help = "Example:\n  fivefold cancel js-abcdefgh")]
     Cancel(JobSetArgs),

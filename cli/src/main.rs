@@ -16,6 +16,7 @@ mod error;
 mod exit_status;
 mod image_list;
 mod render;
+mod results_folder;
 mod spec_flags;
 mod submission_warnings;
 mod transfer;

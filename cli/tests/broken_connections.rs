@@ -160,8 +160,20 @@ impl JobSetService for Fake {
     }
 
     async fn delete_job_set(&self, _: Request<DeleteJobSetRequest>) -> Result<Response<DeleteJobSetResponse>, Status> {
-        Err(Status::unimplemented(""))
+        Err(Status::unimplemented("not faked"))
     }
+
+    async fn fit_trained_folds(
+        &self,
+        _: Request<FitTrainedFoldsRequest>,
+    ) -> Result<Response<FitTrainedFoldsResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn finish_job_set(&self, _: Request<FinishJobSetRequest>) -> Result<Response<FinishJobSetResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
     async fn cancel_job_set(&self, _: Request<CancelJobSetRequest>) -> Result<Response<CancelJobSetResponse>, Status> {
         Err(status(Reason::WrongState, "the job set has ended"))
     }

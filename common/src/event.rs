@@ -44,6 +44,8 @@ words! {
         Retried,
         /// A user asked for another training of a fold.
         Retrained,
+        /// A user ended the job set with the folds that were trained.
+        EndedEarly,
     }
 }
 

@@ -28,6 +28,7 @@ pub mod artifact;
 pub mod checkpoint;
 pub mod durable_file;
 pub mod event;
+pub mod fold_set;
 pub mod folds;
 pub mod ids;
 pub mod job;

@@ -7,7 +7,9 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
+use crate::fold_set::FoldSet;
 use crate::ids::Fold;
+use crate::job::JobState;
 use crate::labels::{LABEL_COUNT, Labels};
 use crate::macro_f1::{ClassF1, ClassTally, best_constant_prediction};
 use crate::manifest::SplitReport;
@@ -67,6 +69,9 @@ words! {
 pub struct Report {
     /// The id of the job set that made the scores, if there is one.
     pub job_set: Option<String>,
+    /// Set if the table lacks folds of the job set: the figures are of the other ones alone. Left out of the JSON otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partial: Option<PartialFolds>,
     /// The origin of the scores (spec, digests, versions, devices); null if unknown.
     #[serde(default)]
     pub made_by: serde_json::Value,
@@ -99,6 +104,26 @@ pub struct Report {
     pub per_fold: Vec<FoldReport>,
     /// `[threshold, macro F1]` at 200 evenly spaced thresholds from 0, ascending.
     pub curve: Vec<(f64, f64)>,
+}
+
+/// The folds behind a partial report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartialFolds {
+    /// The folds in the table, ascending.
+    pub folds: FoldSet,
+    /// The other folds of the job set, ascending.
+    pub missing: Vec<MissingFold>,
+}
+
+/// A fold that a partial report lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingFold {
+    /// The fold, from 0.
+    pub fold: Fold,
+    /// The state of its training.
+    pub state: JobState,
+    /// Why it is in that state, as a sentence; may be empty.
+    pub reason: String,
 }
 
 /// The scores of one label.
@@ -229,6 +254,7 @@ pub fn build_report_of(
     let constant = best_constant_prediction(&all.targets);
     Ok(Report {
         job_set: None,
+        partial: None,
         made_by: serde_json::Value::Null,
         split: None,
         oof_digest,

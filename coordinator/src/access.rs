@@ -66,13 +66,14 @@ fn roles_of(path: &str) -> Option<&'static [Role]> {
     use Role::{ReadOnly, User, Worker};
     let (service, method) = path.trim_start_matches('/').split_once('/')?;
     Some(match (service, method) {
-        ("fivefold.v1.JobSetService", "GetJobSet" | "ListJobSets" | "WatchJobSet" | "ListEpochMetrics") => {
-            &[User, ReadOnly]
-        }
         (
             "fivefold.v1.JobSetService",
-            "SubmitJobSet" | "CancelJobSet" | "PauseJobSet" | "ResumeJobSet" | "RetryJobSet" | "RetrainFold"
-            | "PredictJobSet" | "DeleteJobSet",
+            "GetJobSet" | "ListJobSets" | "WatchJobSet" | "ListEpochMetrics" | "FitTrainedFolds",
+        ) => &[User, ReadOnly],
+        (
+            "fivefold.v1.JobSetService",
+            "SubmitJobSet" | "FinishJobSet" | "CancelJobSet" | "PauseJobSet" | "ResumeJobSet" | "RetryJobSet"
+            | "RetrainFold" | "PredictJobSet" | "DeleteJobSet",
         ) => &[User],
         ("fivefold.v1.WorkerService", "ListWorkers") => &[User, ReadOnly],
         ("fivefold.v1.WorkerService", "DrainWorker" | "UndrainWorker") => &[User],

@@ -77,6 +77,7 @@ impl Fixture {
         let completion = Completion { lease, table, checkpoint: Some(model), made_by_json: "{}".to_owned() };
         app::complete(coordinator, completion).await.unwrap();
         app::sweep(coordinator).await.unwrap();
+        add_submissions(&self.file).await;
         model
     }
 
@@ -87,6 +88,14 @@ impl Fixture {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+/// A submission for each fit, without the predictions that it would come from.
+async fn add_submissions(file: &Path) {
+    let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
+    let add = "INSERT INTO submissions SELECT id, oof_digest, train_digest, '[0]', report_digest, 0 FROM job_sets
+               WHERE oof_digest IS NOT NULL ON CONFLICT DO NOTHING";
+    sqlx::query(add).execute(&mut connection).await.unwrap();
 }
 
 /// The rows of each table that belongs to job sets, artifacts and workers aside.

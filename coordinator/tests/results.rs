@@ -2,16 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use fivefold_common::artifact::ArtifactKind;
-use fivefold_common::ids::{Digest, JobSetId};
-use fivefold_common::job::JobKind;
+use fivefold_common::fold_set::FoldSet;
+use fivefold_common::ids::{Digest, Fold, JobSetId};
+use fivefold_common::job::{FailureCause, JobKind, JobState};
 use fivefold_common::job_set::JobSetState;
 use fivefold_common::manifest::{FoldRows, FoldTable, Manifest};
 use fivefold_common::report::{Report, build_report};
 use fivefold_common::scores::ScoreTable;
 use fivefold_common::spec::{JobSetSpec, SplitMethod};
-use fivefold_coordinator::app::{self, Completion, Settings};
+use fivefold_coordinator::app::{self, Completion, Prediction, Settings};
 use fivefold_coordinator::error::Error;
-use fivefold_coordinator::queue::{NewWorker, Task};
+use fivefold_coordinator::queue::{JobSet, Leased, NewWorker, Task};
 
 use crate::rig::{Rig, TEST_LIST, TRAIN_LIST, csv, fold_rows, score_table, submission, test_rows};
 
@@ -27,22 +28,27 @@ async fn submitted(rig: &Rig, spec: &JobSetSpec) -> JobSetId {
     app::submit(&rig.coordinator, submission("r", spec.clone(), Some(test))).await.unwrap()
 }
 
+/// Completes a job, and returns its table.
+async fn complete(rig: &Rig, leased: &Leased) -> ScoreTable {
+    let (rows, kind, checkpoint) = match leased.task {
+        Task::Train { .. } => {
+            let checkpoint = rig.upload(ArtifactKind::Checkpoint, leased.lease.to_string()).await;
+            (fold_rows(&leased.spec, leased.fold), ArtifactKind::Oof, Some(checkpoint))
+        }
+        Task::Predict { .. } => (test_rows(), ArtifactKind::Predictions, None),
+    };
+    let table = score_table(rows, leased.fold, &leased.lease.to_string());
+    let digest = rig.upload(kind, csv(&table)).await;
+    let completion = Completion { lease: leased.lease, table: digest, checkpoint, made_by_json: "{}".to_owned() };
+    app::complete(&rig.coordinator, completion).await.unwrap();
+    table
+}
+
 /// Completes every free job, and returns the tables.
-async fn complete_all(rig: &Rig, spec: &JobSetSpec) -> Vec<ScoreTable> {
+async fn complete_all(rig: &Rig) -> Vec<ScoreTable> {
     let mut tables = Vec::new();
     while let Some(leased) = app::acquire(&rig.coordinator, "w", &format!("wait {}", tables.len())).await.unwrap() {
-        let (rows, kind, checkpoint) = match leased.task {
-            Task::Train { .. } => {
-                let checkpoint = rig.upload(ArtifactKind::Checkpoint, leased.lease.to_string()).await;
-                (fold_rows(spec, leased.fold), ArtifactKind::Oof, Some(checkpoint))
-            }
-            Task::Predict { .. } => (test_rows(), ArtifactKind::Predictions, None),
-        };
-        let table = score_table(rows, leased.fold, &leased.lease.to_string());
-        let digest = rig.upload(kind, csv(&table)).await;
-        let completion = Completion { lease: leased.lease, table: digest, checkpoint, made_by_json: "{}".to_owned() };
-        app::complete(&rig.coordinator, completion).await.unwrap();
-        tables.push(table);
+        tables.push(complete(rig, &leased).await);
     }
     tables
 }
@@ -54,7 +60,7 @@ async fn a_score_table_is_read_once() {
     let spec = JobSetSpec { folds: 2, ..JobSetSpec::default() };
     let id = submitted(&rig, &spec).await;
     for kind in [JobKind::Train, JobKind::Predict] {
-        let tables = complete_all(&rig, &spec).await;
+        let tables = complete_all(&rig).await;
         app::sweep(&rig.coordinator).await.unwrap();
         assert_eq!(tables.len(), 2, "{kind}");
         for table in &tables {
@@ -71,7 +77,7 @@ async fn a_report_is_the_same_after_a_restart_before_the_fit() {
     let rig = Rig::open(&folder.path().join("q.sqlite"), SETTINGS).await;
     let spec = JobSetSpec { folds: 2, ..JobSetSpec::default() };
     let id = submitted(&rig, &spec).await;
-    let tables = complete_all(&rig, &spec).await;
+    let tables = complete_all(&rig).await;
     // A coordinator that remembers nothing.
     let restarted = Rig::new(rig.coordinator.queue.clone(), rig.blobs.clone(), rig.clock.clone(), SETTINGS);
     app::resume_work(&restarted.coordinator).await.unwrap();
@@ -85,6 +91,163 @@ async fn a_report_is_the_same_after_a_restart_before_the_fit() {
     let Report { job_set, made_by, .. } = report.clone();
     assert_eq!(report, Report { job_set, made_by, ..expected });
     assert_eq!(report.oof_digest, fit.oof.digest.to_string());
+}
+
+fn folds(folds: &[u8]) -> FoldSet {
+    folds.iter().copied().map(Fold).collect()
+}
+
+async fn job_set(rig: &Rig, id: &JobSetId) -> JobSet {
+    app::job_set(&rig.coordinator, id).await.unwrap()
+}
+
+fn report(rig: &Rig, digest: Digest) -> Report {
+    serde_json::from_slice(&rig.blobs.get(digest).unwrap()).unwrap()
+}
+
+/// A job set of three folds: fold 0 is trained, fold 1 failed for good, fold 2 is leased.
+async fn in_the_middle(rig: &Rig) -> (JobSetId, ScoreTable, Leased) {
+    let id = submitted(rig, &JobSetSpec { folds: 3, max_attempts: 1, ..JobSetSpec::default() }).await;
+    let lease = async |wait: &str| app::acquire(&rig.coordinator, "w", wait).await.unwrap().unwrap();
+    let table = complete(rig, &lease("a").await).await;
+    let doomed = lease("b").await;
+    app::fail(&rig.coordinator, doomed.lease, FailureCause::Error, "the card is hot").await.unwrap();
+    let last = lease("c").await;
+    (id, table, last)
+}
+
+#[tokio::test]
+async fn trained_folds_are_fitted_on_request_and_the_report_says_what_is_missing_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(&folder.path().join("q.sqlite"), SETTINGS).await;
+    let (id, first, last) = in_the_middle(&rig).await;
+    let before = job_set(&rig, &id).await;
+    let (fit, _) = app::fit_trained_folds(&rig.coordinator, &id).await.unwrap();
+    assert_eq!(job_set(&rig, &id).await, before, "the job set does not change");
+    assert_eq!(fit.folds, folds(&[0]));
+    assert_eq!(rig.blobs.get(fit.oof.digest).unwrap(), csv(&first));
+    let partial = report(&rig, fit.report.digest);
+    assert_eq!((partial.macro_f1, partial.threshold), (fit.macro_f1, fit.threshold));
+    let partial = partial.partial.unwrap();
+    assert_eq!(partial.folds, folds(&[0]));
+    let missing: Vec<_> = partial.missing.iter().map(|missing| (missing.fold, missing.state)).collect();
+    assert_eq!(missing, [(Fold(1), JobState::Failed), (Fold(2), JobState::Leased)]);
+    assert!(partial.missing[0].reason.contains("the card is hot"), "{partial:?}");
+
+    // The job set fails; what is trained is there all the same, and the final fit of a retry is not disturbed.
+    complete(&rig, &last).await;
+    assert_eq!(job_set(&rig, &id).await.state, JobSetState::Failed);
+    let (fit, _) = app::fit_trained_folds(&rig.coordinator, &id).await.unwrap();
+    assert_eq!(fit.folds, folds(&[0, 2]));
+    app::retry(&rig.coordinator, &id, None).await.unwrap();
+    complete_all(&rig).await;
+    app::sweep(&rig.coordinator).await.unwrap();
+    let whole = job_set(&rig, &id).await.fit.unwrap();
+    assert_eq!((whole.folds, report(&rig, whole.report.digest).partial), (folds(&[0, 1, 2]), None));
+}
+
+#[tokio::test]
+async fn a_partial_report_has_the_figures_of_its_split() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(&folder.path().join("q.sqlite"), SETTINGS).await;
+    let spec = JobSetSpec { folds: 3, split_method: SplitMethod::Kfold, ..JobSetSpec::default() };
+    let id = submitted(&rig, &spec).await;
+    complete(&rig, &app::acquire(&rig.coordinator, "w", "a").await.unwrap().unwrap()).await;
+    let (fit, _) = app::fit_trained_folds(&rig.coordinator, &id).await.unwrap();
+    assert_eq!(report(&rig, fit.report.digest).split.unwrap().method, SplitMethod::Kfold);
+}
+
+#[tokio::test]
+async fn without_a_trained_fold_there_is_neither_a_fit_nor_an_early_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(&folder.path().join("q.sqlite"), SETTINGS).await;
+    let id = submitted(&rig, &JobSetSpec { folds: 2, ..JobSetSpec::default() }).await;
+    app::cancel(&rig.coordinator, &id).await.unwrap();
+    let refused = app::fit_trained_folds(&rig.coordinator, &id).await.unwrap_err().to_string();
+    assert!(refused.contains("no fold of") && refused.contains("cancelled by a user"), "{refused}");
+    let refused = app::finish(&rig.coordinator, &id).await.unwrap_err().to_string();
+    assert!(refused.contains("nothing to finish with") && refused.contains("cancelled by a user"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_job_set_that_is_ended_early_is_fitted_and_predicted_by_its_trained_folds() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(&folder.path().join("q.sqlite"), SETTINGS).await;
+    let (id, first, last) = in_the_middle(&rig).await;
+    app::finish(&rig.coordinator, &id).await.unwrap();
+    let answer = app::report(&rig.coordinator, last.lease, 1, None, Vec::new()).await.unwrap();
+    assert_eq!(answer, app::Answer::Cancelled, "the worker of the fold that is left out is told");
+    app::sweep(&rig.coordinator).await.unwrap();
+    let predicting = job_set(&rig, &id).await;
+    assert_eq!((predicting.state, predicting.kept_folds), (JobSetState::Predicting, Some(folds(&[0]))));
+    let fit = predicting.fit.unwrap();
+    assert_eq!(rig.blobs.get(fit.oof.digest).unwrap(), csv(&first));
+    let partial = report(&rig, fit.report.digest).partial.unwrap();
+    assert!(partial.missing[0].reason.contains("the card is hot"), "{partial:?}");
+    assert!(partial.missing[1].reason.contains("left out"), "{partial:?}");
+    assert_eq!(complete_all(&rig).await.len(), 1, "one fold predicts");
+    app::sweep(&rig.coordinator).await.unwrap();
+    let ended = job_set(&rig, &id).await;
+    assert_eq!((ended.state, ended.submissions[0].folds), (JobSetState::Succeeded, folds(&[0])));
+    let refused = app::finish(&rig.coordinator, &id).await.unwrap_err().to_string();
+    assert!(refused.contains("nothing to finish"), "{refused}");
+
+    // A fold that was left out joins again, and then the other one.
+    app::retry(&rig.coordinator, &id, Some(Fold(2))).await.unwrap();
+    complete_all(&rig).await;
+    app::sweep(&rig.coordinator).await.unwrap();
+    complete_all(&rig).await;
+    app::sweep(&rig.coordinator).await.unwrap();
+    let more = job_set(&rig, &id).await;
+    assert_eq!((more.state, more.kept_folds), (JobSetState::Succeeded, Some(folds(&[0, 2]))));
+    app::retry(&rig.coordinator, &id, None).await.unwrap();
+    assert_eq!(job_set(&rig, &id).await.kept_folds, None);
+}
+
+#[tokio::test]
+async fn some_folds_predict_and_earlier_submissions_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(&folder.path().join("q.sqlite"), SETTINGS).await;
+    let id = submitted(&rig, &JobSetSpec { folds: 3, ..JobSetSpec::default() }).await;
+    let other = rig.upload(ArtifactKind::Manifest, "Id,Predicted\nx0,0\n").await;
+    let predict =
+        async |test, folds, replace| app::predict(&rig.coordinator, &id, Prediction { test, folds, replace }).await;
+    // The prediction of the first list waits for the folds: another list does not take its place unasked.
+    let refused = predict(Some(other), None, false).await.unwrap_err().to_string();
+    assert!(refused.contains("is not predicted yet") && refused.contains("--replace"), "{refused}");
+    for _ in 0..2 {
+        complete_all(&rig).await;
+        app::sweep(&rig.coordinator).await.unwrap();
+    }
+    let all = job_set(&rig, &id).await.fit.unwrap().submission.unwrap();
+    predict(None, Some(folds(&[0, 2])), false).await.unwrap();
+    app::sweep(&rig.coordinator).await.unwrap();
+    assert!(complete_all(&rig).await.is_empty(), "what the folds predicted before is used again");
+    let some = job_set(&rig, &id).await;
+    assert_eq!(some.state, JobSetState::Succeeded);
+    assert_eq!(some.submissions.iter().map(|made| made.folds).collect::<Vec<_>>(), [folds(&[0, 1, 2]), folds(&[0, 2])]);
+    assert_eq!(some.submissions[0].submission, all);
+    assert!(rig.blobs.get(all.digest).is_some() && some.fit.unwrap().submission.unwrap() != all);
+
+    predict(Some(other), None, false).await.unwrap();
+    let refused = predict(Some(some.inputs.test.unwrap()), None, false).await.unwrap_err().to_string();
+    assert!(refused.contains("is not predicted yet"), "{refused}");
+    let untrained = predict(None, Some(folds(&[7])), false).await.unwrap_err().to_string();
+    assert!(untrained.contains("fold 7 is not among the folds"), "{untrained}");
+    assert_eq!(job_set(&rig, &id).await.submissions.len(), 2, "another list drops no submission");
+}
+
+#[tokio::test]
+async fn a_failed_job_set_keeps_its_reason_when_it_is_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(&folder.path().join("q.sqlite"), SETTINGS).await;
+    let (id, _, last) = in_the_middle(&rig).await;
+    complete(&rig, &last).await;
+    let failed = job_set(&rig, &id).await;
+    assert!(failed.state_reason.contains("the card is hot"), "{}", failed.state_reason);
+    let refused = app::cancel(&rig.coordinator, &id).await.unwrap_err().to_string();
+    assert!(refused.contains("there is nothing to cancel"), "{refused}");
+    assert_eq!(job_set(&rig, &id).await, failed);
 }
 
 /// Thirty training images of patients p0 to p9, and twelve HPA images of patients p6 to p11.

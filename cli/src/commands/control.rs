@@ -1,11 +1,12 @@
-//! `fivefold cancel`, `pause`, `resume`, `retry` and `retrain`: commands that change a job set and print it.
+//! `fivefold finish`, `cancel`, `pause`, `resume`, `retry` and `retrain`: commands that change a job set and print it.
 
 use clap::Args;
 use fivefold_client::Connection;
 use fivefold_common::ids::JobSetId;
 use fivefold_proto::convert::required;
 use fivefold_proto::v1::{
-    CancelJobSetRequest, JobSet, PauseJobSetRequest, ResumeJobSetRequest, RetrainFoldRequest, RetryJobSetRequest,
+    CancelJobSetRequest, FinishJobSetRequest, JobSet, PauseJobSetRequest, ResumeJobSetRequest, RetrainFoldRequest,
+    RetryJobSetRequest,
 };
 
 use crate::commands::JobSetArgs;
@@ -31,6 +32,12 @@ pub(crate) struct RetrainArgs {
     /// Fold, counted from 0
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
     fold: u32,
+}
+
+pub(crate) async fn finish(args: &JobSetArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
+    let request = FinishJobSetRequest { job_set_id: args.id.to_string() };
+    let answer = coordinator.call(request, async |c, r| c.job_sets().finish_job_set(r).await).await?;
+    print_changed(answer.job_set, format)
 }
 
 pub(crate) async fn cancel(args: &JobSetArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {

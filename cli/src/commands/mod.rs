@@ -40,6 +40,7 @@ pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
         Command::Predict(args) => predict::run(args, &connect()?, format).await?,
         Command::Status(args) => status::run(&args, &connect()?, format).await?,
         Command::Watch(args) => return watch::run(&args, &connect()?, format).await,
+        Command::Finish(args) => control::finish(&args, &connect()?, format).await?,
         Command::Cancel(args) => control::cancel(&args, &connect()?, format).await?,
         Command::Pause(args) => control::pause(&args, &connect()?, format).await?,
         Command::Resume(args) => control::resume(&args, &connect()?, format).await?,

@@ -17,20 +17,31 @@ pub(crate) struct PredictArgs {
     /// Job set
     #[arg(value_name = "ID")]
     id: JobSetId,
-    /// Test list (`Id` or `Id,Predicted`)
-    #[arg(long, alias = "test_csv", value_name = "FILE")]
-    test_csv: PathBuf,
+    /// Test list (`Id` or `Id,Predicted`) [default: the one that the job set has]
+    #[arg(long, alias = "test_csv", value_name = "FILE", required_unless_present = "folds")]
+    test_csv: Option<PathBuf>,
+    /// Folds that predict, such as 0,2 [default: all of the fit]
+    #[arg(long, value_name = "FOLDS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..100))]
+    folds: Vec<u32>,
+    /// Drop the prediction of another list that is not finished yet
+    #[arg(long)]
+    replace: bool,
 }
 
 /// Uploads the test list, queues its prediction and prints the job set's id.
 pub(crate) async fn run(args: PredictArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let id = args.id;
-    let test = ImageList::read_test(&args.test_csv)?;
-    let rows = test.manifest.rows.len();
+    let test = args.test_csv.as_deref().map(ImageList::read_test).transpose()?;
+    let rows = test.as_ref().map(|test| test.manifest.rows.len());
+    let test_digest = match test {
+        Some(test) => upload_list(coordinator, test.file).await?,
+        None => String::new(),
+    };
     let request =
-        PredictJobSetRequest { job_set_id: id.to_string(), test_digest: upload_list(coordinator, test.file).await? };
+        PredictJobSetRequest { job_set_id: id.to_string(), test_digest, folds: args.folds, replace: args.replace };
     let answer = coordinator.call(request, async |c, r| c.job_sets().predict_job_set(r).await).await?;
     let job_set = required("job_set", answer.job_set)?;
-    eprintln!("Queued the prediction of {rows} images. Follow the job set with `fivefold watch {id}`.");
+    let what = rows.map_or("the test list".to_owned(), |rows| format!("{rows} images"));
+    eprintln!("Queued the prediction of {what}. Follow the job set with `fivefold watch {id}`.");
     print_id(&job_set, format)
 }

@@ -19,6 +19,9 @@ pub(crate) fn headline(set: &JobSet) -> String {
     if let (Some(macro_f1), Some(threshold)) = (set.macro_f1, set.threshold) {
         line += &format!(", macro F1 {macro_f1:.4} at threshold {threshold:.4}");
     }
+    if !set.kept_folds.is_empty() {
+        line += &format!(", partial: {}", kept_folds(set));
+    }
     if !set.state_reason.is_empty() {
         line += &format!(": {}", one_line(&set.state_reason));
     }
@@ -35,15 +38,26 @@ fn job_set_row(set: &JobSet) -> [String; 7] {
     // A list may leave the jobs out.
     let done = if set.jobs.is_empty() { NOTHING.to_owned() } else { format!("{done}/{}", set.jobs.len()) };
     let name = name_of(set);
+    let macro_f1 = match set.macro_f1 {
+        Some(macro_f1) if !set.kept_folds.is_empty() => format!("{macro_f1:.4} ({})", kept_folds(set)),
+        macro_f1 => number(macro_f1, 4),
+    };
     [
         one_line(&set.id).into_owned(),
         state_word(set).to_owned(),
         done,
-        number(set.macro_f1, 4),
+        macro_f1,
         set.create_time.map_or(NOTHING.to_owned(), time),
         if name.is_empty() { NOTHING.to_owned() } else { name },
         one_line(&set.state_reason).into_owned(),
     ]
+}
+
+/// The folds that a user ended the job set with, such as `folds 0, 2 of 5`.
+fn kept_folds(set: &JobSet) -> String {
+    let kept: Vec<String> = set.kept_folds.iter().map(u32::to_string).collect();
+    let all = set.spec.as_ref().map_or(0, |spec| spec.folds.len());
+    format!("{} {} of {all}", if kept.len() == 1 { "fold" } else { "folds" }, kept.join(", "))
 }
 
 fn name_of(set: &JobSet) -> String {
@@ -74,5 +88,10 @@ mod tests {
         set.paused = true;
         set.macro_f1 = None;
         assert_eq!(headline(&set), "js-abcdefgh (evening): paused");
+        set.spec = Some(JobSetSpec { folds: (0..5).collect(), ..JobSetSpec::default() });
+        (set.paused, set.macro_f1, set.kept_folds) = (false, Some(0.5), vec![0, 2]);
+        let partial = "js-abcdefgh: predicting, macro F1 0.5000 at threshold 0.2500, partial: folds 0, 2 of 5";
+        assert_eq!(headline(&set), partial);
+        assert!(job_set_table(&[set]).contains("0.5000 (folds 0, 2 of 5)"));
     }
 }

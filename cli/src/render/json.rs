@@ -5,7 +5,7 @@ use fivefold_proto::convert::{
     artifact_kind_from_wire, job_kind_from_wire, job_set_state_from_wire, job_state_from_wire, phase_from_wire,
     progress_from_wire, spec_from_wire,
 };
-use fivefold_proto::v1::{Artifact, EpochMetrics, Event, Fit, Job, JobSet, Worker};
+use fivefold_proto::v1::{Artifact, EpochMetrics, Event, Fit, Job, JobSet, Submission, Worker};
 use serde_json::{Value, json};
 
 use super::text::word;
@@ -24,6 +24,8 @@ pub(crate) fn job_set(set: &JobSet) -> Value {
         "jobs": set.jobs.iter().map(job).collect::<Vec<_>>(),
         "results": set.results.iter().map(artifact).collect::<Vec<_>>(),
         "fits": set.fits.iter().map(fit).collect::<Vec<_>>(),
+        "kept_folds": (!set.kept_folds.is_empty()).then_some(&set.kept_folds),
+        "submissions": set.submissions.iter().map(submission).collect::<Vec<_>>(),
         "spec": spec,
     })
 }
@@ -33,7 +35,18 @@ fn fit(fit: &Fit) -> Value {
         "macro_f1": fit.macro_f1,
         "threshold": fit.threshold,
         "create_time": fit.create_time.map(|time| time.to_string()),
+        "folds": fit.folds,
         "results": fit.results.iter().map(artifact).collect::<Vec<_>>(),
+    })
+}
+
+fn submission(submission: &Submission) -> Value {
+    json!({
+        "test_digest": submission.test_digest,
+        "oof_digest": submission.oof_digest,
+        "folds": submission.folds,
+        "create_time": submission.create_time.map(|time| time.to_string()),
+        "artifact": submission.artifact.as_ref().map(artifact),
     })
 }
 
@@ -133,14 +146,26 @@ mod tests {
             state: job_set::State::Predicting.into(),
             jobs: vec![train],
             results: vec![artifact.clone()],
-            fits: vec![Fit { results: vec![artifact], macro_f1: 0.5, threshold: 0.25, create_time: None }],
+            fits: vec![Fit {
+                results: vec![artifact],
+                macro_f1: 0.5,
+                threshold: 0.25,
+                folds: vec![0, 2],
+                create_time: None,
+            }],
+            kept_folds: vec![0, 2],
+            submissions: vec![Submission { folds: vec![0], ..Submission::default() }],
             ..JobSet::default()
         };
         let oof = json!({ "kind": "oof", "digest": "00", "size_bytes": 7 });
         let expected = json!({
             "id": "js-abcdefgh", "state": "predicting", "state_reason": "", "paused": false, "macro_f1": null,
             "threshold": null, "create_time": null, "update_time": null, "spec": null, "results": [oof],
-            "fits": [{ "macro_f1": 0.5, "threshold": 0.25, "create_time": null, "results": [oof] }],
+            "fits": [{ "macro_f1": 0.5, "threshold": 0.25, "folds": [0, 2], "create_time": null, "results": [oof] }],
+            "kept_folds": [0, 2],
+            "submissions": [
+                { "test_digest": "", "oof_digest": "", "folds": [0], "create_time": null, "artifact": null },
+            ],
             "jobs": [{
                 "id": 1, "kind": "train", "fold": 2, "state": "leased", "state_reason": "", "attempt": 1,
                 "worker_name": "gpu1", "best_macro_f1": null, "best_epoch": null, "not_before_time": null, "stalled_since_time": null,

@@ -1,12 +1,14 @@
 //! Reports.
 
-use fivefold_common::report::Report;
+use fivefold_common::one_line::one_line;
+use fivefold_common::report::{MissingFold, PartialFolds, Report};
 
 use super::table::table;
 
 /// The main figures of a report: macro F1, threshold, the scores per fold, and the easiest and hardest labels.
 pub(crate) fn report_summary(report: &Report) -> String {
-    let mut text = format!("Macro F1            {:.4}  on {} out-of-fold rows\n", report.macro_f1, report.rows);
+    let mut text = report.partial.as_ref().map_or(String::new(), partial);
+    text += &format!("Macro F1            {:.4}  on {} out-of-fold rows\n", report.macro_f1, report.rows);
     if let Some(cross_fitted) = &report.cross_fitted {
         text +=
             &format!("  cross-fitted      {:.4}  each fold at the threshold of the others\n", cross_fitted.macro_f1);
@@ -37,6 +39,16 @@ pub(crate) fn report_summary(report: &Report) -> String {
     text.push('\n');
     text += &labels("Easiest labels", report, |a, b| b.total_cmp(&a));
     text += &labels("Hardest labels", report, |a, b| a.total_cmp(&b));
+    text
+}
+
+/// Which folds are missing, and why.
+fn partial(PartialFolds { folds, missing }: &PartialFolds) -> String {
+    let mut text = format!("PARTIAL             folds {folds} of {}\n", folds.len() + missing.len());
+    for MissingFold { fold, state, reason } in missing {
+        let reason = if reason.is_empty() { String::new() } else { format!(": {}", one_line(reason)) };
+        text += &format!("  fold {fold} is missing  {state}{reason}\n");
+    }
     text
 }
 

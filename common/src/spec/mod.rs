@@ -22,6 +22,7 @@ pub use keys::{JobSetSpec, KEYS, SpecOverrides};
 pub use stored::StoredSpecError;
 pub use table::{Group, Key, KeyDifference, Resume, Syntax};
 
+use crate::fold_set::FoldSet;
 use crate::ids::Fold;
 use crate::network::Architecture;
 
@@ -40,6 +41,11 @@ impl JobSetSpec {
     pub fn trained_folds(&self) -> Vec<Fold> {
         let is_trained = |fold: u32| fold < self.folds && (self.fold.is_empty() || self.fold.contains(&fold));
         (0..=u8::MAX).filter(|&fold| is_trained(fold.into())).map(Fold).collect()
+    }
+
+    /// The folds that are trained, as a set.
+    pub fn fold_set(&self) -> FoldSet {
+        self.trained_folds().into_iter().collect()
     }
 
     /// The rules that one entry of the table cannot hold.

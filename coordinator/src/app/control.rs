@@ -1,21 +1,20 @@
 //! What users change of job sets and workers.
 
 use fivefold_common::event::EventName;
-use fivefold_common::ids::{Digest, Fold, JobSetId};
+use fivefold_common::fold_set::FoldSet;
+use fivefold_common::ids::{Fold, JobSetId};
 use fivefold_common::job::{JobEvent, JobKind, JobState};
 use fivefold_common::job_set::JobSetState;
 
 use super::Coordinator;
-use super::artifacts::require_artifact;
 use super::decision::Decision;
-use super::lists::read_test_list;
 use crate::error::Error;
 use crate::queue::{Effect, JobSet, NewWorker};
 
-/// Cancels a job set and all its jobs that have no result.
+/// Cancels a job set and all its unfinished jobs. Jobs that failed keep their reasons.
 ///
 /// # Errors
-/// [`Error::WrongState`] if it has succeeded.
+/// [`Error::WrongState`] if it has succeeded or failed.
 pub async fn cancel(coordinator: &Coordinator, id: &JobSetId) -> Result<(), Error> {
     coordinator.change(id, Box::new(decide_cancel)).await.map(|_| ())
 }
@@ -24,17 +23,16 @@ fn decide_cancel(job_set: &JobSet) -> Result<Vec<Effect>, Error> {
     const REASON: &str = "cancelled by a user";
     match job_set.state {
         JobSetState::Cancelled => return Ok(Vec::new()),
-        JobSetState::Succeeded => {
-            return Err(Error::WrongState(format!("{} has succeeded: there is nothing to cancel", job_set.id)));
+        JobSetState::Succeeded | JobSetState::Failed => {
+            let JobSet { id, state, .. } = job_set;
+            return Err(Error::WrongState(format!("{id} has {state}: there is nothing to cancel")));
         }
-        JobSetState::Training | JobSetState::Predicting | JobSetState::Failed => {}
+        JobSetState::Training | JobSetState::Predicting => {}
     }
     let mut decision = Decision::on(job_set);
-    for job in &job_set.jobs {
-        if !matches!(job.state, JobState::Succeeded | JobState::Cancelled) {
-            let transition = decision.move_job(job.id, JobEvent::Cancelled, REASON)?;
-            decision.add(Effect::Cancel { job: job.id, transition, reason: REASON.to_owned() });
-        }
+    for job in job_set.jobs.iter().filter(|job| job.state.is_unfinished()) {
+        let transition = decision.move_job(job.id, JobEvent::Cancelled, REASON)?;
+        decision.add(Effect::Cancel { job: job.id, transition, reason: REASON.to_owned() });
     }
     decision.set_state(JobSetState::Cancelled, REASON);
     decision.log(EventName::Cancelled, None, REASON);
@@ -73,7 +71,8 @@ fn decide_pause(job_set: &JobSet, paused: bool) -> Result<Vec<Effect>, Error> {
     Ok(decision.effects())
 }
 
-/// Queues failed and cancelled jobs again, of all folds or of one. Their earlier failures count no longer.
+/// Queues failed and cancelled jobs again, of all folds or of one. Their earlier failures count no longer. Folds that a job
+/// set was ended without join it again if they are asked for, or once the other ones have succeeded.
 ///
 /// # Errors
 /// [`Error::WrongState`] if there are none.
@@ -84,12 +83,17 @@ pub async fn retry(coordinator: &Coordinator, id: &JobSetId, fold: Option<Fold>)
 fn decide_retry(job_set: &JobSet, fold: Option<Fold>) -> Result<Vec<Effect>, Error> {
     let has_ended = matches!(job_set.state, JobSetState::Failed | JobSetState::Cancelled);
     let mut decision = Decision::on(job_set);
-    let mut retried = 0;
+    let (mut retried, mut rejoining) = (0, FoldSet::default());
     for job in job_set.jobs.iter().filter(|job| fold.is_none_or(|fold| job.fold == fold)) {
-        if matches!(job.state, JobState::Failed | JobState::Cancelled) {
+        let is_left_out = !job_set.folds_of(job.kind).contains(job.fold);
+        let is_wanted = !is_left_out || fold.is_some() || job_set.state == JobSetState::Succeeded;
+        if is_wanted && matches!(job.state, JobState::Failed | JobState::Cancelled) {
             let transition = decision.move_job(job.id, JobEvent::Retried, "")?;
             decision.add(Effect::Retry { job: job.id, transition });
             retried += 1;
+            if is_left_out && job.kind == JobKind::Train {
+                rejoining = rejoining.union([job.fold].into_iter().collect());
+            }
         }
     }
     // A job set may have ended without such a job: its results did not fit together, or it was cancelled before its fit.
@@ -97,7 +101,12 @@ fn decide_retry(job_set: &JobSet, fold: Option<Fold>) -> Result<Vec<Effect>, Err
         let which = fold.map_or("none of its jobs".to_owned(), |fold| format!("no job of fold {fold}"));
         return Err(Error::WrongState(format!("{} is {}: {which} failed or was cancelled", job_set.id, job_set.state)));
     }
-    if has_ended {
+    if !rejoining.is_empty() {
+        let folds = job_set.folds_of(JobKind::Train).union(rejoining);
+        decision.add(Effect::SetKept { folds: Some(folds).filter(|folds| *folds != job_set.spec.fold_set()) });
+        decision.add(Effect::ClearFit);
+        decision.set_state(JobSetState::Training, "");
+    } else if has_ended {
         decision.set_state(unfinished_state(job_set), "");
     }
     let message = match fold {
@@ -108,7 +117,7 @@ fn decide_retry(job_set: &JobSet, fold: Option<Fold>) -> Result<Vec<Effect>, Err
     Ok(decision.effects())
 }
 
-fn unfinished_state(job_set: &JobSet) -> JobSetState {
+pub(super) fn unfinished_state(job_set: &JobSet) -> JobSetState {
     match job_set.fit {
         None => JobSetState::Training,
         Some(_) => JobSetState::Predicting,
@@ -145,49 +154,6 @@ fn decide_retrain(job_set: &JobSet, fold: Fold) -> Result<Vec<Effect>, Error> {
     decision.set_state(JobSetState::Training, "");
     decision.log(EventName::Retrained, None, format!("fold {fold} is to be trained again"));
     Ok(decision.effects())
-}
-
-/// Queues the prediction of a test list by all folds, in place of an earlier one. The same list again changes nothing.
-///
-/// # Errors
-/// If the list cannot be used; [`Error::WrongState`] if the job set ended before all folds were trained.
-pub async fn predict(coordinator: &Coordinator, id: &JobSetId, test: Digest) -> Result<(), Error> {
-    require_artifact(coordinator, "test_digest", test).await?;
-    read_test_list(&*coordinator.blobs, test).await?;
-    coordinator.change(id, Box::new(move |job_set| decide_predict(job_set, test))).await.map(|_| ())
-}
-
-fn decide_predict(job_set: &JobSet, test: Digest) -> Result<Vec<Effect>, Error> {
-    let JobSet { id, state, .. } = job_set;
-    let goes_on = match state {
-        JobSetState::Training | JobSetState::Predicting | JobSetState::Succeeded => true,
-        JobSetState::Failed | JobSetState::Cancelled => false,
-    };
-    if goes_on && job_set.inputs.test == Some(test) {
-        return Ok(Vec::new());
-    }
-    if job_set.fit.is_none() && *state != JobSetState::Training {
-        return Err(Error::WrongState(format!("{id} is {state}: its folds are not all trained")));
-    }
-    let mut decision = Decision::on(job_set);
-    for job in job_set.jobs_of(JobKind::Predict) {
-        decision.add(Effect::RemoveJob { job: job.id });
-    }
-    decision.add(Effect::SetTest { test });
-    decision.add(Effect::ClearSubmission);
-    decision.set_state(unfinished_state(job_set), "");
-    if job_set.fit.is_some() {
-        add_predict_jobs(&mut decision);
-    }
-    Ok(decision.effects())
-}
-
-/// Queues the predict jobs that are missing.
-pub(super) fn add_predict_jobs(decision: &mut Decision) {
-    for fold in decision.job_set.spec.trained_folds() {
-        decision.add(Effect::AddJob { kind: JobKind::Predict, fold });
-    }
-    decision.log(EventName::Predicting, None, "the test list is being predicted");
 }
 
 /// Makes a worker known. The same name again is the same worker.

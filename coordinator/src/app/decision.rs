@@ -66,18 +66,20 @@ impl Decision {
         }
     }
 
-    /// Ends the job set if a job of it failed or was cancelled, and none is queued or leased.
+    /// Ends the job set if a job of it failed or was cancelled, and none is queued or leased. Folds that it was ended without do
+    /// not count.
     pub(super) fn end_if_nothing_is_left(&mut self) {
-        let jobs = &self.job_set.jobs;
-        if self.job_set.state.has_ended() || jobs.iter().any(|job| job.state.is_unfinished()) {
+        let job_set = &self.job_set;
+        let jobs = || job_set.jobs.iter().filter(|job| job_set.folds_of(job.kind).contains(job.fold));
+        if job_set.state.has_ended() || jobs().any(|job| job.state.is_unfinished()) {
             return;
         }
-        if let Some(failed) = jobs.iter().find(|job| job.state == JobState::Failed) {
+        if let Some(failed) = jobs().find(|job| job.state == JobState::Failed) {
             let reason = format!("fold {}: {}", failed.fold, failed.state_reason);
             self.set_state(JobSetState::Failed, reason);
             let message = "the job set failed: a fold failed for good, `fivefold retry` tries it again";
             self.log(EventName::Failed, None, message);
-        } else if jobs.iter().any(|job| job.state == JobState::Cancelled) {
+        } else if jobs().any(|job| job.state == JobState::Cancelled) {
             self.set_state(JobSetState::Cancelled, "its other folds were cancelled by a user");
             let message = "the job set ended: its other folds were cancelled, `fivefold retry` queues them again";
             self.log(EventName::Cancelled, None, message);

@@ -54,6 +54,16 @@ pub(super) async fn check_scores(
     Ok(())
 }
 
+/// Reads a score table with exactly the expected rows, in their order.
+pub(super) async fn read_scores(
+    coordinator: &Coordinator,
+    digest: Digest,
+    fold: Fold,
+    expected: Vec<LabelledRow>,
+) -> Result<ScoreTable, Error> {
+    Ok(Arc::unwrap_or_clone(read(coordinator, digest, fold, expected).await?))
+}
+
 /// Takes a score table with exactly the expected rows, in their order.
 pub(super) async fn take_scores(
     coordinator: &Coordinator,

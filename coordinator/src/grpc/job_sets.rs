@@ -1,5 +1,6 @@
 //! `JobSetService`: what users ask for.
 
+use fivefold_common::fold_set::FoldSet;
 use fivefold_common::ids::{Digest, JobSetId};
 use fivefold_proto::convert::{
     WireError, digest_from_wire, epoch_to_wire, fold_from_wire, job_set_id_from_wire, optional_digest_from_wire,
@@ -12,8 +13,8 @@ use tonic::{Request, Response, Status};
 use super::limits::{self, Answers};
 use super::{Services, messages, watch};
 use crate::access::Caller;
-use crate::app::{self, Submission};
-use crate::queue::SubmissionNumber;
+use crate::app::{self, Prediction, Submission};
+use crate::queue::{FitRecord, SubmissionNumber};
 
 const USUAL_PAGE_SIZE: usize = 20;
 const MAX_PAGE_SIZE: usize = 100;
@@ -114,6 +115,27 @@ impl JobSetService for Services {
         Ok(Response::new(v1::ListEpochMetricsResponse { epochs: epochs.iter().map(epoch_to_wire).collect() }))
     }
 
+    async fn fit_trained_folds(
+        &self,
+        request: Request<v1::FitTrainedFoldsRequest>,
+    ) -> Result<Response<v1::FitTrainedFoldsResponse>, Status> {
+        let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
+        let _permit = self.fits.acquire()?;
+        let (fit, job_set) = app::fit_trained_folds(&self.coordinator, &id).await?;
+        let fit = FitRecord { fit, created: self.coordinator.clock.now() };
+        let (fit, job_set) = (Some(messages::fit(&fit)), Some(messages::job_set(&job_set)));
+        Ok(Response::new(v1::FitTrainedFoldsResponse { fit, job_set }))
+    }
+
+    async fn finish_job_set(
+        &self,
+        request: Request<v1::FinishJobSetRequest>,
+    ) -> Result<Response<v1::FinishJobSetResponse>, Status> {
+        let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
+        app::finish(&self.coordinator, &id).await?;
+        Ok(Response::new(v1::FinishJobSetResponse { job_set: self.job_set(&id).await? }))
+    }
+
     async fn cancel_job_set(
         &self,
         request: Request<v1::CancelJobSetRequest>,
@@ -177,8 +199,11 @@ impl JobSetService for Services {
     ) -> Result<Response<v1::PredictJobSetResponse>, Status> {
         let request = request.into_inner();
         let id = job_set_id_from_wire(&request.job_set_id)?;
-        let test = digest_from_wire("test_digest", &request.test_digest)?;
-        app::predict(&self.coordinator, &id, test).await?;
+        let test = optional_digest_from_wire("test_digest", &request.test_digest)?;
+        let folds = request.folds.into_iter().map(fold_from_wire).collect::<Result<FoldSet, _>>()?;
+        let prediction =
+            Prediction { test, folds: Some(folds).filter(|folds| !folds.is_empty()), replace: request.replace };
+        app::predict(&self.coordinator, &id, prediction).await?;
         Ok(Response::new(v1::PredictJobSetResponse { job_set: self.job_set(&id).await? }))
     }
 }

@@ -20,6 +20,8 @@ pub struct Limits {
     pub downloads: usize,
     /// Concurrent watches.
     pub watches: usize,
+    /// Concurrent fits on request, each of some seconds of a core.
+    pub fits: usize,
     /// Concurrent streams of reports: one for each running job.
     pub report_streams: usize,
     /// Workers waiting for a lease.
@@ -34,6 +36,7 @@ impl Default for Limits {
             uploads: 64,
             downloads: 64,
             watches: 256,
+            fits: 4,
             report_streams: 4096,
             waits: 4096,
             slow: Duration::from_secs(60),

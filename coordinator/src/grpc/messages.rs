@@ -2,6 +2,7 @@
 
 use fivefold_common::artifact::Artifact;
 use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
+use fivefold_common::fold_set::FoldSet;
 use fivefold_common::ids::Digest;
 use fivefold_common::job::{JobKind, JobState};
 use fivefold_common::spec::ScoredCheckpoint;
@@ -12,7 +13,7 @@ use fivefold_proto::convert::{
 use fivefold_proto::v1;
 
 use crate::clock::Timestamp;
-use crate::queue::{Event, Fit, FitRecord, Inputs, Job, JobSet, Leased, Task, Worker};
+use crate::queue::{Event, Fit, FitRecord, Inputs, Job, JobSet, Leased, SubmissionRecord, Task, Worker};
 
 pub(super) fn timestamp(time: Timestamp) -> fivefold_proto::Timestamp {
     let nanos = i32::try_from(time.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
@@ -49,6 +50,8 @@ pub(super) fn job_set(job_set: &JobSet) -> v1::JobSet {
         threshold: job_set.fit.map(|fit| fit.threshold),
         paused: job_set.paused,
         fits: job_set.fits.iter().map(fit).collect(),
+        kept_folds: job_set.kept_folds.map(folds).unwrap_or_default(),
+        submissions: job_set.submissions.iter().map(submission).collect(),
     }
 }
 
@@ -56,12 +59,27 @@ fn results(fit: &Fit) -> Vec<v1::Artifact> {
     [Some(fit.oof), Some(fit.report), fit.submission].into_iter().flatten().map(artifact_to_wire).collect()
 }
 
-fn fit(FitRecord { fit, created }: &FitRecord) -> v1::Fit {
+fn folds(folds: FoldSet) -> Vec<u32> {
+    folds.iter().map(|fold| fold.0.into()).collect()
+}
+
+pub(super) fn fit(FitRecord { fit, created }: &FitRecord) -> v1::Fit {
     v1::Fit {
         results: results(fit),
         macro_f1: fit.macro_f1,
         threshold: fit.threshold,
         create_time: Some(timestamp(*created)),
+        folds: folds(fit.folds),
+    }
+}
+
+fn submission(record: &SubmissionRecord) -> v1::Submission {
+    v1::Submission {
+        artifact: Some(artifact_to_wire(record.submission)),
+        test_digest: record.test.to_string(),
+        oof_digest: record.oof.to_string(),
+        folds: folds(record.folds),
+        create_time: Some(timestamp(record.created)),
     }
 }
 

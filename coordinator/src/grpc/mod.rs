@@ -21,6 +21,7 @@ pub struct Services {
     uploads: CallLimit,
     downloads: CallLimit,
     watches: CallLimit,
+    fits: CallLimit,
     report_streams: CallLimit,
     waits: CallLimit,
     /// Cancelled when the coordinator stops: streams and waits for a lease end.
@@ -34,6 +35,7 @@ impl Services {
             uploads: CallLimit::new("uploads", limits.uploads),
             downloads: CallLimit::new("downloads", limits.downloads),
             watches: CallLimit::new("watches", limits.watches),
+            fits: CallLimit::new("fits on request", limits.fits),
             report_streams: CallLimit::new("streams of reports", limits.report_streams),
             waits: CallLimit::new("waits for a lease", limits.waits),
             limits,

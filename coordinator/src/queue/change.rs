@@ -1,6 +1,7 @@
 //! Decisions about a job set, and their effects.
 
 use fivefold_common::event::EventName;
+use fivefold_common::fold_set::FoldSet;
 use fivefold_common::ids::{Digest, Fold, JobId, LeaseRef};
 use fivefold_common::job::{FailureCause, JobKind, Transition};
 use fivefold_common::job_set::JobSetState;
@@ -71,10 +72,16 @@ pub enum Effect {
     SetPaused {
         paused: bool,
     },
+    /// The test list, and the folds that predict it; `None` for all of the fit.
     SetTest {
         test: Digest,
+        folds: Option<FoldSet>,
     },
-    /// The fit of all train jobs' present results.
+    /// The folds that the job set is ended with; `None` for all.
+    SetKept {
+        folds: Option<FoldSet>,
+    },
+    /// The fit of the train jobs' present results.
     StoreFit {
         oof: Digest,
         report: Digest,
@@ -83,10 +90,12 @@ pub enum Effect {
     },
     /// The present fit is no longer the job set's; it stays in the list of fits.
     ClearFit,
+    /// The mean of these folds' predictions of the test list, at the threshold of the present fit.
     StoreSubmission {
         submission: Digest,
+        folds: FoldSet,
     },
-    /// The present fit has no submission any more; the list of fits keeps it.
+    /// The present fit has no submission any more; the list of submissions keeps it.
     ClearSubmission,
     /// The job set goes, with everything that belongs to it alone.
     Delete,

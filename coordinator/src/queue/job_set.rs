@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use fivefold_common::artifact::Artifact;
+use fivefold_common::fold_set::FoldSet;
 use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId, LeaseRef};
 use fivefold_common::job::{FailureCause, JobKind, JobState};
 use fivefold_common::job_set::JobSetState;
@@ -27,12 +28,18 @@ pub struct JobSet {
     pub state_reason: String,
     /// Its jobs are not leased, and workers return the ones that they hold.
     pub paused: bool,
+    /// The folds that a user ended it with; `None` for all of its folds.
+    pub kept_folds: Option<FoldSet>,
+    /// The folds that predict the test list; `None` for all of the fit.
+    pub predict_folds: Option<FoldSet>,
     /// Train jobs by fold, then predict jobs by fold.
     pub jobs: Vec<Job>,
     /// The fit of the present out-of-fold tables; `None` while folds are trained.
     pub fit: Option<Fit>,
     /// Every fit so far, oldest first.
     pub fits: Vec<FitRecord>,
+    /// Every submission so far, oldest first.
+    pub submissions: Vec<SubmissionRecord>,
     pub created: Timestamp,
     pub updated: Timestamp,
 }
@@ -44,6 +51,20 @@ impl JobSet {
 
     pub fn jobs_of(&self, kind: JobKind) -> impl Iterator<Item = &Job> {
         self.jobs.iter().filter(move |job| job.kind == kind)
+    }
+
+    /// The folds whose jobs of a kind lead to the results.
+    pub fn folds_of(&self, kind: JobKind) -> FoldSet {
+        let trained = self.kept_folds.unwrap_or_else(|| self.spec.fold_set());
+        match kind {
+            JobKind::Train => trained,
+            JobKind::Predict => self.predict_folds.unwrap_or(trained),
+        }
+    }
+
+    /// The folds that have been trained.
+    pub fn trained_folds(&self) -> FoldSet {
+        self.jobs_of(JobKind::Train).filter(|job| job.state == JobState::Succeeded).map(|job| job.fold).collect()
     }
 }
 
@@ -68,11 +89,25 @@ pub struct Fit {
     pub submission: Option<Artifact>,
     pub macro_f1: f64,
     pub threshold: f64,
+    /// The folds that it was made from.
+    pub folds: FoldSet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FitRecord {
     pub fit: Fit,
+    pub created: Timestamp,
+}
+
+/// The predictions of a test list at the threshold of a fit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SubmissionRecord {
+    pub submission: Artifact,
+    pub test: Digest,
+    /// The out-of-fold table of the fit.
+    pub oof: Digest,
+    /// The folds whose predictions were averaged.
+    pub folds: FoldSet,
     pub created: Timestamp,
 }
 

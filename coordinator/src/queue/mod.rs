@@ -22,7 +22,7 @@ use fivefold_common::spec::JobSetSpec;
 use tokio::sync::watch;
 
 pub use self::change::{Decide, Effect, NewEvent};
-pub use self::job_set::{Fit, FitRecord, Inputs, Job, JobResult, JobSet, SubmissionNumber};
+pub use self::job_set::{Fit, FitRecord, Inputs, Job, JobResult, JobSet, SubmissionNumber, SubmissionRecord};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
@@ -40,7 +40,8 @@ pub trait Queue: Debug + Send + Sync {
     /// At most `limit` job sets that were submitted before the one of that number, newest first.
     async fn job_sets(&self, before: Option<SubmissionNumber>, limit: u32) -> Result<Vec<JobSet>, Error>;
 
-    /// Job sets whose folds are all trained and not fitted, or all predicted without a submission; oldest first.
+    /// Job sets whose folds are all trained and not fitted, or all predicted without a submission; oldest first. Folds that
+    /// they were ended without do not count.
     async fn waiting_for_results(&self) -> Result<Vec<JobSetId>, Error>;
 
     /// Job sets that ended, and have not changed since `since`; oldest first.

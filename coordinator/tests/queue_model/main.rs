@@ -58,6 +58,9 @@ enum Operation {
     Cancel {
         set: usize,
     },
+    Finish {
+        set: usize,
+    },
     Retry {
         set: usize,
         fold: Option<Fold>,
@@ -97,6 +100,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (lease(), cause).prop_map(|(lease, cause)| Operation::Fail { lease, cause }),
         3 => Just(Operation::Sweep),
         1 => (0..3usize).prop_map(|set| Operation::Cancel { set }),
+        1 => (0..3usize).prop_map(|set| Operation::Finish { set }),
         1 => (0..3usize, prop::option::of(fold())).prop_map(|(set, fold)| Operation::Retry { set, fold }),
         2 => (0..3usize).prop_map(|set| Operation::Fit { set }),
         1 => (0..3usize, fold()).prop_map(|(set, fold)| Operation::Retrain { set, fold }),
@@ -157,7 +161,7 @@ async fn submit(real: &Rig, model: &mut Model) {
             result: None,
         });
     }
-    model.sets.push(ModelSet { id, state: JobSetState::Training, paused: false, fits: Vec::new() });
+    model.sets.push(ModelSet { id, state: JobSetState::Training, paused: false, kept: None, fits: Vec::new() });
 }
 
 async fn take_lease(real: &Rig, model: &mut Model, worker: usize, is_repeated: bool) {
@@ -265,34 +269,62 @@ async fn sweep(real: &Rig, model: &mut Model) {
 async fn cancel(real: &Rig, model: &mut Model, set: usize) {
     let cancelled = app::cancel(&real.coordinator, &model.sets[set].id).await;
     match model.sets[set].state {
-        JobSetState::Succeeded => {
+        JobSetState::Succeeded | JobSetState::Failed => {
             assert!(matches!(cancelled, Err(Error::WrongState(_))), "{cancelled:?}");
             return;
         }
         JobSetState::Cancelled => return cancelled.unwrap(),
-        JobSetState::Training | JobSetState::Predicting | JobSetState::Failed => cancelled.unwrap(),
+        JobSetState::Training | JobSetState::Predicting => cancelled.unwrap(),
     }
     (model.sets[set].state, model.sets[set].paused) = (JobSetState::Cancelled, false);
     for job in model.jobs.iter_mut().filter(|job| job.set == set) {
-        if !matches!(job.state, JobState::Succeeded | JobState::Cancelled) {
+        if job.state.is_unfinished() {
             job.on(JobEvent::Cancelled);
         }
     }
 }
 
+async fn finish(real: &Rig, model: &mut Model, set: usize) {
+    let finished = app::finish(&real.coordinator, &model.sets[set].id).await;
+    let jobs = || model.jobs.iter().filter(|job| job.set == set);
+    let trained: Vec<Fold> = jobs().filter(|job| job.state == JobState::Succeeded).map(|job| job.fold).collect();
+    if model.sets[set].state == JobSetState::Succeeded || trained.is_empty() {
+        assert!(matches!(finished, Err(Error::WrongState(_))), "{finished:?}");
+        return;
+    }
+    finished.unwrap();
+    let wanted: Vec<Fold> = jobs().map(|job| job.fold).filter(|fold| model.sets[set].has(*fold)).collect();
+    if trained != wanted {
+        model.sets[set].kept = Some(trained);
+    } else if model.sets[set].state == JobSetState::Training {
+        return;
+    }
+    model.sets[set].state = JobSetState::Training;
+    for job in model.jobs.iter_mut().filter(|job| job.set == set && job.state.is_unfinished()) {
+        job.on(JobEvent::Cancelled);
+    }
+}
+
 async fn retry(real: &Rig, model: &mut Model, set: usize, fold: Option<Fold>) {
     let retried = app::retry(&real.coordinator, &model.sets[set].id, fold).await;
+    let before = &model.sets[set];
+    let (kept, state) = (before.kept.clone(), before.state);
+    let has = |fold: &Fold| kept.as_ref().is_none_or(|kept| kept.contains(fold));
     let ended = |job: &ModelJob| {
         job.set == set
             && fold.is_none_or(|fold| job.fold == fold)
+            && (has(&job.fold) || fold.is_some() || state == JobSetState::Succeeded)
             && matches!(job.state, JobState::Failed | JobState::Cancelled)
     };
-    let set_ended = matches!(model.sets[set].state, JobSetState::Failed | JobSetState::Cancelled);
+    let set_ended = matches!(state, JobSetState::Failed | JobSetState::Cancelled);
     if !model.jobs.iter().any(ended) && (fold.is_some() || !set_ended) {
         assert!(matches!(retried, Err(Error::WrongState(_))), "{retried:?}");
         return;
     }
     retried.unwrap();
+    let joined = model.jobs.iter().filter(|job| job.set == set && (has(&job.fold) || ended(job)));
+    let joined: Vec<Fold> = joined.map(|job| job.fold).collect();
+    model.sets[set].kept = Some(joined).filter(|joined| joined.len() < FOLDS);
     for job in model.jobs.iter_mut().filter(|job| ended(job)) {
         job.on(JobEvent::Retried);
         (job.not_before_ms, job.worker, job.request) = (0, String::new(), String::new());
@@ -363,11 +395,13 @@ async fn apply(real: &mut Real, model: &mut Model, operation: &Operation) {
         }
         Operation::Sweep => sweep(rig, model).await,
         Operation::Cancel { set } if set < model.sets.len() => cancel(rig, model, set).await,
+        Operation::Finish { set } if set < model.sets.len() => finish(rig, model, set).await,
         Operation::Retry { set, fold } if set < model.sets.len() => retry(rig, model, set, fold).await,
         Operation::Fit { set } if set < model.sets.len() => fit(rig, model, set).await,
         Operation::Retrain { set, fold } if set < model.sets.len() => retrain(rig, model, set, fold).await,
         Operation::Pause { set, paused } if set < model.sets.len() => pause(rig, model, set, paused).await,
         Operation::Cancel { .. }
+        | Operation::Finish { .. }
         | Operation::Retry { .. }
         | Operation::Fit { .. }
         | Operation::Retrain { .. }
@@ -390,6 +424,8 @@ async fn compare(real: &Rig, model: &Model) {
     for (number, set) in model.sets.iter().enumerate() {
         let job_set = app::job_set(&real.coordinator, &set.id).await.unwrap();
         assert_eq!((job_set.state, job_set.paused), (set.state, set.paused), "job set {number}");
+        let kept: Option<Vec<Fold>> = job_set.kept_folds.map(|kept| kept.iter().collect());
+        assert_eq!(kept, set.kept, "job set {number}");
         let mut fits: Vec<_> = job_set.fits.iter().map(|record| record.fit.oof.digest).collect();
         let mut expected = set.fits.clone();
         fits.sort();

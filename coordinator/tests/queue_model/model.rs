@@ -45,8 +45,17 @@ pub(crate) struct ModelSet {
     pub(crate) id: JobSetId,
     pub(crate) state: JobSetState,
     pub(crate) paused: bool,
+    /// The folds that it was ended with; `None` for all.
+    pub(crate) kept: Option<Vec<Fold>>,
     /// The OOF digest of every fit.
     pub(crate) fits: Vec<Digest>,
+}
+
+impl ModelSet {
+    /// Whether a fold leads to the results.
+    pub(crate) fn has(&self, fold: Fold) -> bool {
+        self.kept.as_ref().is_none_or(|kept| kept.contains(&fold))
+    }
 }
 
 pub(crate) struct Model {
@@ -98,7 +107,8 @@ pub(crate) fn end_attempt(model: &mut Model, lease: LeaseRef, cause: FailureCaus
 
 /// A job set has ended when one of its jobs failed or was cancelled, and none can go on.
 pub(crate) fn end_set(model: &mut Model, set: usize) {
-    let states: Vec<JobState> = model.jobs.iter().filter(|job| job.set == set).map(|job| job.state).collect();
+    let jobs = model.jobs.iter().filter(|job| job.set == set && model.sets[set].has(job.fold));
+    let states: Vec<JobState> = jobs.map(|job| job.state).collect();
     let goes_on = states.iter().any(|state| matches!(state, JobState::Queued | JobState::Leased));
     if model.sets[set].state != JobSetState::Training || goes_on {
         return;
@@ -110,9 +120,10 @@ pub(crate) fn end_set(model: &mut Model, set: usize) {
     }
 }
 
-/// A job set whose folds are all trained is fitted.
+/// A job set whose folds are all trained is fitted; folds that it was ended without do not count.
 pub(crate) fn fit_model(model: &mut Model, set: usize) {
-    let tables: Option<Vec<_>> = model.jobs.iter().filter(|job| job.set == set).map(|job| job.result.clone()).collect();
+    let jobs = model.jobs.iter().filter(|job| job.set == set && model.sets[set].has(job.fold));
+    let tables: Option<Vec<_>> = jobs.map(|job| job.result.clone()).collect();
     let set = &mut model.sets[set];
     let Some(tables) = tables.filter(|_| set.state == JobSetState::Training) else { return };
     let merged = ScoreTable { rows: tables.into_iter().flat_map(|(table, _)| table.rows).collect() };

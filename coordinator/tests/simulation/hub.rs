@@ -33,6 +33,7 @@ const SETTINGS: Settings =
 pub(crate) enum Wish {
     Submit { request_id: String, spec: Box<JobSetSpec> },
     Cancel(JobSetId),
+    Finish(JobSetId),
     Retry(JobSetId),
     Pause(JobSetId, bool),
     Retrain(JobSetId, Fold),
@@ -116,8 +117,10 @@ impl Hub {
         do_wish(&self.rig, wish).await
     }
 
-    pub(crate) async fn job_set_state(&self, id: &JobSetId) -> JobSetState {
-        app::job_set(self.coordinator(), id).await.unwrap().state
+    /// The state of a job set, and whether folds of it were left out.
+    pub(crate) async fn job_set_state(&self, id: &JobSetId) -> (JobSetState, bool) {
+        let job_set = app::job_set(self.coordinator(), id).await.unwrap();
+        (job_set.state, job_set.kept_folds.is_some())
     }
 
     /// What is done without being asked. Returns the attempts that it ended.
@@ -253,6 +256,7 @@ async fn do_wish(rig: &Rig, wish: &Wish) -> Result<Option<JobSetId>, Error> {
             return app::submit(coordinator, submission).await.map(Some);
         }
         Wish::Cancel(id) => app::cancel(coordinator, id).await?,
+        Wish::Finish(id) => app::finish(coordinator, id).await?,
         Wish::Retry(id) => app::retry(coordinator, id, None).await?,
         Wish::Pause(id, true) => app::pause(coordinator, id).await?,
         Wish::Pause(id, false) => app::resume(coordinator, id).await?,

@@ -259,8 +259,10 @@ impl World {
             }
             self.promises.hold_for_leases(hub);
             for id in &self.job_sets {
-                // A budget was used up, or a user had cancelled it: somebody looks after it.
-                if matches!(hub.job_set_state(id).await, JobSetState::Failed | JobSetState::Cancelled) {
+                // A budget was used up, or a user had cancelled it or ended it early: somebody looks after it.
+                let (state, is_partial) = hub.job_set_state(id).await;
+                let wants_more = matches!(state, JobSetState::Failed | JobSetState::Cancelled);
+                if wants_more || is_partial && state == JobSetState::Succeeded {
                     hub.grant(now, &Wish::Retry(id.clone())).await.unwrap();
                 }
             }
@@ -346,8 +348,9 @@ impl World {
             return;
         }
         let id = self.job_sets[self.random.below(self.job_sets.len() as u64) as usize].clone();
-        let wish = match self.random.below(8) {
+        let wish = match self.random.below(9) {
             0 => Wish::Cancel(id),
+            8 => Wish::Finish(id),
             1 => Wish::Retrain(id, Fold(self.random.below(u64::from(FOLDS)) as u8)),
             2..5 => Wish::Pause(id, true),
             _ => Wish::Pause(id, false),
@@ -361,7 +364,8 @@ impl World {
         }
         let Some(Site::Up(hub)) = &mut self.site else { return false };
         for id in &self.job_sets {
-            if !hub.job_set_state(id).await.has_ended() {
+            let (state, is_partial) = hub.job_set_state(id).await;
+            if !state.has_ended() || is_partial {
                 return false;
             }
         }

@@ -89,7 +89,7 @@ impl Promises {
     /// A user had something done.
     pub(crate) async fn note_wish(&mut self, wish: &Wish, hub: &Hub) {
         let (id, retrained) = match wish {
-            Wish::Cancel(id) => (id, None),
+            Wish::Cancel(id) | Wish::Finish(id) => (id, None),
             Wish::Retrain(id, fold) => (id, Some(*fold)),
             _ => return,
         };

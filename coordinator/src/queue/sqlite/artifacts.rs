@@ -84,6 +84,8 @@ pub(super) async fn unreferenced(connection: &mut SqliteConnection, since: Times
            AND NOT EXISTS (SELECT 1 FROM fits WHERE oof_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM fits WHERE report_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM fits WHERE submission_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM submissions WHERE submission_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM submissions WHERE test_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM job_sets WHERE train_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM job_sets WHERE hpa_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM job_sets WHERE test_digest = a.digest)

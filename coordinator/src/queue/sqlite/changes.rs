@@ -1,12 +1,14 @@
 //! The effects of decisions, as SQL. A job's state changes only from the state that its transition starts in.
 
 use fivefold_common::checkpoint::CheckpointRole;
+use fivefold_common::fold_set::FoldSet;
 use fivefold_common::ids::{Digest, JobId, JobSetId, LeaseRef};
 use fivefold_common::job::{FailureCause, Transition};
 use fivefold_common::job_set::JobSetState;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteQueryResult;
 
+use super::rows::folds_column;
 use super::{checkpoints, events, job_sets, results};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -37,12 +39,15 @@ pub(super) async fn apply(
         Effect::RemoveJob { job } => remove(c, *job).await,
         Effect::SetState { state, reason } => set_state(c, now, id, *state, reason).await,
         Effect::SetPaused { paused } => set_paused(c, now, id, *paused).await,
-        Effect::SetTest { test } => set_test(c, now, id, *test).await,
+        Effect::SetTest { test, folds } => set_test(c, now, id, (*test, *folds)).await,
+        Effect::SetKept { folds } => set_kept(c, now, id, *folds).await,
         Effect::StoreFit { oof, report, macro_f1, threshold } => {
             results::store_fit(c, now, id, (*oof, *report), (*macro_f1, *threshold)).await
         }
         Effect::ClearFit => results::clear_fit(c, now, id).await,
-        Effect::StoreSubmission { submission } => results::store_submission(c, now, id, *submission).await,
+        Effect::StoreSubmission { submission, folds } => {
+            results::store_submission(c, now, id, (*submission, *folds)).await
+        }
         Effect::ClearSubmission => results::clear_submission(c, now, id).await,
         Effect::Delete => job_sets::delete(c, id).await,
         Effect::Log(event) => events::append(c, now, id, event).await,
@@ -211,9 +216,33 @@ async fn set_paused(c: &mut SqliteConnection, now: Timestamp, id: &JobSetId, pau
     Ok(())
 }
 
-async fn set_test(c: &mut SqliteConnection, now: Timestamp, id: &JobSetId, test: Digest) -> Result<(), Error> {
-    let (id, test) = (id.as_str(), test.to_string());
-    sqlx::query!("UPDATE job_sets SET test_digest = ?, updated_ms = ? WHERE id = ?", test, now.0, id)
+async fn set_test(
+    c: &mut SqliteConnection,
+    now: Timestamp,
+    id: &JobSetId,
+    (test, folds): (Digest, Option<FoldSet>),
+) -> Result<(), Error> {
+    let (id, test, folds) = (id.as_str(), test.to_string(), folds.map(folds_column));
+    sqlx::query!(
+        "UPDATE job_sets SET test_digest = ?, predict_folds = ?, updated_ms = ? WHERE id = ?",
+        test,
+        folds,
+        now.0,
+        id
+    )
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+async fn set_kept(
+    c: &mut SqliteConnection,
+    now: Timestamp,
+    id: &JobSetId,
+    folds: Option<FoldSet>,
+) -> Result<(), Error> {
+    let (id, folds) = (id.as_str(), folds.map(folds_column));
+    sqlx::query!("UPDATE job_sets SET kept_folds = ?, updated_ms = ? WHERE id = ?", folds, now.0, id)
         .execute(c)
         .await?;
     Ok(())

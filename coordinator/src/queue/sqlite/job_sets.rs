@@ -7,6 +7,7 @@ use fivefold_common::ids::{Digest, Fold, JobId, JobSetId};
 use fivefold_common::job::{FailureCause, JobKind, JobState};
 use fivefold_common::job_set::JobSetState;
 use fivefold_common::progress::{EpochMetrics, EpochReport, Progress};
+use fivefold_common::spec::JobSetSpec;
 use sqlx::SqliteConnection;
 
 use super::events;
@@ -14,7 +15,8 @@ use super::rows::{self, attempt, count, digest, fold, optional_artifact, optiona
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{
-    EarlierRequest, Fit, FitRecord, Inputs, Job, JobResult, JobSet, NewJobSet, SubmissionNumber, Submitted, result_kind,
+    EarlierRequest, Fit, FitRecord, Inputs, Job, JobResult, JobSet, NewJobSet, SubmissionNumber, SubmissionRecord,
+    Submitted, result_kind,
 };
 
 struct JobSetRow {
@@ -29,6 +31,8 @@ struct JobSetRow {
     state: String,
     state_reason: String,
     paused: bool,
+    kept_folds: Option<String>,
+    predict_folds: Option<String>,
     oof_digest: Option<String>,
     oof_bytes: Option<i64>,
     report_digest: Option<String>,
@@ -47,6 +51,7 @@ macro_rules! select_job_sets {
             JobSetRow,
             r#"SELECT s.number, s.id, s.spec_json, s.train_digest, s.hpa_digest, s.test_digest, s.weights_digest,
                       s.folds_digest, s.state, s.state_reason, s.paused AS "paused: bool",
+                      s.kept_folds, s.predict_folds,
                       s.oof_digest, oof.size_bytes AS "oof_bytes?", s.report_digest, report.size_bytes AS "report_bytes?",
                       s.submission_digest, submission.size_bytes AS "submission_bytes?", s.macro_f1, s.threshold,
                       s.created_ms, s.updated_ms
@@ -83,7 +88,8 @@ pub(super) async fn waiting_for_results(connection: &mut SqliteConnection) -> Re
     let ids = sqlx::query_scalar!(
         "SELECT id FROM job_sets WHERE state IN ('training', 'predicting') AND NOT EXISTS (
              SELECT 1 FROM jobs j WHERE j.job_set_id = job_sets.id AND j.state <> 'succeeded'
-                AND j.kind = CASE job_sets.state WHEN 'training' THEN 'train' ELSE 'predict' END)
+                AND j.kind = CASE job_sets.state WHEN 'training' THEN 'train' ELSE 'predict' END
+                AND (job_sets.kept_folds IS NULL OR j.fold IN (SELECT value FROM json_each(job_sets.kept_folds))))
          ORDER BY number"
     );
     ids.fetch_all(connection).await?.iter().map(|id| rows::job_set_id(id)).collect()
@@ -101,6 +107,7 @@ pub(super) async fn ended_before(connection: &mut SqliteConnection, since: Times
 pub(super) async fn delete(connection: &mut SqliteConnection, id: &JobSetId) -> Result<(), Error> {
     let id = id.as_str();
     sqlx::query!("DELETE FROM events WHERE job_set_id = ?", id).execute(&mut *connection).await?;
+    sqlx::query!("DELETE FROM submissions WHERE job_set_id = ?", id).execute(&mut *connection).await?;
     sqlx::query!("DELETE FROM fit_folds WHERE job_set_id = ?", id).execute(&mut *connection).await?;
     sqlx::query!("DELETE FROM fits WHERE job_set_id = ?", id).execute(&mut *connection).await?;
     sqlx::query!("DELETE FROM jobs WHERE job_set_id = ?", id).execute(&mut *connection).await?;
@@ -113,23 +120,31 @@ async fn with_jobs(connection: &mut SqliteConnection, rows: Vec<JobSetRow>) -> R
     let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
     let ids = serde_json::json!(ids).to_string();
     let mut jobs = jobs(&mut *connection, &ids).await?;
-    let mut fits = fits(connection, &ids).await?;
+    let mut fits = fits(&mut *connection, &ids).await?;
+    let mut submissions = submissions(connection, &ids).await?;
     let mut job_sets = Vec::with_capacity(rows.len());
     for row in rows {
         let jobs = jobs.remove(&row.id).unwrap_or_default();
         let fits = fits.remove(&row.id).unwrap_or_default();
-        job_sets.push(job_set(row, jobs, fits)?);
+        let submissions = submissions.remove(&row.id).unwrap_or_default();
+        job_sets.push(job_set(row, jobs, fits, submissions)?);
     }
     Ok(job_sets)
 }
 
-fn job_set(row: JobSetRow, mut jobs: Vec<Job>, fits: Vec<FitRecord>) -> Result<JobSet, Error> {
+fn job_set(
+    row: JobSetRow,
+    mut jobs: Vec<Job>,
+    fits: Vec<FitRecord>,
+    submissions: Vec<SubmissionRecord>,
+) -> Result<JobSet, Error> {
     jobs.sort_by_key(|job| (job.kind, job.fold));
-    let fit = present_fit(&row)?;
+    let spec = rows::spec(&row.spec_json)?;
+    let fit = present_fit(&row, &fits, &spec)?;
     Ok(JobSet {
         number: SubmissionNumber(row.number),
         id: parsed(&row.id)?,
-        spec: rows::spec(&row.spec_json)?,
+        spec,
         inputs: Inputs {
             train: digest(&row.train_digest)?,
             hpa: optional_digest(row.hpa_digest.as_deref())?,
@@ -140,15 +155,18 @@ fn job_set(row: JobSetRow, mut jobs: Vec<Job>, fits: Vec<FitRecord>) -> Result<J
         state: parsed(&row.state)?,
         state_reason: row.state_reason,
         paused: row.paused,
+        kept_folds: rows::optional_folds(row.kept_folds.as_deref())?,
+        predict_folds: rows::optional_folds(row.predict_folds.as_deref())?,
         jobs,
         fit,
         fits,
+        submissions,
         created: Timestamp(row.created_ms),
         updated: Timestamp(row.updated_ms),
     })
 }
 
-fn present_fit(row: &JobSetRow) -> Result<Option<Fit>, Error> {
+fn present_fit(row: &JobSetRow, fits: &[FitRecord], spec: &JobSetSpec) -> Result<Option<Fit>, Error> {
     let oof = optional_artifact(ArtifactKind::Oof, row.oof_digest.as_deref(), row.oof_bytes)?;
     let report = optional_artifact(ArtifactKind::Report, row.report_digest.as_deref(), row.report_bytes)?;
     let Some(((oof, report), (macro_f1, threshold))) = oof.zip(report).zip(row.macro_f1.zip(row.threshold)) else {
@@ -156,7 +174,10 @@ fn present_fit(row: &JobSetRow) -> Result<Option<Fit>, Error> {
     };
     let submission =
         optional_artifact(ArtifactKind::Submission, row.submission_digest.as_deref(), row.submission_bytes)?;
-    Ok(Some(Fit { oof, report, submission, macro_f1, threshold }))
+    // A fit of before the table of fits is of all folds.
+    let record = fits.iter().find(|record| record.fit.oof.digest == oof.digest);
+    let folds = record.map_or_else(|| spec.fold_set(), |record| record.fit.folds);
+    Ok(Some(Fit { oof, report, submission, macro_f1, threshold, folds }))
 }
 
 struct JobRow {
@@ -301,7 +322,9 @@ async fn failures(
 async fn fits(connection: &mut SqliteConnection, ids: &str) -> Result<BTreeMap<String, Vec<FitRecord>>, Error> {
     let rows = sqlx::query!(
         r#"SELECT f.job_set_id, f.oof_digest, oof.size_bytes AS oof_bytes, f.report_digest, report.size_bytes AS report_bytes,
-                  f.submission_digest, submission.size_bytes AS "submission_bytes?", f.macro_f1, f.threshold, f.created_ms
+                  f.submission_digest, submission.size_bytes AS "submission_bytes?", f.macro_f1, f.threshold, f.created_ms,
+                  (SELECT json_group_array(d.fold) FROM fit_folds d
+                   WHERE d.job_set_id = f.job_set_id AND d.oof_digest = f.oof_digest) AS "folds!: String"
            FROM fits f
            JOIN artifacts oof ON oof.digest = f.oof_digest
            JOIN artifacts report ON report.digest = f.report_digest
@@ -324,11 +347,38 @@ async fn fits(connection: &mut SqliteConnection, ids: &str) -> Result<BTreeMap<S
             )?,
             macro_f1: row.macro_f1,
             threshold: row.threshold,
+            folds: rows::folds(&row.folds)?,
         };
         let record = FitRecord { fit, created: Timestamp(row.created_ms) };
         fits.entry(row.job_set_id).or_default().push(record);
     }
     Ok(fits)
+}
+
+/// The submissions of job sets, oldest first, by job set.
+async fn submissions(
+    connection: &mut SqliteConnection,
+    ids: &str,
+) -> Result<BTreeMap<String, Vec<SubmissionRecord>>, Error> {
+    let rows = sqlx::query!(
+        "SELECT u.job_set_id, u.oof_digest, u.test_digest, u.folds, u.submission_digest, a.size_bytes, u.created_ms
+         FROM submissions u JOIN artifacts a ON a.digest = u.submission_digest
+         WHERE u.job_set_id IN (SELECT value FROM json_each(?)) ORDER BY u.created_ms, u.rowid",
+        ids
+    );
+    let mut submissions: BTreeMap<String, Vec<SubmissionRecord>> = BTreeMap::new();
+    for row in rows.fetch_all(connection).await? {
+        let (kind, size_bytes) = (ArtifactKind::Submission, size(row.size_bytes)?);
+        let record = SubmissionRecord {
+            submission: Artifact { kind, digest: digest(&row.submission_digest)?, size_bytes },
+            test: digest(&row.test_digest)?,
+            oof: digest(&row.oof_digest)?,
+            folds: rows::folds(&row.folds)?,
+            created: Timestamp(row.created_ms),
+        };
+        submissions.entry(row.job_set_id).or_default().push(record);
+    }
+    Ok(submissions)
 }
 
 /// The job set that a request made before.

@@ -1,8 +1,10 @@
 //! Fits and submissions.
 
+use fivefold_common::fold_set::FoldSet;
 use fivefold_common::ids::{Digest, JobSetId};
 use sqlx::SqliteConnection;
 
+use super::rows::folds_column;
 use crate::clock::Timestamp;
 use crate::error::Error;
 
@@ -41,7 +43,8 @@ pub(super) async fn store_fit(
     // The fit refers to the folds' checkpoints, so that they are kept.
     sqlx::query!(
         "INSERT OR REPLACE INTO fit_folds (job_set_id, oof_digest, fold, result_digest, checkpoint_digest)
-         SELECT job_set_id, ?, fold, result_digest, result_checkpoint_digest FROM jobs WHERE job_set_id = ? AND kind = 'train'",
+         SELECT job_set_id, ?, fold, result_digest, result_checkpoint_digest FROM jobs
+         WHERE job_set_id = ? AND kind = 'train' AND result_digest IS NOT NULL",
         oof,
         id
     )
@@ -67,9 +70,9 @@ pub(super) async fn store_submission(
     c: &mut SqliteConnection,
     now: Timestamp,
     id: &JobSetId,
-    submission: Digest,
+    (submission, folds): (Digest, FoldSet),
 ) -> Result<(), Error> {
-    let (id, submission) = (id.as_str(), submission.to_string());
+    let (id, submission, folds) = (id.as_str(), submission.to_string(), folds_column(folds));
     sqlx::query!("UPDATE job_sets SET submission_digest = ?, updated_ms = ? WHERE id = ?", submission, now.0, id)
         .execute(&mut *c)
         .await?;
@@ -77,6 +80,19 @@ pub(super) async fn store_submission(
         "UPDATE fits SET submission_digest = ?1
          WHERE job_set_id = ?2 AND oof_digest = (SELECT oof_digest FROM job_sets WHERE id = ?2)",
         submission,
+        id
+    )
+    .execute(&mut *c)
+    .await?;
+    sqlx::query!(
+        "INSERT INTO submissions (job_set_id, oof_digest, test_digest, folds, submission_digest, created_ms)
+         SELECT id, oof_digest, test_digest, ?1, ?2, ?3 FROM job_sets
+         WHERE id = ?4 AND oof_digest IS NOT NULL AND test_digest IS NOT NULL
+         ON CONFLICT (job_set_id, oof_digest, test_digest, folds)
+         DO UPDATE SET submission_digest = excluded.submission_digest, created_ms = excluded.created_ms",
+        folds,
+        submission,
+        now.0,
         id
     )
     .execute(c)

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use fivefold_common::artifact::{Artifact, ArtifactKind};
+use fivefold_common::fold_set::FoldSet;
 use fivefold_common::ids::{Attempt, Digest, Fold, JobSetId};
 use fivefold_common::progress::Phase;
 use fivefold_common::spec::JobSetSpec;
@@ -50,6 +51,19 @@ pub(super) fn size_column(size_bytes: u64) -> Result<i64, Error> {
 
 pub(super) fn fold(number: i64) -> Result<Fold, Error> {
     u32::try_from(number).ok().and_then(Fold::new).ok_or_else(|| wrong(format!("fold {number}")))
+}
+
+/// Folds as a JSON array.
+pub(super) fn folds(json: &str) -> Result<FoldSet, Error> {
+    serde_json::from_str(json).map_err(|error| wrong(format!("the folds {json:?}: {error}")))
+}
+
+pub(super) fn optional_folds(json: Option<&str>) -> Result<Option<FoldSet>, Error> {
+    json.map(folds).transpose()
+}
+
+pub(super) fn folds_column(folds: FoldSet) -> String {
+    serde_json::json!(folds).to_string()
 }
 
 /// A number that counts something.
