@@ -1,4 +1,4 @@
--- Results of some folds.
+-- Results of some folds, and job sets by name.
 
 -- The folds that a user ended the job set with, as a JSON array; NULL for all of its folds.
 ALTER TABLE job_sets ADD COLUMN kept_folds TEXT;
@@ -27,3 +27,5 @@ SELECT f.job_set_id, f.oof_digest, s.test_digest,
        f.submission_digest, f.created_ms
 FROM fits f JOIN job_sets s ON s.id = f.job_set_id
 WHERE f.submission_digest IS NOT NULL AND s.test_digest IS NOT NULL;
+
+CREATE INDEX job_sets_by_name ON job_sets (spec_json ->> '$.name');

@@ -15,6 +15,7 @@ mod console;
 mod error;
 mod exit_status;
 mod image_list;
+mod job_set_name;
 mod render;
 mod results_folder;
 mod spec_flags;

@@ -163,6 +163,13 @@ impl JobSetService for Fake {
         Err(Status::unimplemented("not faked"))
     }
 
+    async fn resolve_job_set(
+        &self,
+        _: Request<ResolveJobSetRequest>,
+    ) -> Result<Response<ResolveJobSetResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
     async fn fit_trained_folds(
         &self,
         _: Request<FitTrainedFoldsRequest>,
@@ -294,7 +301,9 @@ async fn results_are_complete_and_summarised() {
     }
     let read = |name: &str| std::fs::read(folder.path().join("out").join(name)).unwrap();
     assert_eq!((read("oof.csv"), read("report.json")), (oof.clone(), report.clone()));
-    assert_eq!(std::fs::read_dir(folder.path().join("out")).unwrap().count(), 2);
+    let origin: serde_json::Value = serde_json::from_slice(&read("results.json")).unwrap();
+    assert_eq!((&origin["job_set"], &origin["files"]), (&ID.into(), &serde_json::json!(["oof.csv", "report.json"])));
+    assert_eq!(std::fs::read_dir(folder.path().join("out")).unwrap().count(), 3);
     let half = [oof.len() as u64 / 2, report.len() as u64 / 2];
     assert_eq!(fake.seen.lock().unwrap().download_offsets, [0, half[0], 0, half[1]]);
 }
@@ -311,7 +320,7 @@ async fn refusals_are_explained() {
             "error: there is no such job set (NOT_FOUND); `fivefold status` lists the job sets\n",
         ),
         ("cancel js-abcdefgh", 1, "error: the job set has ended (WRONG_STATE)\n"),
-        ("results js-abcdefgh --out out", 1, "there are no results yet (js-abcdefgh: training)"),
+        ("results js-abcdefgh --out out", 1, "no fold is trained yet (js-abcdefgh: training)"),
         ("workers", 1, "is this a Fivefold coordinator of this version?"),
     ] {
         let output = fivefold(folder.path(), &url, line).await;
@@ -326,5 +335,5 @@ async fn refusals_are_explained() {
     let output = fivefold(folder.path(), &serve(&failed).await, &format!("results {ID} --out out")).await;
     let message = words(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(message.contains("there are no results (js-abcdefgh: failed); `fivefold retry js-abcdefgh`"), "{message}");
+    assert!(message.contains("no fold is trained (js-abcdefgh: failed); `fivefold retry js-abcdefgh`"), "{message}");
 }

@@ -68,7 +68,7 @@ fn roles_of(path: &str) -> Option<&'static [Role]> {
     Some(match (service, method) {
         (
             "fivefold.v1.JobSetService",
-            "GetJobSet" | "ListJobSets" | "WatchJobSet" | "ListEpochMetrics" | "FitTrainedFolds",
+            "GetJobSet" | "ResolveJobSet" | "ListJobSets" | "WatchJobSet" | "ListEpochMetrics" | "FitTrainedFolds",
         ) => &[User, ReadOnly],
         (
             "fivefold.v1.JobSetService",

@@ -59,7 +59,11 @@ async fn results_of_some_folds_are_fetched_and_a_job_set_is_ended_with_them() {
     assert!(printed.contains("PARTIAL             folds 0 of 2") && printed.contains("fold 1 is missing"), "{printed}");
     assert_eq!(names(&out), ["fold-0.safetensors", "oof.csv", "report.json", "results.json"]);
     assert_eq!(report(&out)["partial"]["folds"], serde_json::json!([0]));
-    command("cancel ID").unwrap();
+    // By its name, by the beginning of its id, and as the newest one.
+    for name in ["tiny", &id[..7], "@"] {
+        assert!(command(&format!("status {name}")).unwrap().starts_with(&id), "{name}");
+    }
+    command("cancel @").unwrap();
     let printed = command("results ID --out OUT").unwrap();
     assert!(printed.contains("fold 1 is missing  cancelled: cancelled by a user"), "{printed}");
 

@@ -2,7 +2,6 @@
 
 use clap::Args;
 use fivefold_client::Connection;
-use fivefold_common::ids::JobSetId;
 use fivefold_proto::convert::required;
 use fivefold_proto::v1::{
     CancelJobSetRequest, FinishJobSetRequest, JobSet, PauseJobSetRequest, ResumeJobSetRequest, RetrainFoldRequest,
@@ -11,14 +10,15 @@ use fivefold_proto::v1::{
 
 use crate::commands::JobSetArgs;
 use crate::console::{OutputFormat, print, print_json};
+use crate::job_set_name::JobSetName;
 use crate::render::job_set::headline;
 use crate::render::json;
 
 #[derive(Debug, Args)]
 pub(crate) struct RetryArgs {
-    /// Job set
+    /// Job set: its id or the beginning of it, its name, or @ for the newest
     #[arg(value_name = "ID")]
-    id: JobSetId,
+    id: JobSetName,
     /// Only this fold, counted from 0
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
     fold: Option<u32>,
@@ -26,46 +26,46 @@ pub(crate) struct RetryArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RetrainArgs {
-    /// Job set
+    /// Job set: its id or the beginning of it, its name, or @ for the newest
     #[arg(value_name = "ID")]
-    id: JobSetId,
+    id: JobSetName,
     /// Fold, counted from 0
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
     fold: u32,
 }
 
 pub(crate) async fn finish(args: &JobSetArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
-    let request = FinishJobSetRequest { job_set_id: args.id.to_string() };
+    let request = FinishJobSetRequest { job_set_id: args.id.resolve(coordinator).await?.to_string() };
     let answer = coordinator.call(request, async |c, r| c.job_sets().finish_job_set(r).await).await?;
     print_changed(answer.job_set, format)
 }
 
 pub(crate) async fn cancel(args: &JobSetArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
-    let request = CancelJobSetRequest { job_set_id: args.id.to_string() };
+    let request = CancelJobSetRequest { job_set_id: args.id.resolve(coordinator).await?.to_string() };
     let answer = coordinator.call(request, async |c, r| c.job_sets().cancel_job_set(r).await).await?;
     print_changed(answer.job_set, format)
 }
 
 pub(crate) async fn pause(args: &JobSetArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
-    let request = PauseJobSetRequest { job_set_id: args.id.to_string() };
+    let request = PauseJobSetRequest { job_set_id: args.id.resolve(coordinator).await?.to_string() };
     let answer = coordinator.call(request, async |c, r| c.job_sets().pause_job_set(r).await).await?;
     print_changed(answer.job_set, format)
 }
 
 pub(crate) async fn resume(args: &JobSetArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
-    let request = ResumeJobSetRequest { job_set_id: args.id.to_string() };
+    let request = ResumeJobSetRequest { job_set_id: args.id.resolve(coordinator).await?.to_string() };
     let answer = coordinator.call(request, async |c, r| c.job_sets().resume_job_set(r).await).await?;
     print_changed(answer.job_set, format)
 }
 
 pub(crate) async fn retry(args: &RetryArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
-    let request = RetryJobSetRequest { job_set_id: args.id.to_string(), fold: args.fold };
+    let request = RetryJobSetRequest { job_set_id: args.id.resolve(coordinator).await?.to_string(), fold: args.fold };
     let answer = coordinator.call(request, async |c, r| c.job_sets().retry_job_set(r).await).await?;
     print_changed(answer.job_set, format)
 }
 
 pub(crate) async fn retrain(args: &RetrainArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
-    let request = RetrainFoldRequest { job_set_id: args.id.to_string(), fold: args.fold };
+    let request = RetrainFoldRequest { job_set_id: args.id.resolve(coordinator).await?.to_string(), fold: args.fold };
     let answer = coordinator.call(request, async |c, r| c.job_sets().retrain_fold(r).await).await?;
     print_changed(answer.job_set, format)
 }

@@ -5,19 +5,19 @@ use std::io::{IsTerminal as _, stdin};
 use anyhow::bail;
 use clap::Args;
 use fivefold_client::Connection;
-use fivefold_common::ids::JobSetId;
 use fivefold_proto::v1::{DeleteJobSetRequest, JobSet};
 use serde_json::json;
 
 use crate::commands::get_job_set;
 use crate::console::{OutputFormat, notify, print, print_json};
+use crate::job_set_name::JobSetName;
 use crate::render::job_set::headline;
 
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// Job sets
+    /// Job sets: their ids or the beginnings of them, their names, or @ for the newest
     #[arg(value_name = "ID", required = true)]
-    ids: Vec<JobSetId>,
+    ids: Vec<JobSetName>,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -27,16 +27,16 @@ pub(crate) async fn run(args: &DeleteArgs, coordinator: &Connection, format: Out
     // An unknown id is an error before anything is deleted.
     let mut job_sets = Vec::new();
     for id in &args.ids {
-        job_sets.push(get_job_set(coordinator, id).await?);
+        job_sets.push(get_job_set(coordinator, &id.resolve(coordinator).await?).await?);
     }
     if !args.yes && stdin().is_terminal() && !is_confirmed(&job_sets)? {
         bail!("nothing was deleted");
     }
-    for id in &args.ids {
-        let request = DeleteJobSetRequest { job_set_id: id.to_string() };
+    for JobSet { id, .. } in &job_sets {
+        let request = DeleteJobSetRequest { job_set_id: id.clone() };
         coordinator.call(request, async |c, r| c.job_sets().delete_job_set(r).await).await?;
         match format {
-            OutputFormat::Json => print_json(&json!({"deleted": id.to_string()}))?,
+            OutputFormat::Json => print_json(&json!({"deleted": id}))?,
             OutputFormat::Text => print(&format!("{id} is deleted\n"))?,
         }
     }

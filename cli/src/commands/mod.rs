@@ -23,13 +23,14 @@ use fivefold_proto::v1::{GetJobSetRequest, JobSet};
 use crate::command_line::{Command, CommandLine};
 use crate::console::OutputFormat;
 use crate::exit_status::ExitStatus;
+use crate::job_set_name::JobSetName;
 
 /// The arguments of a command on one job set.
 #[derive(Debug, Args)]
 pub(crate) struct JobSetArgs {
-    /// Job set
+    /// Job set: its id or the beginning of it, its name, or @ for the newest
     #[arg(value_name = "ID")]
-    pub(crate) id: JobSetId,
+    pub(crate) id: JobSetName,
 }
 
 pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {

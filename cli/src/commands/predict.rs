@@ -4,19 +4,19 @@ use std::path::PathBuf;
 
 use clap::Args;
 use fivefold_client::Connection;
-use fivefold_common::ids::JobSetId;
 use fivefold_proto::convert::required;
 use fivefold_proto::v1::PredictJobSetRequest;
 
 use crate::commands::submit::{print_id, upload_list};
 use crate::console::OutputFormat;
 use crate::image_list::ImageList;
+use crate::job_set_name::JobSetName;
 
 #[derive(Debug, Args)]
 pub(crate) struct PredictArgs {
-    /// Job set
+    /// Job set: its id or the beginning of it, its name, or @ for the newest
     #[arg(value_name = "ID")]
-    id: JobSetId,
+    id: JobSetName,
     /// Test list (`Id` or `Id,Predicted`) [default: the one that the job set has]
     #[arg(long, alias = "test_csv", value_name = "FILE", required_unless_present = "folds")]
     test_csv: Option<PathBuf>,
@@ -30,8 +30,8 @@ pub(crate) struct PredictArgs {
 
 /// Uploads the test list, queues its prediction and prints the job set's id.
 pub(crate) async fn run(args: PredictArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
-    let id = args.id;
     let test = args.test_csv.as_deref().map(ImageList::read_test).transpose()?;
+    let id = args.id.resolve(coordinator).await?;
     let rows = test.as_ref().map(|test| test.manifest.rows.len());
     let test_digest = match test {
         Some(test) => upload_list(coordinator, test.file).await?,

@@ -8,7 +8,6 @@ use clap::Args;
 use fivefold_client::Connection;
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::durable_file;
-use fivefold_common::ids::JobSetId;
 use fivefold_common::job::JobState;
 use fivefold_common::job_set::JobSetState;
 use fivefold_common::report::Report;
@@ -19,6 +18,7 @@ use serde_json::json;
 
 use crate::commands::get_job_set;
 use crate::console::{OutputFormat, notify, print, print_json};
+use crate::job_set_name::JobSetName;
 use crate::render::job_set::headline;
 use crate::render::report::report_summary;
 use crate::render::text::word;
@@ -27,9 +27,9 @@ use crate::transfer::download;
 
 #[derive(Debug, Args)]
 pub(crate) struct ResultsArgs {
-    /// Job set
+    /// Job set: its id or the beginning of it, its name, or @ for the newest
     #[arg(value_name = "ID")]
-    id: JobSetId,
+    id: JobSetName,
     /// Output folder, created if missing
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -118,7 +118,8 @@ struct Results {
 }
 
 async fn find_results(args: &ResultsArgs, coordinator: &Connection) -> anyhow::Result<Results> {
-    let job_set = get_job_set(coordinator, &args.id).await?;
+    let id = args.id.resolve(coordinator).await?;
+    let job_set = get_job_set(coordinator, &id).await?;
     if let Some(number) = args.submission {
         let artifacts = submission_results(&job_set, number)?;
         return Ok(Results { is_partial: is_partial(&job_set, &artifacts), artifacts, job_set });
@@ -139,7 +140,7 @@ async fn find_results(args: &ResultsArgs, coordinator: &Connection) -> anyhow::R
     if !job_set.jobs.iter().any(is_trained) {
         bail!("{}", nothing_yet(&job_set));
     }
-    let request = FitTrainedFoldsRequest { job_set_id: args.id.to_string() };
+    let request = FitTrainedFoldsRequest { job_set_id: id.to_string() };
     let answer = coordinator.call(request, async |c, r| c.job_sets().fit_trained_folds(r).await).await?;
     let (fit, job_set) = (required("fit", answer.fit)?, required("job_set", answer.job_set)?);
     let is_partial = fit.folds.len() < job_set.spec.as_ref().map_or(0, |spec| spec.folds.len());

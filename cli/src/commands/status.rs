@@ -2,21 +2,21 @@
 
 use clap::Args;
 use fivefold_client::Connection;
-use fivefold_common::ids::JobSetId;
 use fivefold_proto::v1::{JobSet, ListJobSetsRequest};
 use serde_json::json;
 
 use crate::commands::get_job_set;
 use crate::console::{OutputFormat, print, print_json};
+use crate::job_set_name::JobSetName;
 use crate::render::job::job_table;
 use crate::render::job_set::{headline, job_set_table};
 use crate::render::json;
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Job set [default: list the newest ones]
+    /// Job set: its id or the beginning of it, its name, or @ for the newest [default: list the newest ones]
     #[arg(value_name = "ID")]
-    id: Option<JobSetId>,
+    id: Option<JobSetName>,
     /// Number of job sets in the list
     #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "id")]
     limit: usize,
@@ -28,7 +28,7 @@ const PAGE_SIZE: usize = 100;
 pub(crate) async fn run(args: &StatusArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     match &args.id {
         Some(id) => {
-            let job_set = get_job_set(coordinator, id).await?;
+            let job_set = get_job_set(coordinator, &id.resolve(coordinator).await?).await?;
             match format {
                 OutputFormat::Json => print_json(&json::job_set(&job_set)),
                 OutputFormat::Text => print(&format!("{}\n{}", headline(&job_set), job_table(&job_set))),

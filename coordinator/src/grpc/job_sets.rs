@@ -19,6 +19,8 @@ use crate::queue::{FitRecord, SubmissionNumber};
 const USUAL_PAGE_SIZE: usize = 20;
 const MAX_PAGE_SIZE: usize = 100;
 const MAX_REQUEST_ID_BYTES: usize = 64;
+/// Of an id or a name.
+const MAX_TEXT_BYTES: usize = 1000;
 
 impl Services {
     async fn job_set(&self, id: &JobSetId) -> Result<Option<v1::JobSet>, Status> {
@@ -64,6 +66,18 @@ impl JobSetService for Services {
     ) -> Result<Response<v1::GetJobSetResponse>, Status> {
         let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
         Ok(Response::new(v1::GetJobSetResponse { job_set: self.job_set(&id).await? }))
+    }
+
+    async fn resolve_job_set(
+        &self,
+        request: Request<v1::ResolveJobSetRequest>,
+    ) -> Result<Response<v1::ResolveJobSetResponse>, Status> {
+        let text = request.into_inner().text;
+        if text.is_empty() || text.len() > MAX_TEXT_BYTES {
+            return Err(WireError::new("text", format!("it should have 1 to {MAX_TEXT_BYTES} bytes")).into());
+        }
+        let id = app::resolve(&self.coordinator, &text).await?;
+        Ok(Response::new(v1::ResolveJobSetResponse { job_set_id: id.to_string() }))
     }
 
     async fn list_job_sets(

@@ -68,6 +68,14 @@ impl JobSet {
     }
 }
 
+/// What a user calls a job set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedJobSet {
+    pub id: JobSetId,
+    /// May be empty.
+    pub name: String,
+}
+
 /// The artifacts that a job set is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inputs {

@@ -22,7 +22,9 @@ use fivefold_common::spec::JobSetSpec;
 use tokio::sync::watch;
 
 pub use self::change::{Decide, Effect, NewEvent};
-pub use self::job_set::{Fit, FitRecord, Inputs, Job, JobResult, JobSet, SubmissionNumber, SubmissionRecord};
+pub use self::job_set::{
+    Fit, FitRecord, Inputs, Job, JobResult, JobSet, NamedJobSet, SubmissionNumber, SubmissionRecord,
+};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
@@ -39,6 +41,9 @@ pub trait Queue: Debug + Send + Sync {
 
     /// At most `limit` job sets that were submitted before the one of that number, newest first.
     async fn job_sets(&self, before: Option<SubmissionNumber>, limit: u32) -> Result<Vec<JobSet>, Error>;
+
+    /// At most `limit` job sets whose id begins with `text`, with or without `js-`, or whose name it is; newest first.
+    async fn find_job_sets(&self, text: &str, limit: u32) -> Result<Vec<NamedJobSet>, Error>;
 
     /// Job sets whose folds are all trained and not fitted, or all predicted without a submission; oldest first. Folds that
     /// they were ended without do not count.

@@ -55,6 +55,10 @@ impl Queue for MortalQueue {
         self.step()?.ended_before(since).await
     }
 
+    async fn find_job_sets(&self, text: &str, limit: u32) -> Result<Vec<NamedJobSet>, Error> {
+        self.step()?.find_job_sets(text, limit).await
+    }
+
     async fn waiting_for_results(&self) -> Result<Vec<JobSetId>, Error> {
         self.step()?.waiting_for_results().await
     }

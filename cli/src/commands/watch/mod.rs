@@ -28,7 +28,7 @@ pub(crate) async fn run(
     coordinator: &Connection,
     format: OutputFormat,
 ) -> anyhow::Result<ExitStatus> {
-    let id = &args.id;
+    let id = &args.id.resolve(coordinator).await?;
     let mut screen = Screen::new(format);
     let job_set = tokio::select! {
         followed = follow(id, coordinator, &mut screen) => followed?,

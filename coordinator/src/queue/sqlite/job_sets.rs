@@ -15,8 +15,8 @@ use super::rows::{self, attempt, count, digest, fold, optional_artifact, optiona
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{
-    EarlierRequest, Fit, FitRecord, Inputs, Job, JobResult, JobSet, NewJobSet, SubmissionNumber, SubmissionRecord,
-    Submitted, result_kind,
+    EarlierRequest, Fit, FitRecord, Inputs, Job, JobResult, JobSet, NamedJobSet, NewJobSet, SubmissionNumber,
+    SubmissionRecord, Submitted, result_kind,
 };
 
 struct JobSetRow {
@@ -82,6 +82,25 @@ pub(super) async fn page(
     let rows = select_job_sets!("WHERE s.number < ? ORDER BY s.number DESC LIMIT ?", before, limit);
     let rows = rows.fetch_all(&mut *connection).await?;
     with_jobs(connection, rows).await
+}
+
+/// Job sets whose id begins with `text`, with or without `js-`, or whose name it is; newest first.
+pub(super) async fn find(connection: &mut SqliteConnection, text: &str, limit: u32) -> Result<Vec<NamedJobSet>, Error> {
+    let first = if text.starts_with("js-") { text.to_owned() } else { format!("js-{text}") };
+    // Ids have letters, digits and a hyphen, which all come before the tilde.
+    let last = format!("{first}~");
+    let rows = sqlx::query!(
+        r#"SELECT id, coalesce(spec_json ->> '$.name', '') AS "name!: String" FROM job_sets
+           WHERE number IN (SELECT number FROM job_sets WHERE id BETWEEN ? AND ?
+                            UNION SELECT number FROM job_sets WHERE spec_json ->> '$.name' = ?)
+           ORDER BY number DESC LIMIT ?"#,
+        first,
+        last,
+        text,
+        limit
+    );
+    let rows = rows.fetch_all(connection).await?.into_iter();
+    rows.map(|row| Ok(NamedJobSet { id: rows::job_set_id(&row.id)?, name: row.name })).collect()
 }
 
 pub(super) async fn waiting_for_results(connection: &mut SqliteConnection) -> Result<Vec<JobSetId>, Error> {

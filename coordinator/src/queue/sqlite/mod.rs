@@ -75,6 +75,10 @@ impl Queue for SqliteQueue {
         read_at_once!(self, |c| job_sets::page(c, before, limit))
     }
 
+    async fn find_job_sets(&self, text: &str, limit: u32) -> Result<Vec<NamedJobSet>, Error> {
+        job_sets::find(&mut *self.reader().await?, text, limit).await
+    }
+
     async fn waiting_for_results(&self) -> Result<Vec<JobSetId>, Error> {
         job_sets::waiting_for_results(&mut *self.reader().await?).await
     }

@@ -1,0 +1,49 @@
+//! The job set that a user means.
+
+use fivefold_common::ids::JobSetId;
+use fivefold_common::one_line::one_line;
+
+use super::Coordinator;
+use crate::error::Error;
+use crate::queue::NamedJobSet;
+
+/// Words for the newest job set.
+const NEWEST: [&str; 2] = ["@", "latest"];
+/// The most candidates in a message.
+const MAX_CANDIDATES: u32 = 5;
+
+/// The id of the only job set that `text` fits: a whole id, the beginning of an id, with or without `js-`, or a name. `@` and
+/// `latest` are the newest job set.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is none; [`Error::WrongState`] if there are several.
+pub async fn resolve(coordinator: &Coordinator, text: &str) -> Result<JobSetId, Error> {
+    if NEWEST.contains(&text) {
+        let newest = coordinator.queue.job_sets(None, 1).await?.pop();
+        let none = || Error::NotFound { what: "job set", name: "yet: `fivefold submit` makes one".to_owned() };
+        return newest.map(|job_set| job_set.id).ok_or_else(none);
+    }
+    let found = coordinator.queue.find_job_sets(text, MAX_CANDIDATES + 1).await?;
+    if let Some(whole) = found.iter().find(|found| found.id.as_str() == text) {
+        return Ok(whole.id.clone());
+    }
+    match &found[..] {
+        [] => {
+            let name = format!("with the id or name {:?}", one_line(text));
+            Err(Error::NotFound { what: "job set", name })
+        }
+        [only] => Ok(only.id.clone()),
+        several => Err(Error::WrongState(ambiguous(text, several))),
+    }
+}
+
+/// The candidates, newest first.
+fn ambiguous(text: &str, found: &[NamedJobSet]) -> String {
+    let shown = found.iter().take(MAX_CANDIDATES as usize).map(|found| match found.name.as_str() {
+        "" => found.id.to_string(),
+        name => format!("{} ({})", found.id, one_line(name)),
+    });
+    let shown: Vec<String> = shown.collect();
+    let more = if found.len() > shown.len() { " and others" } else { "" };
+    format!("{:?} is not the id or name of one job set: it fits {}{more}", one_line(text), shown.join(", "))
+}
