@@ -137,7 +137,7 @@ Example:
     /// Delete job sets that have ended, with their models and results
     #[command(after_help = "\
 Files that other job sets need stay. On a terminal the command asks first. A job set that has not ended is refused: cancel it \
-first. The disk space is free within two hours. `fivefold-coordinator --retain-days N` deletes old job sets by itself.
+first. Their space is free after an hour. `fivefold-coordinator --retain-days N` deletes old job sets by itself.
 
 Examples:
   fivefold delete js-abcdefgh

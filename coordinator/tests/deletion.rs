@@ -38,7 +38,12 @@ async fn fixture(retain_days: u32) -> Fixture {
     rig.upload(ArtifactKind::Manifest, TRAIN_LIST.as_bytes()).await;
     let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into() };
     app::register_worker(&rig.coordinator, worker).await.unwrap();
-    Fixture { rig, file, _folder: folder, spec: JobSetSpec { fold: vec![0], ..JobSetSpec::default() } }
+    Fixture {
+        rig,
+        file,
+        _folder: folder,
+        spec: JobSetSpec { fold: vec![0], keep_optimizer: true, ..JobSetSpec::default() },
+    }
 }
 
 impl Fixture {
