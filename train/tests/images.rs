@@ -118,7 +118,7 @@ fn resizes_are_refused_by_name() {
     let small = decode_plane(&fixture_file("grey8.png"), Colour::Red, 25, Resize::Area, &mut vec![0; 625]);
     assert!(matches!(small, Err(ImageProblem::TooSmall { width: 24, height: 24, expected: 25 })));
     assert!(matches!(refusal(b"GIF89a and more", Resize::Area), Some(ImageProblem::UnknownFormat)));
-    assert!(matches!(refusal(b"", Resize::Area), Some(ImageProblem::UnknownFormat)));
+    assert!(matches!(refusal(b"", Resize::Area), Some(ImageProblem::Empty)));
 }
 
 #[test]
