@@ -143,6 +143,14 @@ Examples:
   fivefold delete js-abcdefgh
   fivefold delete --yes js-abcdefgh js-mnopqrst")]
     Delete(DeleteArgs),
+    /// Show what takes room on the coordinator's disk, and what could go
+    #[command(after_help = "\
+Sizes are those of all files that a job set needs; OF IT ALONE is what deleting it would free. The coordinator warns when less \
+than a tenth of its disk is free, and refuses job sets for which there is no room beside the folds in training.
+
+Example:
+  fivefold disk")]
+    Disk,
     /// List the workers
     #[command(after_help = "Example:\n  fivefold workers --json | jq -r '.workers[].name'")]
     Workers,

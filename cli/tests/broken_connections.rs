@@ -122,14 +122,20 @@ impl JobSetService for Fake {
         if seen.submissions.len() == 1 {
             return Err(status(Reason::Unavailable, "the coordinator is stopping"));
         }
-        Ok(Response::new(SubmitJobSetResponse { job_set: Some(self.job_set(job_set::State::Training)) }))
+        Ok(Response::new(SubmitJobSetResponse {
+            job_set: Some(self.job_set(job_set::State::Training)),
+            ..SubmitJobSetResponse::default()
+        }))
     }
 
     async fn get_job_set(&self, request: Request<GetJobSetRequest>) -> Result<Response<GetJobSetResponse>, Status> {
         if request.into_inner().job_set_id != ID {
             return Err(status(Reason::NotFound, "there is no such job set"));
         }
-        Ok(Response::new(GetJobSetResponse { job_set: Some(self.job_set(self.ending)) }))
+        Ok(Response::new(GetJobSetResponse {
+            job_set: Some(self.job_set(self.ending)),
+            ..GetJobSetResponse::default()
+        }))
     }
 
     type WatchJobSetStream = Answers<WatchJobSetResponse>;
@@ -149,7 +155,7 @@ impl JobSetService for Fake {
 
     async fn list_job_sets(&self, _: Request<ListJobSetsRequest>) -> Result<Response<ListJobSetsResponse>, Status> {
         let job_sets = vec![self.job_set(self.ending)];
-        Ok(Response::new(ListJobSetsResponse { job_sets, next_page_token: String::new() }))
+        Ok(Response::new(ListJobSetsResponse { job_sets, ..ListJobSetsResponse::default() }))
     }
 
     async fn list_epoch_metrics(
@@ -205,6 +211,10 @@ impl JobSetService for Fake {
         &self,
         _: Request<PredictJobSetRequest>,
     ) -> Result<Response<PredictJobSetResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
+    async fn get_disk_usage(&self, _: Request<GetDiskUsageRequest>) -> Result<Response<GetDiskUsageResponse>, Status> {
         Err(Status::unimplemented("not faked"))
     }
 }

@@ -45,6 +45,7 @@ pub mod report;
 pub mod role;
 pub mod score_array;
 pub mod scores;
+pub mod size;
 pub mod spec;
 pub mod submission;
 pub mod threshold;

@@ -68,7 +68,8 @@ fn roles_of(path: &str) -> Option<&'static [Role]> {
     Some(match (service, method) {
         (
             "fivefold.v1.JobSetService",
-            "GetJobSet" | "ResolveJobSet" | "ListJobSets" | "WatchJobSet" | "ListEpochMetrics" | "FitTrainedFolds",
+            "GetJobSet" | "ResolveJobSet" | "ListJobSets" | "WatchJobSet" | "ListEpochMetrics" | "FitTrainedFolds"
+            | "GetDiskUsage",
         ) => &[User, ReadOnly],
         (
             "fivefold.v1.JobSetService",

@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod control;
 pub(crate) mod delete;
+pub(crate) mod disk;
 pub(crate) mod doctor;
 pub(crate) mod folds;
 pub(crate) mod predict;
@@ -21,7 +22,7 @@ use fivefold_proto::convert::required;
 use fivefold_proto::v1::{GetJobSetRequest, JobSet};
 
 use crate::command_line::{Command, CommandLine};
-use crate::console::OutputFormat;
+use crate::console::{OutputFormat, notify};
 use crate::exit_status::ExitStatus;
 use crate::job_set_name::JobSetName;
 
@@ -49,6 +50,7 @@ pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
         Command::Retrain(args) => control::retrain(&args, &connect()?, format).await?,
         Command::Delete(args) => delete::run(&args, &connect()?, format).await?,
         Command::Results(args) => results::run(&args, &connect()?, format).await?,
+        Command::Disk => disk::run(&connect()?, format).await?,
         Command::Workers => workers::list(&connect()?, format).await?,
         Command::Drain(args) => workers::drain(&args, &connect()?).await?,
         Command::Doctor(args) => return doctor::run(&args, connect(), format).await,
@@ -64,4 +66,11 @@ async fn get_job_set(coordinator: &Connection, id: &JobSetId) -> anyhow::Result<
     let request = GetJobSetRequest { job_set_id: id.to_string() };
     let answer = coordinator.call(request, async |c, r| c.job_sets().get_job_set(r).await).await?;
     Ok(required("job_set", answer.job_set)?)
+}
+
+/// Prints what the coordinator warns of.
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        notify(&format!("warning: {warning}"));
+    }
 }

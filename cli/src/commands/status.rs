@@ -2,10 +2,11 @@
 
 use clap::Args;
 use fivefold_client::Connection;
-use fivefold_proto::v1::{JobSet, ListJobSetsRequest};
+use fivefold_proto::convert::required;
+use fivefold_proto::v1::{GetJobSetRequest, JobSet, ListJobSetsRequest};
 use serde_json::json;
 
-use crate::commands::get_job_set;
+use crate::commands::warn;
 use crate::console::{OutputFormat, print, print_json};
 use crate::job_set_name::JobSetName;
 use crate::render::job::job_table;
@@ -28,7 +29,11 @@ const PAGE_SIZE: usize = 100;
 pub(crate) async fn run(args: &StatusArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     match &args.id {
         Some(id) => {
-            let job_set = get_job_set(coordinator, &id.resolve(coordinator).await?).await?;
+            let job_set_id = id.resolve(coordinator).await?.to_string();
+            let request = GetJobSetRequest { job_set_id };
+            let answer = coordinator.call(request, async |c, r| c.job_sets().get_job_set(r).await).await?;
+            let job_set = required("job_set", answer.job_set)?;
+            warn(&answer.warnings);
             match format {
                 OutputFormat::Json => print_json(&json::job_set(&job_set)),
                 OutputFormat::Text => print(&format!("{}\n{}", headline(&job_set), job_table(&job_set))),
@@ -56,6 +61,9 @@ async fn newest_job_sets(coordinator: &Connection, limit: usize) -> anyhow::Resu
         let page_size = (limit - job_sets.len()).min(PAGE_SIZE) as u32;
         let request = ListJobSetsRequest { page_size, page_token };
         let page = coordinator.call(request, async |c, r| c.job_sets().list_job_sets(r).await).await?;
+        if job_sets.is_empty() {
+            warn(&page.warnings);
+        }
         job_sets.extend(page.job_sets);
         page_token = page.next_page_token;
         if page_token.is_empty() {

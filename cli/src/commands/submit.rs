@@ -11,6 +11,7 @@ use fivefold_proto::SubmitJobSetRequest;
 use fivefold_proto::convert::{required, spec_to_wire};
 use fivefold_proto::v1::{JobSet, Manifests};
 
+use crate::commands::warn;
 use crate::console::{OutputFormat, notify, print, print_json};
 use crate::image_list::{FoldsFile, ImageList, ListFile, check_lists, check_split, split_warnings};
 use crate::render::json;
@@ -133,6 +134,7 @@ async fn submit(
             .context(format!("the job set may have been submitted; repeat the command with --request-id {request_id}")),
         _ => error.into(),
     })?;
+    warn(&answer.warnings);
     Ok(required("job_set", answer.job_set)?)
 }
 

@@ -1,5 +1,6 @@
 //! Messages of the coordinator as text and JSON. Pure functions.
 
+pub(crate) mod disk;
 pub(crate) mod event;
 pub(crate) mod job;
 pub(crate) mod job_set;

@@ -7,6 +7,7 @@ use fivefold_common::spec::{JobSetSpec, SplitMethod};
 
 use super::Coordinator;
 use super::artifacts::{put, require_artifact};
+use super::disk::require_room;
 use super::lists::{Lists, read_test_list};
 use crate::error::Error;
 use crate::queue::{EarlierRequest, Inputs, NewEvent, NewJobSet, Submitted};
@@ -30,7 +31,7 @@ pub struct Submission {
 /// Stores a job set and queues a train job for each fold. A repeated request gives the same job set.
 ///
 /// # Errors
-/// If a list cannot be used or split; [`Error::RequestIdReused`].
+/// If a list cannot be used or split; [`Error::RequestIdReused`]; [`Error::Exhausted`] if the disk has no room for it.
 pub async fn submit(coordinator: &Coordinator, submission: Submission) -> Result<JobSetId, Error> {
     if let Some(earlier) = coordinator.queue.submitted(&submission.request_id).await? {
         return same_request(&submission, earlier);
@@ -69,6 +70,7 @@ async fn prepare(coordinator: &Coordinator, submission: Submission) -> Result<Ne
     }
     let blobs = &*coordinator.blobs;
     let lists = Lists::read(blobs, &spec, train, hpa).await?;
+    require_room(coordinator, &spec).await?;
     if let Some(test) = test {
         read_test_list(blobs, test).await?;
     }

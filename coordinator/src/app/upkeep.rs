@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::decision::Decision;
 use super::fail::{self, end_attempt};
-use super::{Coordinator, advance, delete_old};
+use super::{Coordinator, advance, delete_old, disk};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{Effect, JobSet, RELEASED, Standstill};
@@ -42,6 +42,7 @@ pub async fn run_upkeep(coordinator: Coordinator, stopping: CancellationToken) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sweeps: u32 = 0;
     let mut last_problem = String::new();
+    let mut is_low = false;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -52,7 +53,9 @@ pub async fn run_upkeep(coordinator: Coordinator, stopping: CancellationToken) {
             swept = async {
                 find_due(&coordinator).await?;
                 delete_old(&coordinator).await?;
-                clean(&coordinator).await
+                clean(&coordinator).await?;
+                is_low = watch_disk(&coordinator, is_low).await?;
+                Ok(())
             }
             .await;
         }
@@ -63,6 +66,16 @@ pub async fn run_upkeep(coordinator: Coordinator, stopping: CancellationToken) {
         }
         last_problem = problem;
     }
+}
+
+/// Logs once that little of the disk is free. Returns whether it is so.
+async fn watch_disk(coordinator: &Coordinator, was_low: bool) -> Result<bool, Error> {
+    let warning = disk::low_disk(coordinator.blobs.disk_space().await?);
+    match &warning {
+        Some(warning) if !was_low => tracing::warn!("{warning}"),
+        _ => {}
+    }
+    Ok(warning.is_some())
 }
 
 /// Does what is due. Returns the attempts that it ended.

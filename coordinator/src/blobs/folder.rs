@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio_stream::StreamExt as _;
 
-use super::{Blobs, Chunks, Claim};
+use super::{Blobs, Chunks, Claim, DiskSpace};
 use crate::error::Error;
 
 /// Uploads that write, sync or hash at a time. The limit leaves processor and disk to the queue.
@@ -112,6 +112,22 @@ impl Blobs for FolderBlobs {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
             Err(error) => Err(at(&path, error)),
         }
+    }
+
+    async fn all_held_bytes(&self) -> Result<u64, Error> {
+        let failed = |error| at(&self.partial, error);
+        let mut held_bytes = 0;
+        let mut entries = fs::read_dir(&self.partial).await.map_err(failed)?;
+        while let Some(entry) = entries.next_entry().await.map_err(failed)? {
+            // One that was completed meanwhile has moved.
+            held_bytes += entry.metadata().await.map_or(0, |metadata| metadata.len());
+        }
+        Ok(held_bytes)
+    }
+
+    async fn disk_space(&self) -> Result<DiskSpace, Error> {
+        let disk = rustix::fs::statvfs(&self.whole).map_err(|error| at(&self.whole, error.into()))?;
+        Ok(DiskSpace { free_bytes: disk.f_bavail * disk.f_frsize, total_bytes: disk.f_blocks * disk.f_frsize })
     }
 
     async fn upload(&self, claim: &Claim, size_bytes: u64, offset_bytes: u64, mut chunks: Chunks) -> Result<(), Error> {
@@ -276,12 +292,20 @@ mod tests {
 
         let blobs = FolderBlobs::open(folder.path()).await.unwrap();
         assert_eq!(blobs.held_bytes(digest).await.unwrap(), 4);
+        assert_eq!(blobs.all_held_bytes().await.unwrap(), 4);
         let claim = claims.claim(digest).unwrap();
         let again = blobs.upload(&claim, 8, 0, chunks(vec![])).await;
         assert!(matches!(again, Err(Error::WrongOffset { held_bytes: 4, .. })));
         blobs.upload(&claim, 8, 4, chunks(vec![Ok(b"fold")])).await.unwrap();
         assert_eq!(blobs.read(digest).await.unwrap().as_ref(), b"fivefold");
         assert_eq!(blobs.held_bytes(digest).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_disk_has_some_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = FolderBlobs::open(folder.path()).await.unwrap().disk_space().await.unwrap();
+        assert!(disk.total_bytes > 0 && disk.free_bytes <= disk.total_bytes, "{disk:?}");
     }
 
     #[tokio::test]

@@ -16,6 +16,14 @@ use tokio_stream::Stream;
 pub use self::claim::{Claim, Claims};
 use crate::error::Error;
 
+/// The disk that holds the blobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes that may still be written.
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+}
+
 /// Bytes in pieces.
 pub type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
 
@@ -32,6 +40,11 @@ pub trait Blobs: Debug + Send + Sync {
 
     /// Bytes of a partial upload that are held.
     async fn held_bytes(&self, digest: Digest) -> Result<u64, Error>;
+
+    /// Bytes of all partial uploads.
+    async fn all_held_bytes(&self) -> Result<u64, Error>;
+
+    async fn disk_space(&self) -> Result<DiskSpace, Error>;
 
     /// Resumes an upload at `offset_bytes` with `chunks`. If `chunks` ends with an error, or early, what has come is kept
     /// for a later upload.

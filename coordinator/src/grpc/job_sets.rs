@@ -57,7 +57,8 @@ impl JobSetService for Services {
     ) -> Result<Response<v1::SubmitJobSetResponse>, Status> {
         let submission = submission(request.into_inner())?;
         let id = app::submit(&self.coordinator, submission).await?;
-        Ok(Response::new(v1::SubmitJobSetResponse { job_set: self.job_set(&id).await? }))
+        let warnings = app::warnings(&self.coordinator).await?;
+        Ok(Response::new(v1::SubmitJobSetResponse { job_set: self.job_set(&id).await?, warnings }))
     }
 
     async fn get_job_set(
@@ -65,7 +66,8 @@ impl JobSetService for Services {
         request: Request<v1::GetJobSetRequest>,
     ) -> Result<Response<v1::GetJobSetResponse>, Status> {
         let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
-        Ok(Response::new(v1::GetJobSetResponse { job_set: self.job_set(&id).await? }))
+        let warnings = app::warnings(&self.coordinator).await?;
+        Ok(Response::new(v1::GetJobSetResponse { job_set: self.job_set(&id).await?, warnings }))
     }
 
     async fn resolve_job_set(
@@ -100,6 +102,7 @@ impl JobSetService for Services {
         Ok(Response::new(v1::ListJobSetsResponse {
             job_sets: job_sets.iter().map(messages::job_set).collect(),
             next_page_token: next.map(|number| number.0.to_string()).unwrap_or_default(),
+            warnings: app::warnings(&self.coordinator).await?,
         }))
     }
 
@@ -219,5 +222,12 @@ impl JobSetService for Services {
             Prediction { test, folds: Some(folds).filter(|folds| !folds.is_empty()), replace: request.replace };
         app::predict(&self.coordinator, &id, prediction).await?;
         Ok(Response::new(v1::PredictJobSetResponse { job_set: self.job_set(&id).await? }))
+    }
+
+    async fn get_disk_usage(
+        &self,
+        _: Request<v1::GetDiskUsageRequest>,
+    ) -> Result<Response<v1::GetDiskUsageResponse>, Status> {
+        Ok(Response::new(messages::disk_usage(app::disk_usage(&self.coordinator).await?)))
     }
 }

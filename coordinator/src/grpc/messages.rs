@@ -7,11 +7,12 @@ use fivefold_common::ids::Digest;
 use fivefold_common::job::{JobKind, JobState};
 use fivefold_common::spec::ScoredCheckpoint;
 use fivefold_proto::convert::{
-    artifact_to_wire, checkpoint_to_wire, epoch_to_wire, job_kind_to_wire, job_set_state_to_wire, job_state_to_wire,
-    progress_to_wire, spec_to_wire,
+    artifact_kind_to_wire, artifact_to_wire, checkpoint_to_wire, epoch_to_wire, job_kind_to_wire,
+    job_set_state_to_wire, job_state_to_wire, progress_to_wire, spec_to_wire,
 };
 use fivefold_proto::v1;
 
+use crate::app::{DiskUsage, JobSetUsage};
 use crate::clock::Timestamp;
 use crate::queue::{Event, Fit, FitRecord, Inputs, Job, JobSet, Leased, SubmissionRecord, Task, Worker};
 
@@ -153,5 +154,28 @@ pub(super) fn worker(worker: Worker) -> v1::Worker {
         last_seen_time: Some(timestamp(worker.last_seen)),
         job_id: worker.job.map_or(0, |job| job.0),
         draining: worker.draining,
+    }
+}
+
+pub(super) fn disk_usage(usage: DiskUsage) -> v1::GetDiskUsageResponse {
+    v1::GetDiskUsageResponse {
+        total_bytes: usage.disk.total_bytes,
+        free_bytes: usage.disk.free_bytes,
+        job_sets: usage.job_sets.into_iter().map(job_set_usage).collect(),
+        unreferenced_bytes: usage.unreferenced_bytes,
+        upload_bytes: usage.upload_bytes,
+    }
+}
+
+fn job_set_usage(usage: JobSetUsage) -> v1::JobSetUsage {
+    let kinds = usage.bytes.into_iter();
+    v1::JobSetUsage {
+        job_set_id: usage.id.to_string(),
+        name: usage.name,
+        state: job_set_state_to_wire(usage.state).into(),
+        kinds: kinds
+            .map(|(kind, size_bytes)| v1::KindUsage { kind: artifact_kind_to_wire(kind).into(), size_bytes })
+            .collect(),
+        own_bytes: usage.own_bytes,
     }
 }

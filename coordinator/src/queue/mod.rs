@@ -8,7 +8,7 @@ mod change;
 mod job_set;
 pub mod sqlite;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Debug;
 
 use fivefold_common::artifact::{Artifact, ArtifactKind};
@@ -143,6 +143,12 @@ pub trait Queue: Debug + Send + Sync {
 
     async fn artifacts(&self) -> Result<HashSet<Digest>, Error>;
 
+    /// Every artifact with the job sets that refer to it.
+    async fn references(&self) -> Result<Vec<Referenced>, Error>;
+
+    /// The train jobs that are leased.
+    async fn folds_in_training(&self) -> Result<Vec<FoldInTraining>, Error>;
+
     /// Artifacts that nothing refers to and nobody wanted since `since`; with [`RELEASED`], those that were released.
     async fn unreferenced(&self, since: Timestamp) -> Result<Vec<Digest>, Error>;
 
@@ -274,6 +280,22 @@ pub struct Event {
     pub name: EventName,
     /// A sentence for users.
     pub message: String,
+}
+
+/// An artifact and what refers to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referenced {
+    pub artifact: Artifact,
+    /// By id; empty for an artifact that is about to be deleted.
+    pub job_sets: BTreeSet<JobSetId>,
+}
+
+/// A leased train job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoldInTraining {
+    pub spec: JobSetSpec,
+    /// Size of its checkpoints.
+    pub checkpoint_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

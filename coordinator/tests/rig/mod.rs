@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::{Bytes, BytesMut};
@@ -18,7 +18,7 @@ use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest};
 use fivefold_common::scores::{ScoreRow, ScoreTable, Source};
 use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::app::{self, Coordinator, DueJobSets, ScoreTables, Settings, Submission};
-use fivefold_coordinator::blobs::{Blobs, Chunks, Claim, Claims};
+use fivefold_coordinator::blobs::{Blobs, Chunks, Claim, Claims, DiskSpace};
 use fivefold_coordinator::clock::{Clock, Timestamp};
 use fivefold_coordinator::error::Error;
 use fivefold_coordinator::queue::Queue;
@@ -42,14 +42,28 @@ impl Clock for ManualClock {
 }
 
 /// Blobs in memory. An upload comes whole.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct MemoryBlobs {
     blobs: Mutex<BTreeMap<Digest, Bytes>>,
     /// How often each was read.
     reads: Mutex<BTreeMap<Digest, usize>>,
+    free_bytes: AtomicU64,
+}
+
+/// Of the disk on which the blobs would be.
+pub(crate) const DISK_BYTES: u64 = 1_000_000_000_000;
+
+impl Default for MemoryBlobs {
+    fn default() -> Self {
+        Self { blobs: Mutex::default(), reads: Mutex::default(), free_bytes: AtomicU64::new(DISK_BYTES) }
+    }
 }
 
 impl MemoryBlobs {
+    pub(crate) fn leave_free(&self, bytes: u64) {
+        self.free_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn digests(&self) -> HashSet<Digest> {
         self.blobs.lock().unwrap().keys().copied().collect()
     }
@@ -83,6 +97,14 @@ impl Blobs for MemoryBlobs {
 
     async fn held_bytes(&self, _: Digest) -> Result<u64, Error> {
         Ok(0)
+    }
+
+    async fn all_held_bytes(&self) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    async fn disk_space(&self) -> Result<DiskSpace, Error> {
+        Ok(DiskSpace { free_bytes: self.free_bytes.load(Ordering::Relaxed), total_bytes: DISK_BYTES })
     }
 
     async fn upload(&self, claim: &Claim, size_bytes: u64, _: u64, mut chunks: Chunks) -> Result<(), Error> {

@@ -161,6 +161,14 @@ impl Queue for MortalQueue {
         self.step()?.artifacts().await
     }
 
+    async fn references(&self) -> Result<Vec<Referenced>, Error> {
+        self.step()?.references().await
+    }
+
+    async fn folds_in_training(&self) -> Result<Vec<FoldInTraining>, Error> {
+        self.step()?.folds_in_training().await
+    }
+
     async fn unreferenced(&self, since: Timestamp) -> Result<Vec<Digest>, Error> {
         self.step()?.unreferenced(since).await
     }

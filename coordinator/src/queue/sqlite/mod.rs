@@ -10,6 +10,7 @@ mod reports;
 mod results;
 mod rows;
 mod tokens;
+mod usage;
 mod workers;
 mod writer;
 
@@ -196,6 +197,14 @@ impl Queue for SqliteQueue {
 
     async fn artifacts(&self) -> Result<HashSet<Digest>, Error> {
         artifacts::digests(&mut *self.reader().await?).await
+    }
+
+    async fn references(&self) -> Result<Vec<Referenced>, Error> {
+        read_at_once!(self, |c| usage::references(c))
+    }
+
+    async fn folds_in_training(&self) -> Result<Vec<FoldInTraining>, Error> {
+        usage::folds_in_training(&mut *self.reader().await?).await
     }
 
     async fn unreferenced(&self, since: Timestamp) -> Result<Vec<Digest>, Error> {

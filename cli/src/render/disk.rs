@@ -1,0 +1,143 @@
+//! What takes room on the coordinator's disk.
+
+use fivefold_common::artifact::ArtifactKind;
+use fivefold_common::job_set::JobSetState;
+use fivefold_common::one_line::one_line;
+use fivefold_common::size::size_text;
+use fivefold_proto::convert::{artifact_kind_from_wire, job_set_state_from_wire};
+use fivefold_proto::v1::{GetDiskUsageResponse, JobSetUsage};
+use serde_json::{Value, json};
+
+use super::table::{NOTHING, table};
+use super::text::word;
+
+/// The disk, a table of job sets, and what could go.
+pub(crate) fn disk_text(usage: &GetDiskUsageResponse) -> String {
+    let share = 100.0 * usage.free_bytes as f64 / usage.total_bytes.max(1) as f64;
+    let mut text =
+        format!("{} of {} are free ({share:.0}%).\n", size_text(usage.free_bytes), size_text(usage.total_bytes));
+    if !usage.job_sets.is_empty() {
+        let header = ["ID", "STATE", "MODELS", "RESULTS", "LISTS", "OF IT ALONE", "NAME"];
+        text += &format!("\n{}", table(header, &usage.job_sets.iter().map(row).collect::<Vec<_>>()));
+    }
+    let could_go = could_go(usage);
+    if !could_go.is_empty() {
+        text += &format!("\nWhat could go:\n{}", could_go.concat());
+    }
+    text
+}
+
+fn row(usage: &JobSetUsage) -> [String; 7] {
+    use ArtifactKind::{Checkpoint, Folds, Manifest, Oof, Predictions, Report, Submission, Weights};
+    [
+        one_line(&usage.job_set_id).into_owned(),
+        word(job_set_state_from_wire(usage.state)).to_owned(),
+        size_of(usage, &[Checkpoint]),
+        size_of(usage, &[Oof, Predictions, Report, Submission]),
+        size_of(usage, &[Manifest, Folds, Weights]),
+        size_text(usage.own_bytes),
+        if usage.name.is_empty() { NOTHING.to_owned() } else { one_line(&usage.name).into_owned() },
+    ]
+}
+
+fn size_of(usage: &JobSetUsage, kinds: &[ArtifactKind]) -> String {
+    let of_kinds =
+        usage.kinds.iter().filter(|usage| artifact_kind_from_wire(usage.kind).is_ok_and(|kind| kinds.contains(&kind)));
+    size_text(of_kinds.map(|usage| usage.size_bytes).sum())
+}
+
+/// One line each.
+fn could_go(usage: &GetDiskUsageResponse) -> Vec<String> {
+    let mut lines = Vec::new();
+    for set in &usage.job_sets {
+        if job_set_state_from_wire(set.state).is_ok_and(JobSetState::has_ended) {
+            let (size, id) = (size_text(set.own_bytes), one_line(&set.job_set_id));
+            lines.push(format!("  {size:>7}  `fivefold delete {id}`\n"));
+        }
+    }
+    if usage.unreferenced_bytes > 0 {
+        let size = size_text(usage.unreferenced_bytes);
+        lines.push(format!("  {size:>7}  files that no job set needs: they are deleted within the hour\n"));
+    }
+    if usage.upload_bytes > 0 {
+        let size = size_text(usage.upload_bytes);
+        lines.push(format!(
+            "  {size:>7}  unfinished uploads: they are resumed, or deleted at a start of the coordinator after a week\n"
+        ));
+    }
+    lines
+}
+
+pub(crate) fn disk_json(usage: &GetDiskUsageResponse) -> Value {
+    json!({
+        "total_bytes": usage.total_bytes,
+        "free_bytes": usage.free_bytes,
+        "unreferenced_bytes": usage.unreferenced_bytes,
+        "upload_bytes": usage.upload_bytes,
+        "job_sets": usage.job_sets.iter().map(job_set_json).collect::<Vec<_>>(),
+    })
+}
+
+fn job_set_json(usage: &JobSetUsage) -> Value {
+    let kind = |kind: i32| word(artifact_kind_from_wire(kind));
+    json!({
+        "id": usage.job_set_id,
+        "name": usage.name,
+        "state": word(job_set_state_from_wire(usage.state)),
+        "kinds": usage.kinds.iter().map(|of| json!({ "kind": kind(of.kind), "size_bytes": of.size_bytes })).collect::<Vec<_>>(),
+        "own_bytes": usage.own_bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use fivefold_proto::v1::{self, KindUsage, job_set};
+
+    use super::*;
+
+    fn usage() -> GetDiskUsageResponse {
+        let kind = |kind: v1::ArtifactKind, size_bytes| KindUsage { kind: kind.into(), size_bytes };
+        let job_set = |id: &str, name: &str, state: job_set::State| JobSetUsage {
+            job_set_id: id.into(),
+            name: name.into(),
+            state: state.into(),
+            kinds: vec![kind(v1::ArtifactKind::Manifest, 5_000), kind(v1::ArtifactKind::Checkpoint, 470_000_000)],
+            own_bytes: 470_000_000,
+        };
+        GetDiskUsageResponse {
+            total_bytes: 100_000_000_000,
+            free_bytes: 7_000_000_000,
+            job_sets: vec![
+                job_set("js-bbbbbbbb", "", job_set::State::Training),
+                job_set("js-aaaaaaaa", "evening", job_set::State::Succeeded),
+            ],
+            unreferenced_bytes: 295_000_000,
+            upload_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn what_takes_room_and_what_could_go_is_shown() {
+        let expected = "\
+7.0 GB of 100 GB are free (7%).
+
+ID           STATE      MODELS  RESULTS  LISTS   OF IT ALONE  NAME
+js-bbbbbbbb  training   470 MB  0 B      5.0 kB  470 MB       -
+js-aaaaaaaa  succeeded  470 MB  0 B      5.0 kB  470 MB       evening
+
+What could go:
+   470 MB  `fivefold delete js-aaaaaaaa`
+   295 MB  files that no job set needs: they are deleted within the hour
+";
+        assert_eq!(disk_text(&usage()), expected);
+        let empty = GetDiskUsageResponse { job_sets: Vec::new(), unreferenced_bytes: 0, ..usage() };
+        assert_eq!(disk_text(&empty), "7.0 GB of 100 GB are free (7%).\n");
+    }
+
+    #[test]
+    fn the_json_has_bytes() {
+        let json = disk_json(&usage());
+        assert_eq!(json["job_sets"][1]["kinds"][1], json!({ "kind": "checkpoint", "size_bytes": 470_000_000 }));
+        assert_eq!(json["job_sets"][0]["state"], "training");
+    }
+}

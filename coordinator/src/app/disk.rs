@@ -1,0 +1,170 @@
+//! The room on the coordinator's disk: what takes it, and whether there is enough.
+
+use std::collections::BTreeMap;
+
+use fivefold_common::artifact::ArtifactKind;
+use fivefold_common::ids::JobSetId;
+use fivefold_common::job_set::JobSetState;
+use fivefold_common::labels::LABEL_COUNT;
+use fivefold_common::network::{IMAGE_CHANNELS, Network, TensorKind};
+use fivefold_common::size::size_text;
+use fivefold_common::spec::JobSetSpec;
+
+use super::Coordinator;
+use crate::blobs::DiskSpace;
+use crate::error::Error;
+use crate::queue::Referenced;
+
+/// Job sets that are read at a time.
+const PAGE_SIZE: u32 = 100;
+/// Bytes per parameter of a checkpoint: the parameter and Adam's two moments, fp32 each.
+const PARAMETER_BYTES: u64 = 12;
+/// Below this part of the disk, free space is worth a warning.
+const LOW_PART: u64 = 10;
+
+/// What takes room on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskUsage {
+    pub disk: DiskSpace,
+    /// Newest first.
+    pub job_sets: Vec<JobSetUsage>,
+    /// Artifacts that no job set refers to. They are deleted within the hour.
+    pub unreferenced_bytes: u64,
+    /// Uploads that are not complete.
+    pub upload_bytes: u64,
+}
+
+/// The artifacts of a job set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSetUsage {
+    pub id: JobSetId,
+    pub name: String,
+    pub state: JobSetState,
+    /// Bytes by kind, of all that it refers to.
+    pub bytes: BTreeMap<ArtifactKind, u64>,
+    /// Bytes that no other job set refers to, which would be free if it were deleted.
+    pub own_bytes: u64,
+}
+
+/// What takes room on the disk, by job set and kind.
+///
+/// # Errors
+/// If the database or the disk fails.
+pub async fn disk_usage(coordinator: &Coordinator) -> Result<DiskUsage, Error> {
+    let mut job_sets = Vec::new();
+    let mut before = None;
+    loop {
+        let page = coordinator.queue.job_sets(before, PAGE_SIZE).await?;
+        before = page.last().map(|job_set| job_set.number);
+        if before.is_none() {
+            break;
+        }
+        job_sets.extend(page.into_iter().map(|job_set| JobSetUsage {
+            id: job_set.id,
+            name: job_set.spec.name,
+            state: job_set.state,
+            bytes: BTreeMap::new(),
+            own_bytes: 0,
+        }));
+    }
+    let unreferenced_bytes = add_up(&mut job_sets, &coordinator.queue.references().await?);
+    let disk = coordinator.blobs.disk_space().await?;
+    Ok(DiskUsage { disk, job_sets, unreferenced_bytes, upload_bytes: coordinator.blobs.all_held_bytes().await? })
+}
+
+/// Adds each artifact to the job sets that refer to it. Returns the bytes of those without any.
+fn add_up(job_sets: &mut [JobSetUsage], artifacts: &[Referenced]) -> u64 {
+    let places: BTreeMap<JobSetId, usize> =
+        job_sets.iter().enumerate().map(|(place, job_set)| (job_set.id.clone(), place)).collect();
+    let mut unreferenced_bytes = 0;
+    for Referenced { artifact, job_sets: owners } in artifacts {
+        if owners.is_empty() {
+            unreferenced_bytes += artifact.size_bytes;
+        }
+        // A job set that was submitted meanwhile has no place.
+        for &place in owners.iter().filter_map(|owner| places.get(owner)) {
+            let usage = &mut job_sets[place];
+            *usage.bytes.entry(artifact.kind).or_default() += artifact.size_bytes;
+            if owners.len() == 1 {
+                usage.own_bytes += artifact.size_bytes;
+            }
+        }
+    }
+    unreferenced_bytes
+}
+
+/// What a user should know of the coordinator.
+///
+/// # Errors
+/// If the disk fails.
+pub async fn warnings(coordinator: &Coordinator) -> Result<Vec<String>, Error> {
+    Ok(low_disk(coordinator.blobs.disk_space().await?).into_iter().collect())
+}
+
+/// A warning if less than a tenth of the disk is free.
+pub(super) fn low_disk(disk: DiskSpace) -> Option<String> {
+    (disk.free_bytes < disk.total_bytes / LOW_PART).then(|| {
+        format!(
+            "the coordinator's disk is nearly full: {} of {} are free; `fivefold disk` shows what takes the room and what \
+             could go",
+            size_text(disk.free_bytes),
+            size_text(disk.total_bytes)
+        )
+    })
+}
+
+/// Refuses a job set for which there is no room beside the folds in training. Those need room for all checkpoints that
+/// they keep and one upload; one fold of the new job set likewise.
+///
+/// # Errors
+/// [`Error::Exhausted`].
+pub(super) async fn require_room(coordinator: &Coordinator, spec: &JobSetSpec) -> Result<(), Error> {
+    let free_bytes = coordinator.blobs.disk_space().await?.free_bytes;
+    let mut running_bytes = 0;
+    for fold in coordinator.queue.folds_in_training().await? {
+        running_bytes += fold_bytes(&fold.spec).saturating_sub(fold.checkpoint_bytes);
+    }
+    let new_bytes = fold_bytes(spec);
+    if free_bytes >= running_bytes + new_bytes {
+        return Ok(());
+    }
+    let running = match running_bytes {
+        0 => String::new(),
+        bytes => format!(" beside {} for the folds in training", size_text(bytes)),
+    };
+    Err(Error::Exhausted(format!(
+        "the coordinator's disk has {} free, but a fold of this job set needs {}{running}: free some room, then submit \
+         again; `fivefold disk` shows what could go",
+        size_text(free_bytes),
+        size_text(new_bytes)
+    )))
+}
+
+/// The most room that a fold in training takes: its kept checkpoints and one that is uploaded.
+fn fold_bytes(spec: &JobSetSpec) -> u64 {
+    let tensors = Network::new(spec, IMAGE_CHANNELS, LABEL_COUNT as u32).tensors();
+    let parameters = tensors.iter().filter(|tensor| tensor.kind == TensorKind::Parameter);
+    let count: u64 =
+        parameters.map(|tensor| tensor.shape.iter().map(|&length| u64::from(length)).product::<u64>()).sum();
+    count * PARAMETER_BYTES * u64::from(spec.keep_last + spec.keep_best + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_low_below_a_tenth() {
+        let disk = |free_bytes| DiskSpace { free_bytes, total_bytes: 1_000_000_000 };
+        assert_eq!(low_disk(disk(100_000_000)), None);
+        let warning = low_disk(disk(99_999_999)).unwrap();
+        assert!(warning.contains("100 MB of 1.0 GB are free"), "{warning}");
+    }
+
+    #[test]
+    fn a_checkpoint_of_the_default_network_has_295_megabytes() {
+        let spec = JobSetSpec { keep_last: 0, keep_best: 0, ..JobSetSpec::default() };
+        let bytes = fold_bytes(&spec);
+        assert!((290_000_000..300_000_000).contains(&bytes), "{bytes}");
+    }
+}
