@@ -6,9 +6,11 @@ use clap::{Parser, Subcommand};
 use crate::commands::JobSetArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::control::{RetrainArgs, RetryArgs};
+use crate::commands::curves::CurvesArgs;
 use crate::commands::delete::DeleteArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::folds::FoldsArgs;
+use crate::commands::man::ManArgs;
 use crate::commands::predict::PredictArgs;
 use crate::commands::results::ResultsArgs;
 use crate::commands::status::StatusArgs;
@@ -17,6 +19,7 @@ use crate::commands::synth::SynthArgs;
 use crate::commands::threshold::ThresholdArgs;
 use crate::commands::workers::DrainArgs;
 use crate::connection::ConnectionArgs;
+use crate::console::Verbosity;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -43,8 +46,24 @@ pub(crate) struct CommandLine {
     /// Print JSON for programs: one document, or one per line for `watch`; times in UTC, folds and epochs counted from 0
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Print results and errors alone: no notices, warnings and progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Print what the command does, and texts in full
+    #[arg(short, long, global = true)]
+    verbose: bool,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
+}
+
+impl CommandLine {
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,8 +96,9 @@ evening.toml:
     Status(StatusArgs),
     /// Follow a job set until it ends
     #[command(after_help = "\
-Shows a bar per job with its loss and F1 on a terminal, and a line per event elsewhere. The watch survives restarts of the \
-coordinator. Ctrl-C ends the watch, not the job set.
+On a terminal, shows each fold with its epoch, best F1, curve and remaining time, those that run first; elsewhere, prints a \
+line per event. `~40 min` is about 40 minutes, `<40 min` at most 40, as the fold may stop early. The watch survives restarts \
+of the coordinator. Ctrl-C ends the watch, not the job set.
 
 Exit codes: 0 succeeded, 1 failed, 2 no such job set, 3 cancelled, 4 no coordinator within --wait-seconds, 130 Ctrl-C.
 
@@ -86,6 +106,15 @@ Examples:
   fivefold watch js-abcdefgh
   fivefold watch js-abcdefgh > watch.log && fivefold results js-abcdefgh --out results")]
     Watch(JobSetArgs),
+    /// Draw the losses and the F1 of folds by epoch
+    #[command(after_help = "\
+The solid line is the validation, the dotted one the training. Without a terminal, the charts are plain text of 80 columns; \
+--json prints the epochs.
+
+Examples:
+  fivefold curves js-abcdefgh
+  fivefold curves @ --fold 2")]
+    Curves(CurvesArgs),
     /// Download the results of a job set: oof.csv, report.json, submission.csv
     #[command(after_help = "\
 Whatever is trained can be fetched at any time: while folds are missing, oof.csv and report.json are of the other ones, and \
@@ -184,10 +213,17 @@ The images show cells with nuclei in blue, microtubules in red, and the labelled
 Example:
   fivefold synth --out data --train 1000 --hpa 500 --test 200 --size 128 --seed 1")]
     Synth(SynthArgs),
-    /// Print shell completions
-    #[command(
-        after_help = "Example:\n  fivefold completions bash > ~/.local/share/bash-completion/completions/fivefold"
-    )]
+    /// Write the man pages of the command
+    #[command(after_help = "Example:\n  fivefold man --out ~/.local/share/man/man1")]
+    Man(ManArgs),
+    /// Print the script by which a shell completes commands, flags, ids and workers
+    #[command(after_help = "\
+Ids and workers are those of the coordinator in FIVEFOLD_COORDINATOR.
+
+Examples:
+  source <(fivefold completions bash)
+  fivefold completions bash > ~/.local/share/bash-completion/completions/fivefold
+  fivefold completions zsh > ~/.zfunc/_fivefold")]
     Completions(CompletionsArgs),
 }
 

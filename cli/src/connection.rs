@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use fivefold_client::{Address, Connection, Credentials, Notice, RetryPolicy};
 
-use crate::console::notify;
+use crate::console::{explain, notify};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Coordinator")]
@@ -49,8 +49,17 @@ impl ConnectionArgs {
         };
         let policy = RetryPolicy::interactive(self.wait_seconds.map(Duration::from_secs));
         let user_agent = concat!("fivefold/", env!("CARGO_PKG_VERSION"));
+        explain(|| format!("coordinator {}, {}", self.coordinator, self.token_words()));
         let connection = Connection::new(&self.coordinator, &credentials, policy, user_agent)?;
         Ok(connection.with_observer(|notice| notify(&notice_text(notice))))
+    }
+
+    fn token_words(&self) -> String {
+        match &self.token_file {
+            Some(file) => format!("token of {}", file.display()),
+            None if std::env::var_os("FIVEFOLD_TOKEN").is_some() => "token of FIVEFOLD_TOKEN".into(),
+            None => "without a token".into(),
+        }
     }
 }
 

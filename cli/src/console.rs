@@ -1,8 +1,12 @@
 //! Output: results to stdout, notices to stderr.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 
 use fivefold_common::one_line::one_line;
+use jiff::ZonedDateTime;
+
+use crate::render::page::{Page, Paint};
 
 /// The format of stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +15,32 @@ pub(crate) enum OutputFormat {
     Text,
     /// For programs: one document, or one per line for `watch`.
     Json,
+}
+
+/// What stdout is: the size of the terminal, or no limits for a file or a pipe. Colours are for terminals, and not for those
+/// who set `NO_COLOR`.
+pub(crate) fn page() -> Page {
+    let stdout = std::io::stdout();
+    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
+    // A terminal that does not know its size says 0.
+    let size = size.filter(|size| size.ws_col > 0 && size.ws_row > 0);
+    let (width, height) = match size {
+        Some(size) => (size.ws_col.into(), size.ws_row.into()),
+        None if stdout.is_terminal() => (80, 24),
+        None => (usize::MAX, usize::MAX),
+    };
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let paint = if stdout.is_terminal() && !is_set("NO_COLOR") && !is_dumb { Paint::Coloured } else { Paint::Plain };
+    Page { width, height, paint, now: ZonedDateTime::now() }
+}
+
+/// The page of stdout, without limits for those who want texts in full.
+pub(crate) fn full_page() -> Page {
+    match verbosity() {
+        Verbosity::Verbose => Page { width: usize::MAX, height: usize::MAX, ..page() },
+        Verbosity::Quiet | Verbosity::Normal => page(),
+    }
 }
 
 /// Prints `text`. Unlike with `println!`, a closed pipe is an error, not a panic.
@@ -26,8 +56,45 @@ pub(crate) fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     print(&format!("{value}\n"))
 }
 
-/// Prints a notice to stderr.
+/// How much is printed beside results and errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verbosity {
+    /// Nothing.
+    Quiet,
+    /// Notices, warnings and progress.
+    Normal,
+    /// Also what the command does, and texts in full.
+    Verbose,
+}
+
+static VERBOSITY: OnceLock<Verbosity> = OnceLock::new();
+
+/// Sets the verbosity of this process, once.
+pub(crate) fn set_verbosity(verbosity: Verbosity) {
+    // Only `main` sets it.
+    let _ = VERBOSITY.set(verbosity);
+}
+
+pub(crate) fn verbosity() -> Verbosity {
+    VERBOSITY.get().copied().unwrap_or(Verbosity::Normal)
+}
+
+/// Prints a notice to stderr, unless the user wants none.
 pub(crate) fn notify(text: &str) {
+    if verbosity() != Verbosity::Quiet {
+        eprintln!("fivefold: {}", one_line(text));
+    }
+}
+
+/// Prints what the command does to stderr, for those who ask for it.
+pub(crate) fn explain(text: impl FnOnce() -> String) {
+    if verbosity() == Verbosity::Verbose {
+        eprintln!("fivefold: {}", one_line(&text()));
+    }
+}
+
+/// Prints a question to stderr.
+pub(crate) fn ask(text: &str) {
     eprintln!("fivefold: {}", one_line(text));
 }
 

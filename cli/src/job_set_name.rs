@@ -7,6 +7,8 @@ use fivefold_client::Connection;
 use fivefold_common::ids::JobSetId;
 use fivefold_proto::v1::ResolveJobSetRequest;
 
+use crate::console::explain;
+
 /// An id or the beginning of one, a name, or `@` or `latest` for the newest job set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobSetName(String);
@@ -27,6 +29,8 @@ impl JobSetName {
         }
         let request = ResolveJobSetRequest { text: self.0.clone() };
         let answer = coordinator.call(request, async |c, r| c.job_sets().resolve_job_set(r).await).await?;
-        Ok(answer.job_set_id.parse()?)
+        let id: JobSetId = answer.job_set_id.parse()?;
+        explain(|| format!("{} is {id}", self.0));
+        Ok(id)
     }
 }

@@ -12,6 +12,7 @@ mod command_line;
 mod commands;
 mod connection;
 mod console;
+mod epoch_history;
 mod error;
 mod exit_status;
 mod image_list;
@@ -23,8 +24,13 @@ mod submission_warnings;
 mod transfer;
 mod weights_file;
 
+fn main() -> ExitCode {
+    commands::completions::answer_shell();
+    run()
+}
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+async fn run() -> ExitCode {
     // Ctrl-C drops the command instead of killing the process, so that temporary files are deleted. The command is polled
     // first: one that never waits, such as `folds`, ends before the signal handler is installed.
     let ended = tokio::select! {

@@ -10,7 +10,7 @@ use fivefold_proto::convert::digest_from_wire;
 use fivefold_proto::v1::Artifact;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::console::notify;
+use crate::console::{Verbosity, explain, notify, verbosity};
 
 /// The smallest transfer with a bar.
 const SHOWN_BYTES: u64 = 16 * 1024 * 1024;
@@ -41,7 +41,10 @@ fn with_bar(coordinator: &Connection, verb: &str, name: &str) -> Transfers {
     let bar = Bar(ProgressBar::hidden());
     let prefix = format!("{verb} {name}");
     coordinator.transfers().with_progress(move |progress| {
-        if progress.total_bytes < SHOWN_BYTES {
+        if progress.done_bytes == progress.total_bytes {
+            explain(|| format!("{prefix}: {} bytes", progress.total_bytes));
+        }
+        if progress.total_bytes < SHOWN_BYTES || verbosity() == Verbosity::Quiet {
             return;
         }
         let Bar(bar) = &bar;

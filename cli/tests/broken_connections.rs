@@ -31,6 +31,18 @@ fn answers<T: Send + 'static>(messages: Vec<T>, broken: bool) -> Response<Answer
     Response::new(Box::pin(tokio_stream::iter(messages.into_iter().map(Ok).chain(end).collect::<Vec<_>>())))
 }
 
+/// The epochs of the only fold.
+fn epochs() -> Vec<EpochMetrics> {
+    let epoch = |epoch: u32| EpochMetrics {
+        epoch,
+        train_loss: 0.5 - 0.125 * f64::from(epoch),
+        valid_loss: 0.75,
+        valid_macro_f1: 0.25 + 0.125 * f64::from(epoch),
+        ..EpochMetrics::default()
+    };
+    (0..3).map(epoch).collect()
+}
+
 /// A coordinator in memory.
 #[derive(Debug, Default)]
 struct Fake {
@@ -55,8 +67,16 @@ impl Fake {
             digest: Digest::of(bytes).to_string(),
             size_bytes: bytes.len() as u64,
         });
-        let job = Job { id: 1, kind: JobKind::Train.into(), fold: 0, attempt: 1, ..Job::default() };
-        JobSet { id: ID.into(), state: state.into(), jobs: vec![job], results: results.collect(), ..JobSet::default() }
+        let last_epoch = epochs().last().copied();
+        let job = Job { id: 1, kind: JobKind::Train.into(), fold: 0, attempt: 1, last_epoch, ..Job::default() };
+        JobSet {
+            id: ID.into(),
+            spec: Some(JobSetSpec { epochs: 25, ..JobSetSpec::default() }),
+            state: state.into(),
+            jobs: vec![job],
+            results: results.collect(),
+            ..JobSet::default()
+        }
     }
 }
 
@@ -160,9 +180,11 @@ impl JobSetService for Fake {
 
     async fn list_epoch_metrics(
         &self,
-        _: Request<ListEpochMetricsRequest>,
+        request: Request<ListEpochMetricsRequest>,
     ) -> Result<Response<ListEpochMetricsResponse>, Status> {
-        Err(Status::unimplemented("not faked"))
+        let ListEpochMetricsRequest { job_set_id, fold } = request.into_inner();
+        assert_eq!((job_set_id.as_str(), fold), (ID, 0));
+        Ok(Response::new(ListEpochMetricsResponse { epochs: epochs() }))
     }
 
     async fn delete_job_set(&self, _: Request<DeleteJobSetRequest>) -> Result<Response<DeleteJobSetResponse>, Status> {
@@ -346,4 +368,58 @@ async fn refusals_are_explained() {
     let message = words(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(message.contains("no fold is trained (js-abcdefgh: failed); `fivefold retry js-abcdefgh`"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn epochs_are_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = serve(&Arc::new(Fake { ending: job_set::State::Training, ..Fake::default() })).await;
+    let status = words(&fivefold(folder.path(), &url, &format!("status {ID}")).await.stdout);
+    assert!(status.contains("0 of 1 folds trained") && status.contains("▁▅█"), "{status}");
+    assert!(!status.contains('\u{1b}'), "no colours without a terminal: {status}");
+    let curves = words(&fivefold(folder.path(), &url, &format!("curves {ID}")).await.stdout);
+    assert!(curves.starts_with("fold 0, epoch 3/25: best F1 0.5000 in epoch 3/25\n"), "{curves}");
+    for wanted in [" 0.7500 │", " 0.2500 │", " 0.5000 │", "validation macro F1"] {
+        assert!(curves.contains(wanted), "{wanted}: {curves}");
+    }
+    let json = words(&fivefold(folder.path(), &url, &format!("--json curves {ID} --fold 0")).await.stdout);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["folds"][0]["epochs"][2]["valid_macro_f1"], 0.5);
+    let refused = fivefold(folder.path(), &url, &format!("curves {ID} --fold 3")).await;
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(words(&refused.stderr).contains("js-abcdefgh trains no fold 3"), "{}", words(&refused.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quiet_and_verbose_watches_differ() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = serve(&Arc::new(Fake { ending: job_set::State::Succeeded, ..Fake::default() })).await;
+    let quiet = fivefold(folder.path(), &url, &format!("-q watch {ID}")).await;
+    assert_eq!(words(&quiet.stdout), "js-abcdefgh: succeeded\n");
+    assert!(quiet.stderr.is_empty(), "{}", words(&quiet.stderr));
+    let verbose = fivefold(folder.path(), &url, &format!("-v watch {ID}")).await;
+    assert!(
+        words(&verbose.stderr).contains(&format!("coordinator {url}, without a token")),
+        "{}",
+        words(&verbose.stderr)
+    );
+    assert!(words(&verbose.stdout).contains("event 5"), "{}", words(&verbose.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shells_complete_ids() {
+    let url = serve(&Arc::new(Fake { ending: job_set::State::Training, ..Fake::default() })).await;
+    let complete = |url: String, typed: &'static str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fivefold"));
+        command.env("FIVEFOLD_COMPLETE", "bash").env("FIVEFOLD_COORDINATOR", url).args(["--", "fivefold"]);
+        let typed: Vec<&str> = typed.split(' ').collect();
+        command.env("_CLAP_COMPLETE_INDEX", typed.len().to_string()).args(typed);
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+    };
+    assert_eq!(words(&complete(url.clone(), "watch js").await.unwrap().stdout), ID);
+    assert_eq!(words(&complete(url.clone(), "watch --jso").await.unwrap().stdout), "--json");
+    assert!(words(&complete(url, "cur").await.unwrap().stdout).contains("curves"));
+    // Nobody answers, and nothing is said.
+    let alone = complete("http://127.0.0.1:1".into(), "watch js").await.unwrap();
+    assert!(alone.stdout.is_empty() && alone.stderr.is_empty(), "{}", words(&alone.stderr));
 }

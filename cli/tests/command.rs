@@ -263,5 +263,15 @@ fn the_help_and_the_completions_are_there() {
     }
     assert!(succeeds(folder.path(), "watch --help").contains("3 cancelled"));
     assert!(succeeds(folder.path(), "--help").contains("Exit codes"));
-    assert!(succeeds(folder.path(), "completions bash").contains("--weighted_samples"));
+    assert!(succeeds(folder.path(), "completions bash").contains("FIVEFOLD_COMPLETE=\"bash\""));
+    fails(folder.path(), "completions csh", 2, "bash, elvish, fish");
+    let output = fivefold(folder.path(), "man --out man");
+    assert!(output.status.success() && stderr(&output).contains("man/fivefold.1"), "{}", stderr(&output));
+    let page = std::fs::read_to_string(folder.path().join("man/fivefold-submit.1")).unwrap();
+    for wanted in ["weighted_samples", "evening.toml", "FIVEFOLD_COORDINATOR"] {
+        assert!(page.contains(wanted), "{wanted}: {page}");
+    }
+    assert!(folder.path().join("man/fivefold.1").exists());
+    assert!(succeeds(folder.path(), "man --quiet --out man").is_empty());
+    assert!(fivefold(folder.path(), "man -q --out man").stderr.is_empty());
 }

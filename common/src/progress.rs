@@ -36,6 +36,12 @@ pub fn epoch_words(epoch: u32, epoch_count: u32) -> String {
     format!("epoch {}/{epoch_count}", epoch.saturating_add(1))
 }
 
+/// The epochs of a trained fold: `25/25 epochs`, or `9/25 epochs, stopped early`.
+pub fn trained_words(trained_epochs: u32, epoch_count: u32) -> String {
+    let stopped = if trained_epochs < epoch_count { ", stopped early" } else { "" };
+    format!("{trained_epochs}/{epoch_count} epochs{stopped}")
+}
+
 /// Progress within one phase.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
@@ -116,5 +122,7 @@ mod tests {
         assert_eq!(progress(Phase::Scoring, 3).words(3), "scoring 3/10");
         assert_eq!(progress(Phase::Scoring, 3).epoch(), None);
         assert_eq!(Progress::start_of(Phase::Preparing).words(3), "preparing");
+        assert_eq!(trained_words(3, 3), "3/3 epochs");
+        assert_eq!(trained_words(9, 25), "9/25 epochs, stopped early");
     }
 }

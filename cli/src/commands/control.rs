@@ -9,6 +9,7 @@ use fivefold_proto::v1::{
 };
 
 use crate::commands::JobSetArgs;
+use crate::commands::completions::job_set_ids;
 use crate::console::{OutputFormat, print, print_json};
 use crate::job_set_name::JobSetName;
 use crate::render::job_set::headline;
@@ -17,7 +18,7 @@ use crate::render::json;
 #[derive(Debug, Args)]
 pub(crate) struct RetryArgs {
     /// Job set: its id or the beginning of it, its name, or @ for the newest
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = job_set_ids())]
     id: JobSetName,
     /// Only this fold, counted from 0
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
@@ -27,7 +28,7 @@ pub(crate) struct RetryArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RetrainArgs {
     /// Job set: its id or the beginning of it, its name, or @ for the newest
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = job_set_ids())]
     id: JobSetName,
     /// Fold, counted from 0
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]

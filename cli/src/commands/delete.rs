@@ -8,15 +8,16 @@ use fivefold_client::Connection;
 use fivefold_proto::v1::{DeleteJobSetRequest, JobSet};
 use serde_json::json;
 
+use crate::commands::completions::job_set_ids;
 use crate::commands::get_job_set;
-use crate::console::{OutputFormat, notify, print, print_json};
+use crate::console::{OutputFormat, ask, print, print_json};
 use crate::job_set_name::JobSetName;
 use crate::render::job_set::headline;
 
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// Job sets: their ids or the beginnings of them, their names, or @ for the newest
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", required = true, add = job_set_ids())]
     ids: Vec<JobSetName>,
     /// Do not ask
     #[arg(long, short)]
@@ -45,9 +46,9 @@ pub(crate) async fn run(args: &DeleteArgs, coordinator: &Connection, format: Out
 
 fn is_confirmed(job_sets: &[JobSet]) -> anyhow::Result<bool> {
     for job_set in job_sets {
-        notify(&headline(job_set));
+        ask(&headline(job_set));
     }
-    notify("delete with all models and results? [y/N]");
+    ask("delete with all models and results? [y/N]");
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))

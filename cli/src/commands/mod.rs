@@ -2,10 +2,12 @@
 
 pub(crate) mod completions;
 pub(crate) mod control;
+pub(crate) mod curves;
 pub(crate) mod delete;
 pub(crate) mod disk;
 pub(crate) mod doctor;
 pub(crate) mod folds;
+pub(crate) mod man;
 pub(crate) mod predict;
 pub(crate) mod results;
 pub(crate) mod status;
@@ -22,7 +24,8 @@ use fivefold_proto::convert::required;
 use fivefold_proto::v1::{GetJobSetRequest, JobSet};
 
 use crate::command_line::{Command, CommandLine};
-use crate::console::{OutputFormat, notify};
+use crate::commands::completions::job_set_ids;
+use crate::console::{OutputFormat, notify, set_verbosity};
 use crate::exit_status::ExitStatus;
 use crate::job_set_name::JobSetName;
 
@@ -30,18 +33,20 @@ use crate::job_set_name::JobSetName;
 #[derive(Debug, Args)]
 pub(crate) struct JobSetArgs {
     /// Job set: its id or the beginning of it, its name, or @ for the newest
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = job_set_ids())]
     pub(crate) id: JobSetName,
 }
 
 pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
     let format = if line.json { OutputFormat::Json } else { OutputFormat::Text };
+    set_verbosity(line.verbosity());
     let connect = || line.connection.connect();
     match line.command {
         Command::Submit(args) => submit::run(*args, &connect()?, format).await?,
         Command::Predict(args) => predict::run(args, &connect()?, format).await?,
         Command::Status(args) => status::run(&args, &connect()?, format).await?,
         Command::Watch(args) => return watch::run(&args, &connect()?, format).await,
+        Command::Curves(args) => curves::run(&args, &connect()?, format).await?,
         Command::Finish(args) => control::finish(&args, &connect()?, format).await?,
         Command::Cancel(args) => control::cancel(&args, &connect()?, format).await?,
         Command::Pause(args) => control::pause(&args, &connect()?, format).await?,
@@ -57,6 +62,7 @@ pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
         Command::Folds(args) => folds::run(&args, format)?,
         Command::Threshold(args) => threshold::run(&args, format)?,
         Command::Synth(args) => synth::run(&args)?,
+        Command::Man(args) => man::run(&args)?,
         Command::Completions(args) => completions::run(&args)?,
     }
     Ok(ExitStatus::Succeeded)

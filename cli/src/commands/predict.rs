@@ -7,6 +7,7 @@ use fivefold_client::Connection;
 use fivefold_proto::convert::required;
 use fivefold_proto::v1::PredictJobSetRequest;
 
+use crate::commands::completions::job_set_ids;
 use crate::commands::submit::{print_id, upload_list};
 use crate::console::OutputFormat;
 use crate::image_list::ImageList;
@@ -15,7 +16,7 @@ use crate::job_set_name::JobSetName;
 #[derive(Debug, Args)]
 pub(crate) struct PredictArgs {
     /// Job set: its id or the beginning of it, its name, or @ for the newest
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = job_set_ids())]
     id: JobSetName,
     /// Test list (`Id` or `Id,Predicted`) [default: the one that the job set has]
     #[arg(long, alias = "test_csv", value_name = "FILE", required_unless_present = "folds")]

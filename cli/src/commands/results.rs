@@ -16,6 +16,7 @@ use fivefold_proto::convert::{artifact_kind_from_wire, job_set_state_from_wire, 
 use fivefold_proto::v1::{Artifact, Fit, FitTrainedFoldsRequest, Job, JobSet};
 use serde_json::json;
 
+use crate::commands::completions::job_set_ids;
 use crate::commands::get_job_set;
 use crate::console::{OutputFormat, notify, print, print_json};
 use crate::job_set_name::JobSetName;
@@ -28,7 +29,7 @@ use crate::transfer::download;
 #[derive(Debug, Args)]
 pub(crate) struct ResultsArgs {
     /// Job set: its id or the beginning of it, its name, or @ for the newest
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = job_set_ids())]
     id: JobSetName,
     /// Output folder, created if missing
     #[arg(long, value_name = "DIR")]

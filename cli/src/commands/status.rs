@@ -6,17 +6,21 @@ use fivefold_proto::convert::required;
 use fivefold_proto::v1::{GetJobSetRequest, JobSet, ListJobSetsRequest};
 use serde_json::json;
 
+use crate::commands::completions::job_set_ids;
 use crate::commands::warn;
-use crate::console::{OutputFormat, print, print_json};
+use crate::console::{OutputFormat, full_page, print, print_json};
+use crate::epoch_history::EpochHistory;
 use crate::job_set_name::JobSetName;
-use crate::render::job::job_table;
+use crate::render::fold_table::{fold_tables, notes};
 use crate::render::job_set::{headline, job_set_table};
 use crate::render::json;
+use crate::render::page::Page;
+use crate::render::view::View;
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// Job set: its id or the beginning of it, its name, or @ for the newest [default: list the newest ones]
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = job_set_ids())]
     id: Option<JobSetName>,
     /// Number of job sets in the list
     #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "id")]
@@ -34,9 +38,12 @@ pub(crate) async fn run(args: &StatusArgs, coordinator: &Connection, format: Out
             let answer = coordinator.call(request, async |c, r| c.job_sets().get_job_set(r).await).await?;
             let job_set = required("job_set", answer.job_set)?;
             warn(&answer.warnings);
+            let mut history = EpochHistory::default();
+            history.update(coordinator, &job_set).await?;
+            let view = View::new(&job_set, &history);
             match format {
-                OutputFormat::Json => print_json(&json::job_set(&job_set)),
-                OutputFormat::Text => print(&format!("{}\n{}", headline(&job_set), job_table(&job_set))),
+                OutputFormat::Json => print_json(&json::job_set_view(&view)),
+                OutputFormat::Text => print(&status_text(&view, &full_page())),
             }
         }
         None => {
@@ -48,10 +55,24 @@ pub(crate) async fn run(args: &StatusArgs, coordinator: &Connection, format: Out
                 OutputFormat::Text if job_sets.is_empty() => {
                     print("There are no job sets yet. See `fivefold submit --help`.\n")
                 }
-                OutputFormat::Text => print(&job_set_table(&job_sets)),
+                OutputFormat::Text => print(&job_set_table(&job_sets, &full_page())),
             }
         }
     }
+}
+
+/// What a job set does, its folds, and why some do not run.
+fn status_text(view: &View<'_>, page: &Page) -> String {
+    let mut text = format!("{}\n", headline(view.set));
+    if let Some(summary) = view.summary(&page.now) {
+        text += &format!("{summary}\n");
+    }
+    text += &format!("\n{}", fold_tables(view, page));
+    let notes = notes(view, page);
+    if !notes.is_empty() {
+        text += &format!("\n{notes}");
+    }
+    text
 }
 
 async fn newest_job_sets(coordinator: &Connection, limit: usize) -> anyhow::Result<Vec<JobSet>> {

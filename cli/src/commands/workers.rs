@@ -9,6 +9,7 @@ use fivefold_proto::status::Reason;
 use fivefold_proto::v1::{DrainWorkerRequest, ListWorkersRequest, UndrainWorkerRequest};
 use serde_json::json;
 
+use crate::commands::completions::worker_names;
 use crate::console::{OutputFormat, print, print_json};
 use crate::error::UsageError;
 use crate::render::json;
@@ -17,7 +18,7 @@ use crate::render::worker::worker_table;
 #[derive(Debug, Args)]
 pub(crate) struct DrainArgs {
     /// Name of the worker, as in `fivefold workers`
-    #[arg(value_name = "WORKER")]
+    #[arg(value_name = "WORKER", add = worker_names())]
     worker: String,
     /// Lease jobs to the worker again
     #[arg(long)]

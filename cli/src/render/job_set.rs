@@ -1,11 +1,13 @@
 //! Job sets.
 
 use fivefold_common::job::JobState;
+use fivefold_common::job_set::JobSetState;
 use fivefold_common::one_line::one_line;
 use fivefold_proto::convert::{job_set_state_from_wire, job_state_from_wire};
 use fivefold_proto::v1::JobSet;
 
-use super::table::{NOTHING, number, table};
+use super::page::{Page, Tone};
+use super::table::{Cell, Column, NOTHING, fitted_table, number};
 use super::text::{time, word};
 
 /// Id, name, state, score and reason of a job set in one line.
@@ -28,12 +30,20 @@ pub(crate) fn headline(set: &JobSet) -> String {
     line
 }
 
-pub(crate) fn job_set_table(sets: &[JobSet]) -> String {
-    let header = ["ID", "STATE", "JOBS DONE", "MACRO F1", "SUBMITTED", "NAME", "REASON"];
-    table(header, &sets.iter().map(job_set_row).collect::<Vec<_>>())
+pub(crate) fn job_set_table(sets: &[JobSet], page: &Page) -> String {
+    let columns = [
+        Column::new("ID"),
+        Column::new("STATE"),
+        Column::new("JOBS DONE").rank(2),
+        Column::new("MACRO F1").rank(1).least_width(8),
+        Column::new("SUBMITTED").rank(3),
+        Column::new("NAME").rank(4).least_width(8),
+        Column::new("REASON").rank(5).least_width(12),
+    ];
+    fitted_table(columns, &sets.iter().map(job_set_row).collect::<Vec<_>>(), page)
 }
 
-fn job_set_row(set: &JobSet) -> [String; 7] {
+fn job_set_row(set: &JobSet) -> [Cell; 7] {
     let done = set.jobs.iter().filter(|job| job_state_from_wire(job.state) == Ok(JobState::Succeeded)).count();
     // A list may leave the jobs out.
     let done = if set.jobs.is_empty() { NOTHING.to_owned() } else { format!("{done}/{}", set.jobs.len()) };
@@ -43,13 +53,13 @@ fn job_set_row(set: &JobSet) -> [String; 7] {
         macro_f1 => number(macro_f1, 4),
     };
     [
-        one_line(&set.id).into_owned(),
-        state_word(set).to_owned(),
-        done,
-        macro_f1,
-        set.create_time.map_or(NOTHING.to_owned(), time),
-        if name.is_empty() { NOTHING.to_owned() } else { name },
-        one_line(&set.state_reason).into_owned(),
+        one_line(&set.id).into_owned().into(),
+        state_cell(set),
+        done.into(),
+        macro_f1.into(),
+        set.create_time.map_or(NOTHING.to_owned(), time).into(),
+        if name.is_empty() { NOTHING.to_owned() } else { name }.into(),
+        one_line(&set.state_reason).into_owned().into(),
     ]
 }
 
@@ -64,6 +74,24 @@ fn name_of(set: &JobSet) -> String {
     set.spec.as_ref().map_or(String::new(), |spec| one_line(&spec.name).into_owned())
 }
 
+/// Its name, if it has one, and its state.
+pub(crate) fn name_and_state(set: &JobSet) -> String {
+    let name = name_of(set);
+    if name.is_empty() { state_word(set).to_owned() } else { format!("{name}, {}", state_word(set)) }
+}
+
+fn state_cell(set: &JobSet) -> Cell {
+    let word = state_word(set);
+    match job_set_state_from_wire(set.state) {
+        _ if set.paused => Cell::toned(word, Tone::Odd),
+        Ok(JobSetState::Training | JobSetState::Predicting) => Cell::toned(word, Tone::Busy),
+        Ok(JobSetState::Succeeded) => Cell::toned(word, Tone::Good),
+        Ok(JobSetState::Failed) => Cell::toned(word, Tone::Bad),
+        Ok(JobSetState::Cancelled) => Cell::toned(word, Tone::Odd),
+        Err(_) => word.into(),
+    }
+}
+
 fn state_word(set: &JobSet) -> &'static str {
     if set.paused { "paused" } else { word(job_set_state_from_wire(set.state)) }
 }
@@ -73,6 +101,7 @@ mod tests {
     use fivefold_proto::v1::{JobSetSpec, job_set};
 
     use super::*;
+    use crate::render::page::tests::terminal;
 
     #[test]
     fn headlines_have_name_state_and_score() {
@@ -92,6 +121,15 @@ mod tests {
         (set.paused, set.macro_f1, set.kept_folds) = (false, Some(0.5), vec![0, 2]);
         let partial = "js-abcdefgh: predicting, macro F1 0.5000 at threshold 0.2500, partial: folds 0, 2 of 5";
         assert_eq!(headline(&set), partial);
-        assert!(job_set_table(&[set]).contains("0.5000 (folds 0, 2 of 5)"));
+        assert!(
+            job_set_table(std::slice::from_ref(&set), &terminal(usize::MAX, 24)).contains("0.5000 (folds 0, 2 of 5)")
+        );
+        set.state_reason = "fold 3 has failed: the loss of batch 42 is not finite".into();
+        set.create_time = Some(fivefold_proto::Timestamp { seconds: 1_735_787_045, nanos: 0 });
+        for width in [30, 60, 80] {
+            let text = job_set_table(std::slice::from_ref(&set), &terminal(width, 24));
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+            assert!(text.contains("js-abcdefgh  predicting"), "{text}");
+        }
     }
 }

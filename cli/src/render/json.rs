@@ -1,6 +1,7 @@
 //! Messages as JSON for programs: keys in snake case, states as words, times as RFC 3339, `null` for unset. Epochs, steps and
 //! folds are counted from 0, as in checkpoints and tables.
 
+use fivefold_common::eta::{Certainty, Eta};
 use fivefold_proto::convert::{
     artifact_kind_from_wire, job_kind_from_wire, job_set_state_from_wire, job_state_from_wire, phase_from_wire,
     progress_from_wire, spec_from_wire,
@@ -9,6 +10,7 @@ use fivefold_proto::v1::{Artifact, EpochMetrics, Event, Fit, Job, JobSet, Submis
 use serde_json::{Value, json};
 
 use super::text::word;
+use super::view::View;
 
 pub(crate) fn job_set(set: &JobSet) -> Value {
     let spec = set.spec.clone().and_then(|spec| spec_from_wire(spec).ok());
@@ -27,6 +29,22 @@ pub(crate) fn job_set(set: &JobSet) -> Value {
         "kept_folds": (!set.kept_folds.is_empty()).then_some(&set.kept_folds),
         "submissions": set.submissions.iter().map(submission).collect::<Vec<_>>(),
         "spec": spec,
+    })
+}
+
+/// A job set with its remaining times.
+pub(crate) fn job_set_view(view: &View<'_>) -> Value {
+    let mut value = job_set(view.set);
+    value["remaining"] = eta(view.eta());
+    for (place, job) in view.set.jobs.iter().enumerate() {
+        value["jobs"][place]["remaining"] = eta(view.eta_of(job));
+    }
+    value
+}
+
+fn eta(eta: Option<Eta>) -> Value {
+    eta.map_or(Value::Null, |Eta { seconds, certainty }| {
+        json!({ "seconds": seconds.round(), "is_upper_bound": certainty == Certainty::AtMost })
     })
 }
 
@@ -79,7 +97,7 @@ fn job(job: &Job) -> Value {
     })
 }
 
-fn epoch(epoch: &EpochMetrics) -> Value {
+pub(crate) fn epoch(epoch: &EpochMetrics) -> Value {
     json!({
         "epoch": epoch.epoch,
         "train_loss": epoch.train_loss,
@@ -125,6 +143,8 @@ mod tests {
     use fivefold_proto::v1::{ArtifactKind, JobKind, Phase, Progress, job, job_set};
 
     use super::*;
+    use crate::epoch_history::EpochHistory;
+    use crate::render::fold_table::tests::{history, spec, training};
 
     /// Programs depend on every key and word.
     #[test]
@@ -180,6 +200,20 @@ mod tests {
             }],
         });
         assert_eq!(job_set(&set), expected);
+        let history = EpochHistory::default();
+        let view = job_set_view(&View::new(&set, &history));
+        assert_eq!((&view["remaining"], &view["jobs"][0]["remaining"]), (&Value::Null, &Value::Null));
+    }
+
+    #[test]
+    fn remaining_times_are_beside_the_jobs() {
+        let jobs = vec![training(0, 24)];
+        let history = history(&jobs);
+        let set = JobSet { jobs, spec: Some(spec()), state: job_set::State::Training.into(), ..JobSet::default() };
+        let value = job_set_view(&View::new(&set, &history));
+        // Half of the training batches are done, at 152 images a second.
+        let remaining = json!({ "seconds": 516.0, "is_upper_bound": false });
+        assert_eq!((&value["remaining"], &value["jobs"][0]["remaining"]), (&remaining, &remaining));
     }
 
     #[test]

@@ -2,15 +2,24 @@
 
 use fivefold_proto::Timestamp;
 use fivefold_proto::convert::WireError;
+use jiff::tz::TimeZone;
 
 /// The word of an enum, or `unknown` for a value that only a newer version knows.
 pub(crate) fn word(value: Result<impl Into<&'static str>, WireError>) -> &'static str {
     value.map_or("unknown", Into::into)
 }
 
-/// A time as RFC 3339, without fractions of a second.
+/// A time in the local time zone, without fractions of a second.
 pub(crate) fn time(time: Timestamp) -> String {
-    Timestamp { nanos: 0, ..time }.to_string()
+    time_in(time, TimeZone::system())
+}
+
+fn time_in(time: Timestamp, zone: TimeZone) -> String {
+    match jiff::Timestamp::from_second(time.seconds) {
+        Ok(moment) => moment.to_zoned_datetime(zone).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        // A year beyond those of the calendar.
+        Err(_) => time.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -21,10 +30,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_no_fractions() {
+    fn times_are_local_and_have_no_fractions() {
         let milliseconds = Timestamp { seconds: 1_735_787_045, nanos: 678_000_000 };
-        assert_eq!(time(milliseconds), "2025-01-02T03:04:05Z");
-        assert_eq!(time(Timestamp { nanos: 0, ..milliseconds }), "2025-01-02T03:04:05Z");
+        assert_eq!(time_in(milliseconds, TimeZone::UTC), "2025-01-02 03:04:05");
+        let offset = jiff::tz::offset(1);
+        assert_eq!(time_in(milliseconds, TimeZone::fixed(offset)), "2025-01-02 04:04:05");
+        let beyond = Timestamp { seconds: i64::MAX, nanos: 0 };
+        assert!(!time_in(beyond, TimeZone::UTC).is_empty());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `fivefold watch`. A watch survives restarts of the coordinator.
 
+mod frame;
 mod screen;
 
 use std::time::Duration;
@@ -15,9 +16,11 @@ use fivefold_proto::v1::{JobSet, WatchJobSetRequest};
 use self::screen::Screen;
 use crate::commands::{JobSetArgs, get_job_set};
 use crate::console::{OutputFormat, notify, print};
+use crate::epoch_history::EpochHistory;
 use crate::exit_status::ExitStatus;
 use crate::render::job::job_name;
 use crate::render::job_set::headline;
+use crate::render::view::View;
 
 /// The pause before a stream is opened again that ended before the job set did.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
@@ -52,6 +55,7 @@ async fn follow(id: &JobSetId, coordinator: &Connection, screen: &mut Screen) ->
     let coordinator = &coordinator.with_observer(screen.observer());
     let mut retries = coordinator.retries();
     let mut after_cursor = 0;
+    let mut history = EpochHistory::default();
     loop {
         let request = WatchJobSetRequest { job_set_id: id.to_string(), after_cursor };
         let mut changes = match retries.attempt(coordinator.job_sets().watch_job_set(request)).await {
@@ -68,7 +72,11 @@ async fn follow(id: &JobSetId, coordinator: &Connection, screen: &mut Screen) ->
                 Ok(Some(change)) => {
                     retries.succeeded();
                     after_cursor = change.events.iter().map(|event| event.cursor).fold(after_cursor, i64::max);
-                    screen.show(&change)?;
+                    if let Some(job_set) = &change.job_set {
+                        history.update(coordinator, job_set).await?;
+                    }
+                    let view = change.job_set.as_ref().map(|job_set| View::new(job_set, &history));
+                    screen.show(&change.events, view.as_ref())?;
                     last = change.job_set.or(last);
                 }
                 Ok(None) => break None,

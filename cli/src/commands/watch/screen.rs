@@ -5,27 +5,30 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use fivefold_client::Notice;
-use fivefold_proto::v1::WatchJobSetResponse;
+use fivefold_proto::v1::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::frame::frame;
 use crate::connection::notice_text;
-use crate::console::{OutputFormat, notify, print, print_json};
+use crate::console::{OutputFormat, Verbosity, notify, page, print, print_json, verbosity};
 use crate::render::event::{event_line, is_failure};
-use crate::render::job::{epoch_count, job_line, job_name, job_steps, running_progress};
-use crate::render::job_set::headline;
+use crate::render::job::{epoch_count, job_line, job_name, running_progress};
 use crate::render::json;
+use crate::render::view::View;
 
 /// The shortest time between two lines on the progress of one job.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(30);
 
 pub(super) enum Screen {
-    /// A terminal: one bar per job.
-    Bars { bars: MultiProgress, head: ProgressBar, by_job: HashMap<i64, ProgressBar> },
+    /// A terminal: the job set as it is, drawn again with each change.
+    Terminal { lines: MultiProgress, frame: ProgressBar },
     /// A file or a pipe, for people: one line per event, and one per job every 30 s.
     Lines { printed: HashMap<i64, (Instant, String)> },
     /// For programs: one document per change.
     Json,
+    /// Nothing before the end.
+    Silent,
 }
 
 impl Screen {
@@ -33,59 +36,77 @@ impl Screen {
         if format == OutputFormat::Json {
             return Screen::Json;
         }
+        if verbosity() == Verbosity::Quiet {
+            return Screen::Silent;
+        }
         if !(std::io::stdout().is_terminal() && std::io::stderr().is_terminal()) {
             return Screen::Lines { printed: HashMap::new() };
         }
-        let bars = MultiProgress::new();
-        let head = bars.add(ProgressBar::no_length().with_style(style("{msg}")));
-        Screen::Bars { bars, head, by_job: HashMap::new() }
+        let lines = MultiProgress::new();
+        let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let frame = lines.add(ProgressBar::no_length().with_style(style));
+        Screen::Terminal { lines, frame }
     }
 
-    /// Prints the notices of a connection to stderr, above the bars.
+    /// Prints the notices of a connection to stderr, above the frame.
     pub(super) fn observer(&self) -> impl Fn(&Notice<'_>) + Send + Sync + 'static {
-        let bars = match self {
-            Screen::Bars { bars, .. } => Some(bars.clone()),
-            Screen::Lines { .. } | Screen::Json => None,
+        let lines = match self {
+            Screen::Terminal { lines, .. } => Some(lines.clone()),
+            Screen::Lines { .. } | Screen::Json | Screen::Silent => None,
         };
         move |notice| {
             let text = notice_text(notice);
-            match &bars {
+            match &lines {
                 // A failed write to the terminal ends no watch.
-                Some(bars) => bars.println(format!("fivefold: {text}")).unwrap_or_default(),
+                Some(lines) => lines.println(format!("fivefold: {text}")).unwrap_or_default(),
                 None => notify(&text),
             }
         }
     }
 
-    pub(super) fn show(&mut self, change: &WatchJobSetResponse) -> anyhow::Result<()> {
+    /// Shows new events, and the job set as it is now.
+    pub(super) fn show(&mut self, events: &[Event], view: Option<&View<'_>>) -> anyhow::Result<()> {
         match self {
             Screen::Json => print_json(&json!({
-                "events": change.events.iter().map(json::event).collect::<Vec<_>>(),
-                "job_set": change.job_set.as_ref().map(json::job_set),
+                "events": events.iter().map(json::event).collect::<Vec<_>>(),
+                "job_set": view.map(json::job_set_view),
             })),
-            Screen::Lines { printed } => print_lines(change, printed),
-            Screen::Bars { bars, head, by_job } => draw_bars(change, bars, head, by_job),
+            Screen::Silent => Ok(()),
+            Screen::Lines { printed } => print_lines(events, view, printed),
+            Screen::Terminal { lines, frame: drawn } => {
+                let jobs = view.map_or(&[][..], |view| &view.set.jobs);
+                // The frame shows the rest.
+                for event in events.iter().filter(|event| event.job_id == 0 || is_failure(event)) {
+                    lines.println(event_line(event, jobs))?;
+                }
+                if let Some(view) = view {
+                    drawn.set_message(frame(view, &page()));
+                }
+                Ok(())
+            }
         }
     }
 
-    /// Leaves the bars on the terminal, with the cursor below them.
+    /// Leaves the frame on the terminal, with the cursor below it.
     pub(super) fn close(&self) {
-        if let Screen::Bars { head, by_job, .. } = self {
-            for bar in std::iter::once(head).chain(by_job.values()) {
-                bar.abandon();
-            }
+        if let Screen::Terminal { frame, .. } = self {
+            frame.abandon();
         }
     }
 }
 
-fn print_lines(change: &WatchJobSetResponse, printed: &mut HashMap<i64, (Instant, String)>) -> anyhow::Result<()> {
-    let jobs = change.job_set.as_ref().map_or(&[][..], |job_set| &job_set.jobs);
-    for event in &change.events {
+fn print_lines(
+    events: &[Event],
+    view: Option<&View<'_>>,
+    printed: &mut HashMap<i64, (Instant, String)>,
+) -> anyhow::Result<()> {
+    let jobs = view.map_or(&[][..], |view| &view.set.jobs);
+    for event in events {
         print(&format!("{}\n", event_line(event, jobs)))?;
     }
-    let epoch_count = change.job_set.as_ref().map_or(0, epoch_count);
+    let Some(view) = view else { return Ok(()) };
     for job in jobs.iter().filter(|job| running_progress(job).is_some()) {
-        let text = job_line(job, epoch_count);
+        let text = job_line(job, epoch_count(view.set), view.eta_of(job));
         let is_due = printed.get(&job.id).is_none_or(|(at, last)| at.elapsed() >= PROGRESS_PERIOD && *last != text);
         if is_due {
             print(&format!("{}: {text}\n", job_name(job)))?;
@@ -93,37 +114,4 @@ fn print_lines(change: &WatchJobSetResponse, printed: &mut HashMap<i64, (Instant
         }
     }
     Ok(())
-}
-
-fn draw_bars(
-    change: &WatchJobSetResponse,
-    bars: &MultiProgress,
-    head: &ProgressBar,
-    by_job: &mut HashMap<i64, ProgressBar>,
-) -> anyhow::Result<()> {
-    let jobs = change.job_set.as_ref().map_or(&[][..], |job_set| &job_set.jobs);
-    // The bars show the rest.
-    for event in change.events.iter().filter(|event| event.job_id == 0 || is_failure(event)) {
-        bars.println(event_line(event, jobs))?;
-    }
-    if let Some(job_set) = &change.job_set {
-        head.set_message(headline(job_set));
-    }
-    let epoch_count = change.job_set.as_ref().map_or(0, epoch_count);
-    for job in jobs {
-        let bar = by_job.entry(job.id).or_insert_with(|| {
-            let bar = bars.add(ProgressBar::new(1).with_style(style("{prefix:<15} [{bar:20}] {wide_msg}")));
-            bar.set_prefix(job_name(job));
-            bar
-        });
-        let (completed, total) = job_steps(job);
-        bar.set_length(total);
-        bar.set_position(completed);
-        bar.set_message(job_line(job, epoch_count));
-    }
-    Ok(())
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
