@@ -186,8 +186,14 @@ Example:
     /// Take a worker out of service: its job saves a checkpoint and returns to the queue
     #[command(after_help = "Examples:\n  fivefold drain gpu1-cuda0\n  fivefold drain gpu1-cuda0 --undo")]
     Drain(DrainArgs),
-    /// Check this machine: coordinator, token, clock, libtorch, cards, images, disk space
-    #[command(after_help = "Example:\n  fivefold doctor --data data")]
+    /// Check this machine: coordinator, token, clock, libtorch, cards, images, disk space, open files
+    #[command(after_help = "\
+Runs the checks of fivefold-worker itself. The exit status is 1 if a finding is bad.
+
+Examples:
+  fivefold doctor
+  fivefold doctor --data data
+  fivefold doctor --data data --train-csv train.csv --test-csv sample_submission.csv --image-size 512")]
     Doctor(DoctorArgs),
     /// Split a list into folds, without a coordinator
     #[command(after_help = "\

@@ -28,6 +28,9 @@ pub(crate) fn advice(error: &anyhow::Error) -> &'static str {
 fn refusal_advice(refusal: &Refusal) -> &'static str {
     match refusal.reason() {
         Some(Reason::NotFound) => "; `fivefold status` lists the job sets",
+        Some(Reason::RoleNotEnough) => {
+            "; name another token with --token-file, or ask for one (`fivefold-coordinator token create`)"
+        }
         Some(Reason::RequestIdReused) => "; omit --request-id or choose another",
         Some(Reason::Exhausted) => "; free disk space on the coordinator's machine, then run the command again",
         Some(Reason::Internal) => "; see the coordinator's log",

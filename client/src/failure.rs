@@ -165,7 +165,10 @@ impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, patience, failure } = self;
         match failure {
-            Failure::Away(problem) if problem.is_lasting() => write!(f, "cannot connect to {address}: {problem}"),
+            Failure::Away(problem) if problem.is_lasting() => {
+                write!(f, "cannot connect to {address}: {problem}")?;
+                problem.remedy().map_or(Ok(()), |remedy| write!(f, "; {remedy}"))
+            }
             _ => write!(
                 f,
                 "no coordinator at {address} within {} s ({failure}); check the address and that the coordinator is running",

@@ -63,6 +63,22 @@ impl ConnectionProblem {
         }
     }
 
+    /// What to do about it; `None` where its text says so itself.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::NotReady(_) => Some("try again in a moment"),
+            Self::ConnectionRefused => Some(
+                "no program listens there: check host and port of the address, and that the coordinator is running",
+            ),
+            Self::UnknownHost(_) => Some("check the name of the host in the address"),
+            Self::NoAnswer => Some("check the address, the firewalls, and that the coordinator's machine is on"),
+            Self::WrongHost(_) => Some("use a name that the certificate has, or make one with this name"),
+            Self::BadCertificate(_) => Some("make a new certificate for the coordinator"),
+            Self::Other(_) => Some("check that a coordinator of this version listens at the address"),
+            Self::UntrustedIssuer | Self::ClientCertificate(_) | Self::ServerWithoutTls | Self::ServerWithTls => None,
+        }
+    }
+
     /// The problem behind the status of a failed call.
     pub(crate) fn of(status: &Status) -> Self {
         for cause in causes(status) {

@@ -29,6 +29,7 @@ pub mod checkpoint;
 pub mod durable_file;
 pub mod eta;
 pub mod event;
+pub mod finding;
 pub mod fold_set;
 pub mod folds;
 pub mod ids;

@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fivefold_common::role::Role;
-use fivefold_proto::status::{Reason, status};
+use fivefold_proto::status::{Reason, has_reason, status};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -22,6 +24,8 @@ use crate::queue::Queue;
 const PREFIX: &str = "ffv1_";
 /// A revoked token is refused after this long at most.
 const REFRESH: Duration = Duration::from_millis(500);
+/// Unknown tokens make the coordinator read the tokens again, for they may be new: this often at most.
+const RELOAD_PAUSE: Duration = Duration::from_millis(50);
 /// The health service, which says only whether the coordinator is up, and needs no token.
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
@@ -116,9 +120,18 @@ struct Tokens {
 }
 
 /// The tokens, as they were in the database a moment ago. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub struct Guard {
+    queue: Arc<dyn Queue>,
     tokens: Arc<RwLock<Tokens>>,
+    /// When the tokens were read last for an unknown one. Whoever holds it reads them.
+    reloaded: Arc<Mutex<Option<Instant>>>,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
 }
 
 impl Guard {
@@ -126,27 +139,44 @@ impl Guard {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn load(queue: &dyn Queue) -> Result<Guard, Error> {
-        let guard = Guard::default();
-        guard.refresh(queue).await?;
+    pub async fn load(queue: Arc<dyn Queue>) -> Result<Guard, Error> {
+        let guard = Guard { queue, tokens: Arc::default(), reloaded: Arc::default() };
+        guard.refresh().await?;
         Ok(guard)
     }
 
     /// Reads the tokens twice a second until `stopping` is cancelled.
-    pub async fn keep_fresh(self, queue: Arc<dyn Queue>, stopping: CancellationToken) {
+    pub async fn keep_fresh(self, stopping: CancellationToken) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(REFRESH) => {}
                 () = stopping.cancelled() => return,
             }
-            if let Err(error) = self.refresh(&*queue).await {
-                tracing::error!("cannot read the tokens, those read before stay valid: {error}");
-            }
+            self.refresh_or_log().await;
         }
     }
 
-    async fn refresh(&self, queue: &dyn Queue) -> Result<(), Error> {
-        let tokens = queue.tokens().await?;
+    async fn refresh_or_log(&self) {
+        if let Err(error) = self.refresh().await {
+            tracing::error!("cannot read the tokens, those read before stay valid: {error}");
+        }
+    }
+
+    /// Reads the tokens for an unknown one, unless they were read after `asked`.
+    async fn reload(&self, asked: Instant) {
+        let mut reloaded = self.reloaded.lock().await;
+        if let Some(last) = *reloaded {
+            if last > asked {
+                return;
+            }
+            tokio::time::sleep_until(last + RELOAD_PAUSE).await;
+        }
+        *reloaded = Some(Instant::now());
+        self.refresh_or_log().await;
+    }
+
+    async fn refresh(&self) -> Result<(), Error> {
+        let tokens = self.queue.tokens().await?;
         let any = !tokens.is_empty();
         let live = tokens.into_iter().filter(|token| token.revoked.is_none()).map(|token| (token.hash, token.role));
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Tokens { any, live: live.collect() };
@@ -168,6 +198,10 @@ impl Guard {
             }
         }
         role
+    }
+
+    fn authorise_request(&self, request: &http::Request<Body>) -> Result<Caller, Status> {
+        self.authorise(request.uri().path(), request.headers(), request.extensions().get::<Peer>())
     }
 
     /// Authorises a call of `path` over the connection of `peer`.
@@ -197,8 +231,7 @@ impl Guard {
 
     /// The caller with the token of these headers.
     fn caller(&self, headers: &http::HeaderMap) -> Result<Caller, Status> {
-        let value = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let Some(token) = value.and_then(|value| value.strip_prefix("Bearer ")) else {
+        let Some(token) = bearer_token(headers) else {
             let message = "a token is needed: name its file with --token-file, or set FIVEFOLD_TOKEN";
             return Err(status(Reason::TokenNeeded, message));
         };
@@ -228,7 +261,7 @@ pub struct Guarded<S> {
 
 impl<S> Service<http::Request<Body>> for Guarded<S>
 where
-    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
@@ -239,18 +272,38 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        let peer = request.extensions().get::<Peer>();
-        match self.guard.authorise(request.uri().path(), request.headers(), peer) {
-            Ok(caller) => {
-                // Not needed from here on, and so it cannot be logged by mistake.
-                request.headers_mut().remove(http::header::AUTHORIZATION);
-                request.extensions_mut().insert(caller);
-                Box::pin(self.inner.call(request))
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let authorised = self.guard.authorise_request(&request);
+        match authorised {
+            Ok(caller) => Box::pin(self.inner.call(of_caller(request, caller))),
+            Err(status) if has_reason(&status, Reason::TokenNeeded) && bearer_token(request.headers()).is_some() => {
+                let guard = self.guard.clone();
+                // This one is ready; the clone may not be.
+                let inner = self.inner.clone();
+                let mut inner = std::mem::replace(&mut self.inner, inner);
+                Box::pin(async move {
+                    guard.reload(Instant::now()).await;
+                    match guard.authorise_request(&request) {
+                        Ok(caller) => inner.call(of_caller(request, caller)).await,
+                        Err(status) => Ok(status.into_http()),
+                    }
+                })
             }
             Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
         }
     }
+}
+
+/// The request as the services get it.
+fn of_caller(mut request: http::Request<Body>, caller: Caller) -> http::Request<Body> {
+    // Not needed from here on, and so it cannot be logged by mistake.
+    request.headers_mut().remove(http::header::AUTHORIZATION);
+    request.extensions_mut().insert(caller);
+    request
+}
+
+fn bearer_token(headers: &http::HeaderMap) -> Option<&str> {
+    headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use fivefold_proto::v1::job_set_service_server::JobSetServiceServer;
 use fivefold_proto::v1::worker_service_server::WorkerServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 
 use crate::access::Guard;
 use crate::app::{Coordinator, DueJobSets, ScoreTables, Settings};
@@ -32,6 +32,7 @@ use crate::clock::SystemClock;
 use crate::grpc::Services;
 use crate::grpc::limits::Limits;
 use crate::listener::ConnectionLimits;
+pub use crate::listener::Tls;
 use crate::queue::sqlite::{Durability, SqliteQueue};
 
 /// Concurrent calls over one connection; further ones wait in the client.
@@ -61,23 +62,6 @@ pub struct Config {
     pub connections: ConnectionLimits,
 }
 
-/// Certificates and keys of encrypted connections, in PEM.
-#[derive(Clone)]
-pub struct Tls {
-    /// Certificate of the coordinator, with its chain.
-    pub certificate_pem: Vec<u8>,
-    /// Private key of the certificate.
-    pub key_pem: Vec<u8>,
-    /// Authority whose certificates clients must present; `None` if they need none.
-    pub client_ca_pem: Option<Vec<u8>>,
-}
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("asks_clients", &self.client_ca_pem.is_some()).finish_non_exhaustive()
-    }
-}
-
 /// Whether a coordinator listens on an address that other machines can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exposure {
@@ -104,6 +88,15 @@ impl Config {
             connections,
         }
     }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            lease_seconds: self.lease_seconds,
+            stall_seconds: self.stall_seconds,
+            unreferenced_seconds: UNREFERENCED_SECONDS,
+            retain_days: self.retain_days,
+        }
+    }
 }
 
 /// Serves on `listener` until `stopping` is cancelled.
@@ -119,32 +112,24 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     reporter.set_service_status("", not_serving).await;
 
     let queue = Arc::new(SqliteQueue::open(&database_file, Durability::Disk).await?);
-    let guard = Guard::load(&*queue).await?;
+    let guard = Guard::load(queue.clone()).await?;
     let address = listener.local_addr()?;
     check_exposure(address, &config, &guard)?;
-    let (scheme, server) = match &config.tls {
-        Some(tls) => ("https", encrypted(tls)?),
-        None => ("http", Server::builder()),
-    };
+    let handshake = config.tls.as_ref().map(Tls::server_config).transpose().context("cannot encrypt connections")?;
     let coordinator = Coordinator {
-        queue: queue.clone(),
+        queue,
         blobs: Arc::new(FolderBlobs::open(&config.state).await?),
         clock: Arc::new(SystemClock),
         claims: Claims::default(),
         due: DueJobSets::default(),
         score_tables: ScoreTables::default(),
-        settings: Settings {
-            lease_seconds: config.lease_seconds,
-            stall_seconds: config.stall_seconds,
-            unreferenced_seconds: UNREFERENCED_SECONDS,
-            retain_days: config.retain_days,
-        },
+        settings: config.settings(),
     };
     resume(&coordinator).await?;
     let services = Services::new(coordinator.clone(), config.limits, stopping.clone());
     let upkeep = tokio::spawn(app::run_upkeep(coordinator, stopping.clone()));
-    let fresh = tokio::spawn(guard.clone().keep_fresh(queue, stopping.clone()));
-    let server = server
+    let fresh = tokio::spawn(guard.clone().keep_fresh(stopping.clone()));
+    let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -157,9 +142,17 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
         .add_service(WorkerServiceServer::new(services.clone()))
         .add_service(ArtifactServiceServer::new(services));
     reporter.set_service_status("", serving).await;
-    tracing::info!("listening on {scheme}://{address}");
+    tracing::info!("listening on {}://{address}", if handshake.is_some() { "https" } else { "http" });
     let connections = listener::accept(listener, config.connections, stopping.clone());
-    let served = server.serve_with_incoming_shutdown(connections, stopping.clone().cancelled_owned());
+    let stopped = stopping.clone().cancelled_owned();
+    let served = async {
+        match handshake {
+            Some(handshake) => {
+                server.serve_with_incoming_shutdown(listener::encrypt(connections, handshake), stopped).await
+            }
+            None => server.serve_with_incoming_shutdown(connections, stopped).await,
+        }
+    };
     // Streams end when `stopping` is cancelled, but a connection ends only when its client closes it.
     let outcome = tokio::select! {
         outcome = served => outcome.context("serving"),
@@ -205,14 +198,6 @@ fn check_exposure(address: SocketAddr, config: &Config, guard: &Guard) -> anyhow
         }
     }
     Ok(())
-}
-
-fn encrypted(tls: &Tls) -> anyhow::Result<Server> {
-    let mut settings = ServerTlsConfig::new().identity(Identity::from_pem(&tls.certificate_pem, &tls.key_pem));
-    if let Some(authority) = &tls.client_ca_pem {
-        settings = settings.client_ca_root(Certificate::from_pem(authority));
-    }
-    Server::builder().tls_config(settings).context("cannot use the certificate or its key")
 }
 
 /// The reflection service, which describes every service of this port.

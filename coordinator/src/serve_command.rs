@@ -1,5 +1,6 @@
 //! The coordinator itself: its arguments and signals.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -13,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
-    /// Address to listen on; port 0 takes a free port
-    #[arg(long, env = "FIVEFOLD_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7700")]
-    listen: SocketAddr,
+    /// Address to listen on, as HOST:PORT; port 0 takes a free port
+    #[arg(long, env = "FIVEFOLD_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7700", value_parser = host_and_port)]
+    listen: String,
     /// Folder of the queue and of all uploads; it is created if it does not exist
     #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
     state: PathBuf,
@@ -53,7 +54,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
         tracing::info!("stopping");
         asked.cancel();
     });
-    let listener = TcpListener::bind(arguments.listen).await;
+    let listener = listen(&arguments.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
     let tls = match (&arguments.tls_cert, &arguments.tls_key) {
         (Some(certificate), Some(key)) => Some(Tls {
@@ -75,6 +76,44 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     fivefold_coordinator::run(config, listener, stopping).await
 }
 
+/// Listens on the first address of a host that can be listened on; IPv4 ones come first, as clients expect of `localhost`.
+async fn listen(host_and_port: &str) -> io::Result<TcpListener> {
+    let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host(host_and_port).await?.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    TcpListener::bind(&addresses[..]).await
+}
+
+/// Checks that there are a host and a port.
+fn host_and_port(text: &str) -> Result<String, String> {
+    let is_valid = text.parse::<SocketAddr>().is_ok()
+        || text
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && !host.contains(':') && port.parse::<u16>().is_ok());
+    if is_valid {
+        Ok(text.to_owned())
+    } else {
+        Err("expected HOST:PORT, such as 127.0.0.1:7700 or localhost:7700".into())
+    }
+}
+
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn names_of_hosts_can_be_listened_on() {
+        for good in ["127.0.0.1:0", "[::1]:0", "localhost:0", "0.0.0.0:7700"] {
+            assert_eq!(host_and_port(good).unwrap(), good);
+        }
+        for bad in ["", "localhost", ":7700", "::1:7700", "localhost:99999", "7700"] {
+            assert!(host_and_port(bad).unwrap_err().contains("HOST:PORT"), "{bad}");
+        }
+        let listener = listen("localhost:0").await.unwrap();
+        assert_eq!(listener.local_addr().unwrap().ip(), std::net::Ipv4Addr::LOCALHOST);
+        assert!(listen("host.invalid:0").await.is_err());
+    }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use fivefold_common::durable_file;
 use fivefold_common::ids::Digest;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -31,8 +31,14 @@ pub struct Findings {
 /// path. The file gets the owner of the folder: root may create a token before the service has started for the first time.
 ///
 /// # Errors
-/// When one of them cannot be created.
+/// When one of them cannot be created, or the folder has other files.
 pub fn create(state: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(other) = other_file(state) {
+        bail!(
+            "{} is not a state folder: it has no {DATABASE_FILE}, and it has {other}; name the state folder, or a new one",
+            state.display()
+        );
+    }
     let created = DirBuilder::new().recursive(true).mode(0o700).create(state);
     created.with_context(|| format!("cannot create the state folder {}", state.display()))?;
     let path = state.join(DATABASE_FILE);
@@ -42,6 +48,15 @@ pub fn create(state: &Path) -> anyhow::Result<PathBuf> {
         }
         _ => Ok(path),
     }
+}
+
+/// The name of a file in a folder that is not a state folder yet; `None` where there is none. A new disk has `lost+found`.
+fn other_file(state: &Path) -> Option<String> {
+    if state.join(DATABASE_FILE).exists() {
+        return None;
+    }
+    let names = fs::read_dir(state).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.map(|name| name.to_string_lossy().into_owned()).find(|name| name != "lost+found")
 }
 
 fn create_file(state: &Path, path: &Path) -> io::Result<()> {

@@ -55,7 +55,14 @@ pub(crate) async fn run(command: TokenCommand) -> anyhow::Result<()> {
 async fn create(state: &StateArgument, name: &str, role: Role) -> anyhow::Result<()> {
     let is_name = (1..=100).contains(&name.len()) && is_one_line(name);
     ensure!(is_name, "the name of a token has 1 to 100 printable characters");
+    let is_new = state_folder::database_file(&state.folder).is_err();
     let queue = SqliteQueue::open(&state_folder::create(&state.folder)?, Durability::Disk).await?;
+    if is_new {
+        let folder = state.folder.display();
+        eprintln!(
+            "{folder} is a new state folder: if a coordinator runs already, it has another one, and this token is not for it"
+        );
+    }
     let token = new_token().context("the system gave no random bytes")?;
     let new = NewToken { name: name.to_owned(), role, hash: token_hash(&token) };
     queue.create_token(SystemClock.now(), new).await?;

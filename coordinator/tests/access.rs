@@ -130,13 +130,25 @@ async fn every_role_may_do_its_own_and_a_revoked_token_nothing() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn a_new_token_is_good_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(token(folder.path(), "anna", Role::User).await);
+    let server = Guarded::start(Config::new(folder.path())).await;
+    for name in ["b", "c", "d", "e", "f", "g", "h", "i"] {
+        let line = server.with_token(&token(folder.path(), name, Role::User).await);
+        assert_eq!(job_sets(&line).await.unwrap(), 0, "{name}");
+    }
+    server.stop().await;
+}
+
 /// By the real program, while the coordinator runs.
 fn revoke(state: &Path, name: &str) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fivefold-coordinator"));
     assert!(command.args(["token", "revoke", name, "--state"]).arg(state).status().unwrap().success());
 }
 
-/// A stream of reports; a token that was made a moment ago is not known at once.
+/// A stream of reports, once calls of `line` are served.
 async fn report_stream(
     line: &Line,
     reports: mpsc::Receiver<v1::ReportJobRequest>,

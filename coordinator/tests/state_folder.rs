@@ -84,3 +84,17 @@ fn a_folder_created_by_root_stays_private_to_its_owner() {
     assert_eq!(create(&state).unwrap(), file);
     assert_eq!(std::fs::read(&file).unwrap(), b"kept");
 }
+
+#[test]
+fn a_folder_with_other_files_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("lost+found")).unwrap();
+    create(folder.path()).unwrap();
+    std::fs::write(folder.path().join("notes.txt"), "").unwrap();
+    create(folder.path()).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("notes.txt"), "").unwrap();
+    let refused = create(other.path()).unwrap_err().to_string();
+    assert!(refused.contains("is not a state folder") && refused.contains("notes.txt"), "{refused}");
+    assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 1, "something was made");
+}

@@ -62,6 +62,10 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DEVICE")]
         device: DeviceChoice,
     },
+    /// Check images as before a fold is trained, and decode some of them
+    ///
+    /// Prints a line per list: good, doubtful or bad, and what was found. The exit status is 1 if one is bad.
+    CheckData(CheckDataArguments),
     /// Measure the training speed of the full ResNet50
     BenchStep {
         /// cpu or cuda:N
@@ -80,6 +84,34 @@ pub(crate) enum Command {
         #[arg(long, default_value = "fp32")]
         precision: Precision,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckDataArguments {
+    /// Folder of the images, with train/, hpa/ and test/
+    #[arg(long, env = "FIVEFOLD_DATA", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Training list [default: without any list, every image in the folder is checked]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) train_csv: Option<PathBuf>,
+    /// List of external HPA images
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hpa_csv: Option<PathBuf>,
+    /// Test list
+    #[arg(long, value_name = "FILE")]
+    pub(crate) test_csv: Option<PathBuf>,
+    /// Column of the lists with the groups, if it is not Group
+    #[arg(long, value_name = "COLUMN", default_value = "", hide_default_value = true)]
+    pub(crate) group_column: String,
+    /// Side of the images in pixels, as in the job set's settings
+    #[arg(long, value_name = "PIXELS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=4096))]
+    pub(crate) image_size: u32,
+    /// Images of each list that are decoded, evenly spread over it
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) decode: usize,
+    /// Threads that read files [default: one per core]
+    #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N")]
+    pub(crate) decode_threads: Option<usize>,
 }
 
 impl DaemonArguments {

@@ -6,6 +6,7 @@
 mod attempt;
 mod checkpoint_uploads;
 pub mod daemon;
+pub mod data_check;
 mod deliver;
 mod failure;
 pub mod host;

@@ -3,22 +3,25 @@
 mod arguments;
 mod signals;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use fivefold_client::{Address, Connection, Notice, RetryPolicy};
+use fivefold_common::finding::Rating;
 use fivefold_program::{command_line, log};
 use fivefold_train::engine::bench_step::{Workload, measure};
 use fivefold_train::engine::device_check::check_device;
 use fivefold_train::torch::device::{CudaLibrary, LIBTORCH_VERSION, cuda_device_count, describe, load_cuda};
 use fivefold_train::{Device, DeviceChoice, ImageFolder};
 use fivefold_worker::daemon::{self, Worker};
+use fivefold_worker::data_check::{DataCheck, DataLists, warn_if_empty};
 use fivefold_worker::host::host_name;
 use fivefold_worker::supervise::supervise;
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::{Arguments, Command, DaemonArguments};
+use crate::arguments::{Arguments, CheckDataArguments, Command, DaemonArguments};
 
 fn main() -> ExitCode {
     match run(command_line::parse()) {
@@ -52,6 +55,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             ensure!(check.passed(), "{device} does not train as the CPU does: check its driver and its memory");
             Ok(())
         }
+        Some(Command::CheckData(arguments)) => check_data(arguments),
         Some(Command::BenchStep { device, size, batch, steps, precision }) => {
             let workload = Workload { image_size: size, batch_size: batch, steps, precision };
             println!("{}", measure(device.device()?, workload)?);
@@ -64,16 +68,44 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
+/// Prints what is found on the images of a machine.
+fn check_data(arguments: CheckDataArguments) -> anyhow::Result<()> {
+    let folder = image_folder(&arguments.data)?;
+    let threads = arguments.decode_threads.unwrap_or_else(cores).max(1);
+    let (image_size, decoded) = (arguments.image_size, arguments.decode);
+    let lists = DataLists {
+        train: arguments.train_csv,
+        hpa: arguments.hpa_csv,
+        test: arguments.test_csv,
+        group_column: arguments.group_column,
+    };
+    let findings = DataCheck { folder: &folder, image_size, threads, decoded }.run(&lists)?;
+    for finding in &findings {
+        println!("{finding}");
+    }
+    let is_bad = findings.iter().any(|finding| finding.rating == Rating::Bad);
+    ensure!(!is_bad, "{} cannot be used as it is", arguments.data.display());
+    Ok(())
+}
+
+fn image_folder(data: &Path) -> anyhow::Result<ImageFolder> {
+    ImageFolder::open(data).with_context(|| format!("--data {}", data.display()))
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Runs the daemon of one device, or a process for each CUDA device.
 fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
-    let images = ImageFolder::open(&arguments.data).with_context(|| format!("--data {}", arguments.data.display()))?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let images = image_folder(&arguments.data)?;
+    warn_if_empty(&images);
     let cuda_devices = cuda_device_count();
     let runtime = tokio::runtime::Runtime::new()?;
     let leaving = CancellationToken::new();
     runtime.spawn(signals::listen(leaving.clone()));
     if arguments.device == DeviceChoice::Auto && cuda_devices > 1 {
-        let decode_threads = arguments.decode_threads.unwrap_or_else(|| cores.div_ceil(cuda_devices));
+        let decode_threads = arguments.decode_threads.unwrap_or_else(|| cores().div_ceil(cuda_devices));
         let program = std::env::current_exe().context("the path of this program is unknown")?;
         let commands = (0..cuda_devices).map(|index| {
             let mut command = tokio::process::Command::new(&program);
@@ -82,7 +114,7 @@ fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
         });
         return runtime.block_on(supervise(commands.collect(), &leaving));
     }
-    let decode_threads = arguments.decode_threads.unwrap_or(cores).max(1);
+    let decode_threads = arguments.decode_threads.unwrap_or_else(cores).max(1);
     let worker = worker(&arguments, images, decode_threads)?;
     runtime.block_on(async { daemon::run(&connect(&arguments)?, &worker, &leaving).await })
 }

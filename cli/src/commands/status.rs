@@ -23,8 +23,8 @@ pub(crate) struct StatusArgs {
     #[arg(value_name = "ID", add = job_set_ids())]
     id: Option<JobSetName>,
     /// Number of job sets in the list
-    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "id")]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "id", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
 }
 
 /// Job sets per page, the coordinator's limit.
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &StatusArgs, coordinator: &Connection, format: Out
             }
         }
         None => {
-            let job_sets = newest_job_sets(coordinator, args.limit).await?;
+            let job_sets = newest_job_sets(coordinator, args.limit as usize).await?;
             match format {
                 OutputFormat::Json => {
                     print_json(&json!({ "job_sets": job_sets.iter().map(json::job_set).collect::<Vec<_>>() }))

@@ -1,7 +1,7 @@
 //! Reports.
 
 use fivefold_common::one_line::one_line;
-use fivefold_common::report::{MissingFold, PartialFolds, Report};
+use fivefold_common::report::{ClassReport, MissingFold, PartialFolds, Report};
 
 use super::table::table;
 
@@ -12,6 +12,11 @@ pub(crate) fn report_summary(report: &Report) -> String {
     if let Some(cross_fitted) = &report.cross_fitted {
         text +=
             &format!("  cross-fitted      {:.4}  each fold at the threshold of the others\n", cross_fitted.macro_f1);
+    }
+    let unseen = report.per_class.iter().filter(|class| class.scores.support == 0).count();
+    if unseen > 0 {
+        let labels = report.per_class.len();
+        text += &format!("  no positives      {unseen} of {labels} labels, which count as 0 in macro F1\n");
     }
     let constant = report.best_constant.macro_f1;
     let times = if constant > 0.0 {
@@ -37,8 +42,8 @@ pub(crate) fn report_summary(report: &Report) -> String {
     text.push('\n');
     text += &table(["FOLD", "ROWS", "MACRO F1", "OWN BEST F1", "OWN THRESHOLD"], &folds);
     text.push('\n');
-    text += &labels("Easiest labels", report, |a, b| b.total_cmp(&a));
-    text += &labels("Hardest labels", report, |a, b| a.total_cmp(&b));
+    text += &labels("Easiest labels", report, |_| true, |a, b| b.total_cmp(&a));
+    text += &labels("Hardest labels", report, |f1| f1 < 1.0, |a, b| a.total_cmp(&b));
     text
 }
 
@@ -52,11 +57,17 @@ fn partial(PartialFolds { folds, missing }: &PartialFolds) -> String {
     text
 }
 
-/// The first three labels in `order` of their F1. Labels without rows do not count.
-fn labels(title: &str, report: &Report, order: impl Fn(f64, f64) -> std::cmp::Ordering) -> String {
-    let mut classes: Vec<_> = report.per_class.iter().filter(|class| class.scores.support > 0).collect();
+/// The first three labels in `order` of their F1, among those whose F1 `counts`. Labels without rows do not count.
+fn labels(
+    title: &str,
+    report: &Report,
+    counts: impl Fn(f64) -> bool,
+    order: impl Fn(f64, f64) -> std::cmp::Ordering,
+) -> String {
+    let has_rows_and_counts = |class: &&ClassReport| class.scores.support > 0 && counts(class.scores.f1);
+    let mut classes: Vec<_> = report.per_class.iter().filter(has_rows_and_counts).collect();
     classes.sort_by(|a, b| order(a.scores.f1, b.scores.f1));
     let named: Vec<String> =
         classes.iter().take(3).map(|class| format!("{} {:.2}", class.name, class.scores.f1)).collect();
-    format!("{title:<20}{}\n", named.join(", "))
+    format!("{title:<20}{}\n", if named.is_empty() { "none".to_owned() } else { named.join(", ") })
 }

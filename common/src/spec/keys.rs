@@ -105,7 +105,7 @@ keys! {
     oof_checkpoint: ScoredCheckpoint { default: ScoredCheckpoint::Last, resume: MayDiffer, group: Scoring, value: "WHICH" }
     /// The prediction for rows without a score above the threshold.
     empty_rows: EmptyRows { default: EmptyRows::Argmax, resume: MayDiffer, group: Scoring, value: "WHAT" }
-    /// Failures with the same cause after which a fold is not tried again.
+    /// Failures with the same cause after which a fold is not tried again; lost workers count apart, up to four times as many.
     max_attempts: u32 { default: 5, limits: 1..=100, resume: MayDiffer, group: Machine, value: "N" }
     /// Retries of a fold whose loss was not finite, from its last checkpoint.
     non_finite_retries: u32 { default: 0, limits: 0..=10, resume: MayDiffer, group: Machine, value: "N" }

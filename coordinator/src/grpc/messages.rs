@@ -93,7 +93,8 @@ fn job(job: &Job) -> v1::Job {
         kind: job_kind_to_wire(job.kind).into(),
         fold: job.fold.0.into(),
         state: job_state_to_wire(job.state).into(),
-        state_reason: job.state_reason.clone(),
+        // While a worker holds the job, the reason would be that of the attempt before.
+        state_reason: if job.state == JobState::Leased { String::new() } else { job.state_reason.clone() },
         attempt: job.attempt.map_or(0, |attempt| attempt.0),
         worker_name: job.worker.clone().unwrap_or_default(),
         progress: job.progress.as_ref().map(progress_to_wire),

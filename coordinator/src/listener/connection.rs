@@ -1,6 +1,7 @@
 //! An accepted connection.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -48,6 +49,11 @@ impl Connection {
     pub(super) fn new(stream: TcpStream, entry: Arc<Entry>) -> Self {
         let state = State::Pending(Box::pin(entry.clone().must_close()));
         Self { stream, entry, state }
+    }
+
+    /// The address of the client; `None` where it is gone.
+    pub(super) fn client(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
     }
 
     #[cfg(test)]

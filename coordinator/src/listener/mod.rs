@@ -7,6 +7,7 @@
 mod connection;
 mod limits;
 mod table;
+mod tls;
 
 use std::io;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::listener::connection::{Connection, Peer};
 pub use crate::listener::limits::{ConnectionLimits, raise_open_files};
 use crate::listener::table::ConnectionTable;
+pub use crate::listener::tls::{Encrypted, Tls, encrypt};
 
 /// Connections that were told to close and still have their file, at most, when the next one is accepted.
 const MAX_CLOSING: usize = 64;

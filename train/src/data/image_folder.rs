@@ -1,6 +1,6 @@
 //! The image folder: the files of each image and whole images.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,18 @@ pub const CHANNELS: usize = 3;
 pub struct ImageFolder {
     root: PathBuf,
 }
+
+/// The images of one source, by the names of their files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FoundImages {
+    /// The ids with a file of a colour, in order. Files of an ending that is not read count too.
+    pub ids: Vec<String>,
+    /// An image file whose name ends with no colour, if there is one.
+    pub without_colour: Option<String>,
+}
+
+/// Endings of image files, whether they are read or not.
+const IMAGE_ENDINGS: [&str; 8] = ["png", "jpg", "jpeg", "tif", "tiff", "bmp", "gif", "webp"];
 
 /// An image folder that cannot be listed.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +54,31 @@ impl ImageFolder {
     /// The path of the folder.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The images of a source, by the names of their files; none where its folder does not exist.
+    ///
+    /// # Errors
+    /// When the folder exists and cannot be listed.
+    pub fn found_images(&self, source: Source) -> Result<FoundImages, FolderError> {
+        let mut ids = BTreeSet::new();
+        let mut without_colour = BTreeSet::new();
+        for name in self.file_names(source)?.iter().filter_map(|name| name.to_str()) {
+            let Some((stem, ending)) = name.rsplit_once('.') else { continue };
+            let is_image = IMAGE_ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known));
+            // Some systems store facts of a file in a hidden one beside it.
+            if !is_image || name.starts_with('.') {
+                continue;
+            }
+            match stem.rsplit_once('_') {
+                Some((id, colour)) if Colour::ALL.iter().any(|known| colour.eq_ignore_ascii_case(known.word())) => {
+                    ids.insert(id.to_owned());
+                }
+                Some((_, colour)) if colour.eq_ignore_ascii_case("yellow") => {}
+                _ => _ = without_colour.insert(name.to_owned()),
+            }
+        }
+        Ok(FoundImages { ids: ids.into_iter().collect(), without_colour: without_colour.pop_first() })
     }
 
     /// An image as `3 * size * size` bytes: the red, the green and the blue plane, each row by row.
@@ -172,6 +209,22 @@ pub(crate) mod tests {
         let error = folder.read_image(Source::Train, "a", 2).unwrap_err();
         assert!(error.path.ends_with("train/a_red.png"));
         assert!(error.to_string().ends_with("train/a_red.png: is 4 x 4 pixels, but 2 x 2 are expected (image_size)"));
+    }
+
+    #[test]
+    fn images_are_found_by_the_names_of_their_files() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = ImageFolder::open(root.path()).unwrap();
+        assert_eq!(folder.found_images(Source::Train).unwrap(), FoundImages::default());
+        write_image(root.path(), Source::Train, "b", 4, 10);
+        for name in
+            ["a_red.JPG", "c_d_BLUE.tif", "b_yellow.png", "whole.png", "e_red.png.part", "._f_red.png", "notes.txt"]
+        {
+            std::fs::write(root.path().join("train").join(name), "").unwrap();
+        }
+        let found = folder.found_images(Source::Train).unwrap();
+        assert_eq!(found.ids, ["a", "b", "c_d"]);
+        assert_eq!(found.without_colour.as_deref(), Some("whole.png"));
     }
 
     #[test]

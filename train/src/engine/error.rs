@@ -20,7 +20,8 @@ pub enum TrainError {
     Image(#[from] ImageError),
     /// A loss is infinite or not a number. The last checkpoint is from before it.
     #[error(
-        "the loss of batch {} of {} ({phase}) is not finite, at learning rate {learning_rate}; its images: {}",
+        "the loss of batch {} of {} ({phase}) is not finite, at learning rate {learning_rate}: with the same settings it would be \
+         so again; submit with a lower learning_rate; its images: {}",
         step + 1, epoch_words(*epoch, *epoch_count), ids.join(" ")
     )]
     NonFiniteLoss {

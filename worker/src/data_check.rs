@@ -1,0 +1,238 @@
+//! The check of a machine's images outside a job: by their headers as before a job, and some of them decoded.
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use fivefold_common::finding::Finding;
+use fivefold_common::manifest::{Manifest, ManifestError};
+use fivefold_common::scores::Source;
+use fivefold_train::ImageFolder;
+use fivefold_train::data::image_check::{Checked, ImageCheck, ImageFaults, ListedImages};
+use fivefold_train::data::image_file::{ImageError, ImageProblem};
+use fivefold_train::data::image_folder::FoundImages;
+use fivefold_train::data::known_images::KnownImages;
+
+/// How many images that cannot be decoded a finding names.
+const NAMED_IMAGES: usize = 3;
+
+/// The lists whose images are checked.
+#[derive(Debug, Clone, Default)]
+pub struct DataLists {
+    /// The training list.
+    pub train: Option<PathBuf>,
+    /// The list of external HPA images.
+    pub hpa: Option<PathBuf>,
+    /// The test list.
+    pub test: Option<PathBuf>,
+    /// The column of groups in training and HPA lists, as in the settings of a job set.
+    pub group_column: String,
+}
+
+/// What images are checked for.
+#[derive(Debug, Clone, Copy)]
+pub struct DataCheck<'a> {
+    /// The image folder.
+    pub folder: &'a ImageFolder,
+    /// The expected side of the images, in pixels.
+    pub image_size: u32,
+    /// The number of threads that read headers.
+    pub threads: usize,
+    /// Images of each list that are decoded.
+    pub decoded: usize,
+}
+
+/// Warns in the log of a folder without any image that a job could use.
+pub fn warn_if_empty(folder: &ImageFolder) {
+    let is_empty = |source| folder.found_images(source).is_ok_and(|found| found.ids.is_empty());
+    if [Source::Train, Source::Hpa, Source::Test].into_iter().all(is_empty) {
+        tracing::warn!(
+            "{} has no images, and every job will fail here: put files such as {}/train/Id_red.png there",
+            folder.root().display(),
+            folder.root().display()
+        );
+    }
+}
+
+impl DataCheck<'_> {
+    /// Checks the images of `lists`. Without a list, checks every image of the folder.
+    ///
+    /// # Errors
+    /// When a list cannot be read or is invalid, or a folder cannot be listed.
+    pub fn run(&self, lists: &DataLists) -> anyhow::Result<Vec<Finding>> {
+        let labelled =
+            |path: &Path| read(path, |name, file| Manifest::read_labelled_csv(name, &lists.group_column, file));
+        let test = |path: &Path| read(path, Manifest::read_test_csv);
+        let mut listed = Vec::new();
+        for (source, path, manifest) in [
+            (Source::Train, &lists.train, lists.train.as_deref().map(labelled)),
+            (Source::Hpa, &lists.hpa, lists.hpa.as_deref().map(labelled)),
+            (Source::Test, &lists.test, lists.test.as_deref().map(test)),
+        ] {
+            if let (Some(path), Some(manifest)) = (path, manifest) {
+                let ids = manifest?.rows.into_iter().map(|row| row.id).collect();
+                listed.push((format!("of {}", path.display()), ListedImages { source, ids }));
+            }
+        }
+        if listed.is_empty() {
+            return self.check_folder();
+        }
+        listed.iter().map(|(origin, list)| self.check_list(origin, list)).collect()
+    }
+
+    fn check_folder(&self) -> anyhow::Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for source in [Source::Train, Source::Hpa, Source::Test] {
+            let FoundImages { ids, without_colour } = self.folder.found_images(source)?;
+            findings.push(if ids.is_empty() {
+                self.no_images(source, without_colour)
+            } else {
+                self.check_list("of the folder", &ListedImages { source, ids })?
+            });
+        }
+        Ok(findings)
+    }
+
+    fn no_images(&self, source: Source, without_colour: Option<String>) -> Finding {
+        let folder = self.folder.root().join(source.to_string());
+        let folder = folder.display();
+        match (without_colour, source) {
+            (Some(name), _) => Finding::bad(format!(
+                "{folder} has {name} and no file of a colour: one file per colour is expected, such as Id_red.png"
+            )),
+            (None, Source::Train) => {
+                Finding::bad(format!("{folder} has no images: put files such as Id_red.png there to train here"))
+            }
+            (None, Source::Hpa | Source::Test) => Finding::doubtful(format!(
+                "{folder} has no images: job sets with a list of {source} images will fail here"
+            )),
+        }
+    }
+
+    fn check_list(&self, origin: &str, list: &ListedImages) -> anyhow::Result<Finding> {
+        let Self { folder, image_size, threads, .. } = *self;
+        let images = folder.root().join(list.source.to_string());
+        let images = images.display();
+        let check = ImageCheck { folder, image_size, threads };
+        let go_on = |_| ControlFlow::Continue(());
+        let checked = check.run(std::slice::from_ref(list), &mut KnownImages::new(folder.root()), &go_on)?;
+        if let Checked::Faulty(faults) = checked {
+            return Ok(Finding::bad(format!("{images}: {faults}; {}", remedy(&faults))));
+        }
+        let ids = &list.ids;
+        let step = (ids.len() / self.decoded.max(1)).max(1);
+        let sample: Vec<&String> = ids.iter().step_by(step).take(self.decoded).collect();
+        let failed: Vec<ImageError> =
+            sample.iter().filter_map(|id| folder.read_image(list.source, id, image_size).err()).collect();
+        if failed.is_empty() {
+            let (count, decoded) = (ids.len(), sample.len());
+            return Ok(Finding::good(format!("{images}: {count} images {origin} can be used; {decoded} were decoded")));
+        }
+        let named: Vec<String> = failed.iter().take(NAMED_IMAGES).map(ToString::to_string).collect();
+        Ok(Finding::bad(format!(
+            "{images}: {} of {} images that were decoded cannot be used: {}; copy these files again",
+            failed.len(),
+            sample.len(),
+            named.join(", ")
+        )))
+    }
+}
+
+/// What to do about faults.
+fn remedy(faults: &ImageFaults) -> &'static str {
+    let is_of_size =
+        |error: &ImageError| matches!(error.problem, ImageProblem::WrongSize { .. } | ImageProblem::TooSmall { .. });
+    if faults.unusable.iter().any(is_of_size) {
+        "give the images this size, or name another image_size with --image-size and in `fivefold submit`"
+    } else if faults.unusable_count > 0 {
+        "copy these files again"
+    } else {
+        "put the missing files there"
+    }
+}
+
+fn read(path: &Path, read: impl FnOnce(&str, File) -> Result<Manifest, ManifestError>) -> anyhow::Result<Manifest> {
+    let name = path.display().to_string();
+    let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+    Ok(read(&name, file)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use fivefold_common::finding::Rating;
+
+    use super::*;
+
+    fn write(path: &Path, size: u32) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut encoder = png::Encoder::new(File::create(path).unwrap(), size, size);
+        encoder.set_color(png::ColorType::Grayscale);
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&vec![7; (size * size) as usize]).unwrap();
+    }
+
+    fn write_image(root: &Path, source: Source, id: &str, size: u32) {
+        for colour in ["red", "green", "blue"] {
+            write(&root.join(format!("{source}/{id}_{colour}.png")), size);
+        }
+    }
+
+    fn check(root: &Path, lists: &DataLists) -> Vec<Finding> {
+        let folder = ImageFolder::open(root).unwrap();
+        DataCheck { folder: &folder, image_size: 16, threads: 2, decoded: 2 }.run(lists).unwrap()
+    }
+
+    #[test]
+    fn a_folder_is_checked_without_lists() {
+        let root = tempfile::tempdir().unwrap();
+        let empty = check(root.path(), &DataLists::default());
+        let ratings: Vec<Rating> = empty.iter().map(|finding| finding.rating).collect();
+        assert_eq!(ratings, [Rating::Bad, Rating::Doubtful, Rating::Doubtful]);
+        for id in ["a", "b", "c"] {
+            write_image(root.path(), Source::Train, id, 16);
+        }
+        write_image(root.path(), Source::Hpa, "h", 20);
+        write(&root.path().join("test/whole.png"), 16);
+        let found = check(root.path(), &DataLists::default());
+        assert!(found[0].message.ends_with("train: 3 images of the folder can be used; 2 were decoded"), "{found:?}");
+        assert_eq!((found[0].rating, found[1].rating), (Rating::Good, Rating::Good), "{found:?}");
+        assert!(found[2].rating == Rating::Bad && found[2].message.contains("test has whole.png"), "{found:?}");
+        write_image(root.path(), Source::Train, "a", 17);
+        let found = &check(root.path(), &DataLists::default())[0];
+        assert!(found.rating == Rating::Bad && found.message.contains("--image-size"), "{found:?}");
+    }
+
+    #[test]
+    fn the_images_of_lists_are_checked_and_decoded() {
+        let root = tempfile::tempdir().unwrap();
+        for id in ["a", "b"] {
+            write_image(root.path(), Source::Train, id, 16);
+        }
+        let list = root.path().join("train.csv");
+        std::fs::write(&list, "Id,Target,patient\na,0,p\nb,1,q\n").unwrap();
+        let lists = DataLists { train: Some(list.clone()), group_column: "patient".into(), ..DataLists::default() };
+        let found = check(root.path(), &lists);
+        assert!(found.len() == 1 && found[0].rating == Rating::Good, "{found:?}");
+        // The header and the end are whole, what is between them is not.
+        let file = root.path().join("train/b_blue.png");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let at = bytes.windows(4).position(|four| four == b"IDAT").unwrap();
+        bytes[at + 8..at + 12].fill(0xee);
+        std::fs::write(&file, bytes).unwrap();
+        let found = &check(root.path(), &lists)[0];
+        assert!(found.rating == Rating::Bad && found.message.contains("1 of 2 images that were decoded"), "{found:?}");
+        assert!(found.message.contains("b_blue.png: is damaged"), "{found:?}");
+        std::fs::write(&list, "Id,Target,patient\na,0,p\nx,1,q\n").unwrap();
+        let found = &check(root.path(), &lists)[0];
+        assert!(
+            found.message.contains("3 image files are missing") && found.message.contains("x_red.png"),
+            "{found:?}"
+        );
+        std::fs::write(&list, "Id,Target\na,99\n").unwrap();
+        let folder = ImageFolder::open(root.path()).unwrap();
+        let check = DataCheck { folder: &folder, image_size: 16, threads: 2, decoded: 2 };
+        let lists = DataLists { train: Some(list), ..DataLists::default() };
+        assert!(check.run(&lists).unwrap_err().to_string().contains("train.csv, line 2"));
+    }
+}
