@@ -21,6 +21,11 @@ test: libtorch ## Set up libtorch if needed, build everything, run every test
 	cargo build --workspace
 	cargo test --workspace --no-fail-fast
 
+.PHONY: install
+install: libtorch ## Build the programs and install them with libtorch, completions and manual pages: PREFIX=/usr/local
+	cargo build --release --bins
+	deploy/install.sh "$(or $(PREFIX),/usr/local)"
+
 .PHONY: demo
 demo: libtorch ## Set up libtorch if needed, run a whole job set on synthetic data: demo/results/
 	cargo build --release --bins

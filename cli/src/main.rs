@@ -17,6 +17,7 @@ mod error;
 mod exit_status;
 mod image_list;
 mod job_set_name;
+mod missing_workers;
 mod render;
 mod results_folder;
 mod spec_flags;

@@ -24,6 +24,8 @@ words! {
         NonFiniteLoss,
         /// An attempt ended: images are missing or broken.
         BadData,
+        /// An attempt ended: the initial weights are not those of the network.
+        BadWeights,
         /// An attempt ended for any other reason.
         Error,
         /// All folds are trained and the threshold is fitted.
@@ -57,6 +59,7 @@ impl From<FailureCause> for EventName {
             FailureCause::OutOfMemory => Self::OutOfMemory,
             FailureCause::NonFiniteLoss => Self::NonFiniteLoss,
             FailureCause::BadData => Self::BadData,
+            FailureCause::BadWeights => Self::BadWeights,
             FailureCause::Stalled => Self::Stalled,
             FailureCause::Error => Self::Error,
         }

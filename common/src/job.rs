@@ -44,6 +44,8 @@ pub enum JobEvent {
     LastAttemptFailed,
     /// A user cancelled the job set.
     Cancelled,
+    /// No connected worker can take the job.
+    NoWorkerLeft,
     /// A user retried the job.
     Retried,
     /// A user asked for a fold that has its result to be trained again.
@@ -57,6 +59,7 @@ pub const fn next(state: JobState, event: JobEvent) -> Option<JobState> {
     match (state, event) {
         (S::Queued, E::Leased) => Some(S::Leased),
         (S::Queued, E::Cancelled) => Some(S::Cancelled),
+        (S::Queued, E::NoWorkerLeft) => Some(S::Failed),
         (
             S::Queued,
             E::Reported | E::Completed | E::AttemptFailed | E::LastAttemptFailed | E::Retried | E::Retrained,
@@ -66,12 +69,18 @@ pub const fn next(state: JobState, event: JobEvent) -> Option<JobState> {
         (S::Leased, E::AttemptFailed) => Some(S::Queued),
         (S::Leased, E::LastAttemptFailed) => Some(S::Failed),
         (S::Leased, E::Cancelled) => Some(S::Cancelled),
-        (S::Leased, E::Leased | E::Retried | E::Retrained) => None,
+        (S::Leased, E::Leased | E::NoWorkerLeft | E::Retried | E::Retrained) => None,
         (S::Failed | S::Cancelled, E::Retried) => Some(S::Queued),
         (S::Failed, E::Cancelled) => Some(S::Cancelled),
         (
             S::Failed,
-            E::Leased | E::Reported | E::Completed | E::AttemptFailed | E::LastAttemptFailed | E::Retrained,
+            E::Leased
+            | E::Reported
+            | E::Completed
+            | E::AttemptFailed
+            | E::LastAttemptFailed
+            | E::NoWorkerLeft
+            | E::Retrained,
         ) => None,
         (
             S::Cancelled,
@@ -81,6 +90,7 @@ pub const fn next(state: JobState, event: JobEvent) -> Option<JobState> {
             | E::AttemptFailed
             | E::LastAttemptFailed
             | E::Cancelled
+            | E::NoWorkerLeft
             | E::Retrained,
         ) => None,
         (S::Succeeded, E::Retrained) => Some(S::Queued),
@@ -92,6 +102,7 @@ pub const fn next(state: JobState, event: JobEvent) -> Option<JobState> {
             | E::AttemptFailed
             | E::LastAttemptFailed
             | E::Cancelled
+            | E::NoWorkerLeft
             | E::Retried,
         ) => None,
     }
@@ -147,6 +158,8 @@ words! {
         NonFiniteLoss,
         /// Images are missing or damaged.
         BadData,
+        /// The initial weights are not those of the network.
+        BadWeights,
         /// The worker renewed the lease without making progress.
         Stalled,
         /// Any other error.
@@ -177,6 +190,7 @@ pub fn retry_decision(spec: &JobSetSpec, cause: FailureCause, failures: u32) -> 
         FailureCause::OutOfMemory => (spec.max_attempts.min(3), 60),
         FailureCause::NonFiniteLoss => (1 + spec.non_finite_retries, 5),
         FailureCause::BadData => (spec.max_attempts, 15),
+        FailureCause::BadWeights => (spec.max_attempts.min(2), 5),
         FailureCause::Stalled => (spec.max_attempts, 5),
         FailureCause::Error => (spec.max_attempts, 5),
     };
@@ -190,13 +204,14 @@ pub fn retry_decision(spec: &JobSetSpec, cause: FailureCause, failures: u32) -> 
 mod tests {
     use super::*;
 
-    const EVENTS: [JobEvent; 8] = [
+    const EVENTS: [JobEvent; 9] = [
         JobEvent::Leased,
         JobEvent::Reported,
         JobEvent::Completed,
         JobEvent::AttemptFailed,
         JobEvent::LastAttemptFailed,
         JobEvent::Cancelled,
+        JobEvent::NoWorkerLeft,
         JobEvent::Retried,
         JobEvent::Retrained,
     ];
@@ -219,6 +234,14 @@ mod tests {
     }
 
     #[test]
+    fn only_a_waiting_job_can_lack_a_worker() {
+        for &state in JobState::ALL {
+            let after = (state == JobState::Queued).then_some(JobState::Failed);
+            assert_eq!(next(state, JobEvent::NoWorkerLeft), after, "{state}");
+        }
+    }
+
+    #[test]
     fn words_round_trip() {
         for &state in JobState::ALL {
             assert_eq!(state.word().parse(), Ok(state));
@@ -236,6 +259,8 @@ mod tests {
         assert_eq!(retry_decision(&spec, FailureCause::NonFiniteLoss, 1), RetryDecision::GiveUp);
         assert_eq!(retry_decision(&spec, FailureCause::Error, 2), RetryDecision::RetryAfter { seconds: 10 });
         assert_eq!(retry_decision(&spec, FailureCause::Error, 3), RetryDecision::GiveUp);
+        assert_eq!(retry_decision(&spec, FailureCause::BadWeights, 1), RetryDecision::RetryAfter { seconds: 5 });
+        assert_eq!(retry_decision(&spec, FailureCause::BadWeights, 2), RetryDecision::GiveUp);
         assert_eq!(retry_decision(&spec, FailureCause::WorkerLost, 11), RetryDecision::RetryAfter { seconds: 600 });
         assert_eq!(retry_decision(&spec, FailureCause::WorkerLost, 12), RetryDecision::GiveUp);
     }

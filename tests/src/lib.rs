@@ -208,10 +208,18 @@ impl Site {
     /// # Errors
     /// If it cannot be started.
     pub fn start_worker(&self, name: &str) -> anyhow::Result<Program> {
+        self.start_worker_with(name, &[])
+    }
+
+    /// Starts a CPU worker of that name, with more arguments.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_worker_with(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Program> {
         let output = File::options().create(true).append(true).open(self.folder.join(format!("{name}.log")))?;
         let mut command = Command::new(programs()?.join("fivefold-worker"));
         command.args(["--coordinator", &self.worker_url, "--device", "cpu", "--name", name, "--data"]).arg(&self.data);
-        command.arg("--scratch").arg(self.folder.join(format!("scratch-{name}")));
+        command.arg("--scratch").arg(self.folder.join(format!("scratch-{name}"))).args(arguments);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         Ok(Program { child: command.spawn()? })
     }

@@ -14,7 +14,7 @@ use fivefold_common::spec::{JobSetSpec, KeyDifference};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::torch::tensor_file::{Formats, TensorFile, TensorFileError};
+use crate::torch::tensor_file::{TensorFile, TensorFileError};
 use crate::torch::tensors::NamedTensor;
 
 const OPTIMIZER_PREFIX: &str = "optimizer.";
@@ -132,7 +132,7 @@ impl<S> Checkpoint<S> {
         let only_model = optimizer.is_none();
         model.extend(optimizer.into_iter().flatten().map(with_prefix));
         let is_ignored = |name: &str| only_model && name.starts_with(OPTIMIZER_PREFIX);
-        Ok(self.file.copy_into(&model, Formats::Exact, is_ignored)?)
+        Ok(self.file.copy_into(&model, is_ignored)?)
     }
 }
 

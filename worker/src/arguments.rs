@@ -29,7 +29,7 @@ pub(crate) struct DaemonArguments {
     /// auto, cpu or cuda:N; auto uses every CUDA device, or the CPU if there is none
     #[arg(long, env = "FIVEFOLD_DEVICE", value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
-    /// Name of this worker, unique among the coordinator's workers [default: host and device]
+    /// Name of this worker, unique among the coordinator's workers [default: host and device, and a number if that is taken]
     #[arg(long, env = "FIVEFOLD_NAME", value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Folder for downloads and checkpoints [default: fivefold/ in the system's temporary folder]
@@ -47,6 +47,9 @@ pub(crate) struct DaemonArguments {
     /// PEM file of the certificate's private key
     #[arg(long, env = "FIVEFOLD_CLIENT_KEY", value_name = "FILE")]
     pub(crate) client_key: Option<PathBuf>,
+    /// Longest time in seconds to save and release the current job after Ctrl-C or SIGTERM; then the worker ends anyway
+    #[arg(long, env = "FIVEFOLD_LEAVE_SECONDS", value_name = "N", default_value_t = 60)]
+    pub(crate) leave_seconds: u32,
     /// Threads that decode images [default: one per core]
     #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N")]
     pub(crate) decode_threads: Option<usize>,
@@ -126,8 +129,7 @@ impl DaemonArguments {
     }
 
     /// The arguments of the process for one of several CUDA devices. It inherits FIVEFOLD_TOKEN with the environment.
-    pub(crate) fn for_cuda_device(&self, index: usize, host: &str, decode_threads: usize) -> Vec<OsString> {
-        let name = self.name.as_deref().unwrap_or(host);
+    pub(crate) fn for_cuda_device(&self, index: usize, decode_threads: usize) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["--coordinator".into(), self.coordinator.clone().into()];
         for (flag, path) in [
             ("--data", Some(&self.data)),
@@ -143,7 +145,10 @@ impl DaemonArguments {
         }
         arguments.extend(["--decode-threads".into(), decode_threads.to_string().into()]);
         arguments.extend(["--device".into(), format!("cuda:{index}").into()]);
-        arguments.extend(["--name".into(), format!("{name}-cuda{index}").into()]);
+        arguments.extend(["--leave-seconds".into(), self.leave_seconds.to_string().into()]);
+        if let Some(name) = &self.name {
+            arguments.extend(["--name".into(), format!("{name}-cuda{index}").into()]);
+        }
         arguments
     }
 }
@@ -154,12 +159,12 @@ mod tests {
 
     #[test]
     fn the_process_of_a_device_has_its_own_name_and_all_the_rest() {
-        let line = "fivefold-worker --coordinator http://hub:7700 --data /data --token-file /token --name gpu1";
+        let line = "fivefold-worker --coordinator http://hub:7700 --data /data --token-file /token --name gpu1 --leave-seconds 9";
         let arguments = Arguments::parse_from(line.split(' ')).daemon.unwrap();
-        let child = arguments.for_cuda_device(1, "host", 8);
+        let child = arguments.for_cuda_device(1, 8);
         let child = Arguments::parse_from([OsString::from("fivefold-worker")].into_iter().chain(child)).daemon.unwrap();
         assert_eq!((child.name.as_deref(), child.device), (Some("gpu1-cuda1"), DeviceChoice::Cuda(1)));
-        assert_eq!((child.decode_threads, child.scratch), (Some(8), None));
+        assert_eq!((child.decode_threads, child.scratch, child.leave_seconds), (Some(8), None, 9));
         let inherited = (child.coordinator, child.data, child.token_file);
         assert_eq!(inherited, (arguments.coordinator, arguments.data, arguments.token_file));
     }

@@ -4,6 +4,7 @@ use fivefold_client::{CallError, TransferError};
 use fivefold_common::job::FailureCause;
 use fivefold_proto::convert::WireError;
 use fivefold_train::TrainError;
+use fivefold_train::models::weights::WeightsError;
 
 use crate::run::ThreadStuck;
 
@@ -39,6 +40,7 @@ pub(crate) fn failure_cause(error: &AttemptError) -> FailureCause {
         AttemptError::BadData(_) => FailureCause::BadData,
         AttemptError::Train(error) => match error {
             TrainError::Image(error) if error.problem.is_lasting() => FailureCause::BadData,
+            TrainError::Weights(WeightsError::Mismatch(_)) => FailureCause::BadWeights,
             TrainError::OutOfMemory { .. } => FailureCause::OutOfMemory,
             TrainError::NonFiniteLoss { .. } | TrainError::NonFiniteScore { .. } => FailureCause::NonFiniteLoss,
             TrainError::Image(_)
@@ -65,6 +67,8 @@ mod tests {
     fn causes_are_told_apart() {
         let score = TrainError::NonFiniteScore { id: "image".into() };
         assert_eq!(failure_cause(&score.into()), FailureCause::NonFiniteLoss);
+        let weights = TrainError::Weights(WeightsError::Mismatch(Default::default()));
+        assert_eq!(failure_cause(&weights.into()), FailureCause::BadWeights);
         let memory = TrainError::OutOfMemory { batch_size: 32, image_size: 512, free: "unknown".into() };
         assert_eq!(failure_cause(&memory.into()), FailureCause::OutOfMemory);
         assert_eq!(failure_cause(&AttemptError::BadData("3 image files are missing".into())), FailureCause::BadData);

@@ -4,6 +4,7 @@
 //! deliver, while reports keep the lease. [`supervise`] runs one such process for each CUDA device of a machine.
 
 mod attempt;
+pub mod backtraces;
 mod checkpoint_uploads;
 pub mod daemon;
 pub mod data_check;
@@ -17,4 +18,5 @@ mod prepare;
 mod register;
 mod report;
 mod run;
+pub mod scratch;
 pub mod supervise;

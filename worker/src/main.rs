@@ -6,8 +6,9 @@ mod signals;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use fivefold_client::{Address, Connection, Notice, RetryPolicy};
 use fivefold_common::finding::Rating;
 use fivefold_program::{command_line, log};
@@ -15,15 +16,18 @@ use fivefold_train::engine::bench_step::{Workload, measure};
 use fivefold_train::engine::device_check::check_device;
 use fivefold_train::torch::device::{CudaLibrary, LIBTORCH_VERSION, cuda_device_count, describe, load_cuda};
 use fivefold_train::{Device, DeviceChoice, ImageFolder};
+use fivefold_worker::backtraces;
 use fivefold_worker::daemon::{self, Worker};
 use fivefold_worker::data_check::{DataCheck, DataLists, warn_if_empty};
 use fivefold_worker::host::host_name;
+use fivefold_worker::scratch::{Name, Scratch};
 use fivefold_worker::supervise::supervise;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{Arguments, CheckDataArguments, Command, DaemonArguments};
 
 fn main() -> ExitCode {
+    backtraces::switch_off();
     match run(command_line::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -109,26 +113,54 @@ fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("the path of this program is unknown")?;
         let commands = (0..cuda_devices).map(|index| {
             let mut command = tokio::process::Command::new(&program);
-            command.args(arguments.for_cuda_device(index, &host_name(), decode_threads));
+            command.args(arguments.for_cuda_device(index, decode_threads));
             command
         });
         return runtime.block_on(supervise(commands.collect(), &leaving));
     }
     let decode_threads = arguments.decode_threads.unwrap_or_else(cores).max(1);
-    let worker = worker(&arguments, images, decode_threads)?;
-    runtime.block_on(async { daemon::run(&connect(&arguments)?, &worker, &leaving).await })
+    let device = arguments.device.device()?;
+    let scratch = claim_scratch(&arguments, device)?;
+    let (name, folder) = (scratch.name.clone(), scratch.path.clone());
+    let worker = Worker { name, images: Arc::new(images), scratch: folder, device, decode_threads };
+    let ended = runtime.block_on(async {
+        let connection = connect(&arguments)?;
+        tokio::select! {
+            ended = daemon::run(&connection, &worker, &leaving) => ended,
+            error = has_not_left(&leaving, arguments.leave_seconds) => Err(error),
+        }
+    });
+    // What still runs on its threads ends with the process.
+    runtime.shutdown_background();
+    ended
 }
 
-fn worker(arguments: &DaemonArguments, images: ImageFolder, decode_threads: usize) -> anyhow::Result<Worker> {
-    let device = arguments.device.device()?;
-    let device_name = match device {
+/// Waits until the worker should have left.
+async fn has_not_left(leaving: &CancellationToken, leave_seconds: u32) -> anyhow::Error {
+    leaving.cancelled().await;
+    tokio::time::sleep(Duration::from_secs(leave_seconds.into())).await;
+    anyhow!(
+        "the current job could not be saved and released within --leave-seconds {leave_seconds}: its lease runs out by \
+         itself, and another worker goes on from the last checkpoint that was uploaded"
+    )
+}
+
+/// Makes and locks the worker's folder, under its name.
+fn claim_scratch(arguments: &DaemonArguments, device: Device) -> anyhow::Result<Scratch> {
+    let root = arguments.scratch.clone().unwrap_or_else(|| std::env::temp_dir().join("fivefold"));
+    if let Some(name) = &arguments.name {
+        return Scratch::claim(&root, Name::Given(name));
+    }
+    let device = match device {
         Device::Cuda(index) => format!("cuda{index}"),
         Device::Cpu => "cpu".into(),
     };
-    let name = arguments.name.clone().unwrap_or_else(|| format!("{}-{device_name}", host_name()));
-    let scratch = arguments.scratch.clone().unwrap_or_else(|| std::env::temp_dir().join("fivefold")).join(&name);
-    std::fs::create_dir_all(&scratch).with_context(|| format!("--scratch {}", scratch.display()))?;
-    Ok(Worker { name, images: Arc::new(images), scratch, device, decode_threads })
+    let name = format!("{}-{device}", host_name());
+    let scratch = Scratch::claim(&root, Name::Default(&name))?;
+    if scratch.name != name {
+        tracing::warn!("another worker runs here as {name}, so this one is {}", scratch.name);
+    }
+    Ok(scratch)
 }
 
 /// The connection to the coordinator, with its notices in the log.

@@ -8,9 +8,10 @@ use serde_json::json;
 
 use crate::commands::completions::job_set_ids;
 use crate::commands::warn;
-use crate::console::{OutputFormat, full_page, print, print_json};
+use crate::console::{OutputFormat, full_page, notify, print, print_json};
 use crate::epoch_history::EpochHistory;
 use crate::job_set_name::JobSetName;
+use crate::missing_workers::missing_workers;
 use crate::render::fold_table::{fold_tables, notes};
 use crate::render::job_set::{headline, job_set_table};
 use crate::render::json;
@@ -44,7 +45,11 @@ pub(crate) async fn run(args: &StatusArgs, coordinator: &Connection, format: Out
             match format {
                 OutputFormat::Json => print_json(&json::job_set_view(&view)),
                 OutputFormat::Text => print(&status_text(&view, &full_page())),
+            }?;
+            if let Some(missing) = missing_workers(coordinator, &job_set).await {
+                notify(&missing);
             }
+            Ok(())
         }
         None => {
             let job_sets = newest_job_sets(coordinator, args.limit as usize).await?;

@@ -14,6 +14,7 @@ use fivefold_proto::v1::{JobSet, Manifests};
 use crate::commands::warn;
 use crate::console::{OutputFormat, notify, print, print_json};
 use crate::image_list::{FoldsFile, ImageList, ListFile, check_lists, check_split, split_warnings};
+use crate::missing_workers::missing_workers;
 use crate::render::json;
 use crate::spec_flags::{HpaList, Inputs, SpecFlags};
 use crate::submission_warnings::submission_warnings;
@@ -87,7 +88,7 @@ pub(crate) async fn run(args: SubmitArgs, coordinator: &Connection, format: Outp
         notify(&format!("warning: {warning}"));
     }
     if let Some(path) = &files.weights {
-        check_weights(path)?;
+        check_weights(path, &spec)?;
     }
     let request_id = match args.request_id {
         Some(id) => id,
@@ -102,6 +103,9 @@ pub(crate) async fn run(args: SubmitArgs, coordinator: &Connection, format: Outp
         "Submitted {folds} of {} folds{split}{prediction}. Follow the job set with `fivefold watch {}`.",
         spec.folds, job_set.id
     );
+    if let Some(missing) = missing_workers(coordinator, &job_set).await {
+        notify(&missing);
+    }
     print_id(&job_set, format)
 }
 

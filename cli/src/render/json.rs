@@ -135,6 +135,8 @@ pub(crate) fn worker(worker: &Worker) -> Value {
         "last_seen_time": worker.last_seen_time.map(|time| time.to_string()),
         "job_id": (worker.job_id != 0).then_some(worker.job_id),
         "draining": worker.draining,
+        "gone": worker.gone,
+        "excluded_job_set_ids": worker.excluded_job_set_ids,
     })
 }
 
@@ -222,6 +224,7 @@ mod tests {
         assert_eq!(event(&Event { cursor: 5, name: "leased".into(), ..Event::default() }), event_keys);
         let worker_keys = json!({
             "name": "gpu1", "device": "", "version": "", "last_seen_time": null, "job_id": 3, "draining": true,
+            "gone": false, "excluded_job_set_ids": [],
         });
         assert_eq!(
             worker(&Worker { name: "gpu1".into(), job_id: 3, draining: true, ..Worker::default() }),

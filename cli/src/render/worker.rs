@@ -22,6 +22,7 @@ fn worker_row(worker: &Worker, now_seconds: i64) -> [String; 5] {
         one_line(&worker.device).into_owned(),
         seconds_ago.map_or(NOTHING.to_owned(), time_ago),
         match (worker.job_id, worker.draining) {
+            (0, _) if worker.gone => "gone".to_owned(),
             (0, true) => "drained".to_owned(),
             (0, false) => "idle".to_owned(),
             (job, true) => format!("{job}, draining"),

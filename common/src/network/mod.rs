@@ -1,14 +1,16 @@
 //! The networks as plain data: their layers, and the names and shapes of their tensors.
 //!
 //! The training library builds the layers of a [`Network`] in their order; a weights file is checked against
-//! [`Network::tensors`]. Everything follows torchvision, whose names the tensors have. To add a network of this family,
+//! [`Network::tensors`] by [`match_weights`]. Everything follows torchvision, whose names the tensors have. To add a network of this family,
 //! add an entry to [`Architecture::of`].
 
 mod layers;
 mod tensors;
+mod weights;
 
 pub use layers::{Convolution, Head, Linear, Network, ResidualBlock};
 pub use tensors::{TensorKind, TensorShape, is_of_head};
+pub use weights::{FileTensor, Numbers, WeightsMatch, WeightsMismatch, match_weights};
 
 use crate::spec::ModelName;
 

@@ -72,10 +72,11 @@ fn decide_pause(job_set: &JobSet, paused: bool) -> Result<Vec<Effect>, Error> {
 }
 
 /// Queues failed and cancelled jobs again, of all folds or of one. Their earlier failures count no longer. Folds that a job
-/// set was ended without join it again if they are asked for, or once the other ones have succeeded.
+/// set was ended without join it again if they are asked for, or once the other ones have succeeded. Workers that were excluded
+/// from the job set may take its jobs again.
 ///
 /// # Errors
-/// [`Error::WrongState`] if there are none.
+/// [`Error::WrongState`] if there are none, and no worker is excluded.
 pub async fn retry(coordinator: &Coordinator, id: &JobSetId, fold: Option<Fold>) -> Result<(), Error> {
     coordinator.change(id, Box::new(move |job_set| decide_retry(job_set, fold))).await.map(|_| ())
 }
@@ -97,7 +98,12 @@ fn decide_retry(job_set: &JobSet, fold: Option<Fold>) -> Result<Vec<Effect>, Err
         }
     }
     // A job set may have ended without such a job: its results did not fit together, or it was cancelled before its fit.
-    if retried == 0 && (!has_ended || fold.is_some()) {
+    let wants_workers = fold.is_none() && job_set.state != JobSetState::Succeeded;
+    let lifts = !job_set.exclusions.is_empty() && (retried > 0 || wants_workers);
+    if lifts {
+        decision.add(Effect::LiftExclusions);
+    }
+    if retried == 0 && !lifts && (!has_ended || fold.is_some()) {
         let which = fold.map_or("none of its jobs".to_owned(), |fold| format!("no job of fold {fold}"));
         return Err(Error::WrongState(format!("{} is {}: {which} failed or was cancelled", job_set.id, job_set.state)));
     }
@@ -110,6 +116,7 @@ fn decide_retry(job_set: &JobSet, fold: Option<Fold>) -> Result<Vec<Effect>, Err
         decision.set_state(unfinished_state(job_set), "");
     }
     let message = match fold {
+        None if retried == 0 && lifts => "workers that could not use the images get its jobs again".to_owned(),
         None => "failed and cancelled jobs are queued again".to_owned(),
         Some(fold) => format!("fold {fold} is queued again"),
     };

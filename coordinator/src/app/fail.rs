@@ -5,6 +5,7 @@ use fivefold_common::job::{FailureCause, JobEvent, RetryDecision, retry_decision
 
 use super::Coordinator;
 use super::decision::Decision;
+use super::exclude;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{Decide, Effect, JobSet};
@@ -60,7 +61,8 @@ pub(super) fn end_attempt(
     let job = decision.held(lease)?;
     let (fold, kind) = (job.fold, job.kind);
     let failures = job.failures.get(&cause).copied().unwrap_or(0) + 1;
-    let what = describe(cause, message, job.worker.as_deref().unwrap_or_default());
+    let worker = job.worker.clone().unwrap_or_default();
+    let what = describe(cause, message, &worker);
     let (event, not_before, then) = match retry_decision(&job_set.spec, cause, failures) {
         RetryDecision::RetryAfter { seconds: 0 } => (JobEvent::AttemptFailed, now, "it is queued again".to_owned()),
         RetryDecision::RetryAfter { seconds } => {
@@ -71,9 +73,17 @@ pub(super) fn end_attempt(
             (JobEvent::LastAttemptFailed, now, then)
         }
     };
-    let reason = format!("attempt {}: {what}; {then}", lease.attempt);
+    let reason = match (cause, event) {
+        (FailureCause::BadData, JobEvent::AttemptFailed) => {
+            format!("{}: {message} (attempt {})", exclude::waiting_for(job_set, &worker), lease.attempt)
+        }
+        _ => format!("attempt {}: {what}; {then}", lease.attempt),
+    };
     let transition = decision.move_job(lease.job, event, &reason)?;
     let (message, logged) = (message.to_owned(), format!("fold {fold} ({kind}), {reason}"));
+    if cause == FailureCause::BadData {
+        decision.add(Effect::Exclude { worker, message: message.clone() });
+    }
     decision.add(Effect::EndAttempt { lease, transition, cause, message, failures, reason, not_before });
     decision.log(cause.into(), Some(lease.job), logged);
     decision.end_if_nothing_is_left();
@@ -86,6 +96,8 @@ fn describe(cause: FailureCause, message: &str, worker: &str) -> String {
         FailureCause::Drained => format!("worker {worker} released it"),
         FailureCause::Stalled => format!("it stood still on {worker}: {message}"),
         FailureCause::OutOfMemory => format!("out of memory on {worker}: {message}"),
-        FailureCause::NonFiniteLoss | FailureCause::BadData | FailureCause::Error => format!("{message} (on {worker})"),
+        FailureCause::NonFiniteLoss | FailureCause::BadData | FailureCause::BadWeights | FailureCause::Error => {
+            format!("{message} (on {worker})")
+        }
     }
 }

@@ -28,10 +28,10 @@ fn leased(Leased { lease, worker, fold, .. }: &Leased) -> NewEvent {
     NewEvent { name: EventName::Leased, job: Some(lease.job), message }
 }
 
-/// Whether a job is free.
+/// Whether a job is free for a worker.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn has_free_job(coordinator: &Coordinator) -> Result<bool, Error> {
-    coordinator.queue.has_free_job(coordinator.now()).await
+pub async fn has_free_job(coordinator: &Coordinator, worker: &str) -> Result<bool, Error> {
+    coordinator.queue.has_free_job(coordinator.now(), worker).await
 }

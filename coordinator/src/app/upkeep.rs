@@ -1,5 +1,5 @@
-//! What happens without being asked: leases expire, stalled attempts end, results are made, old job sets and
-//! unreferenced artifacts are deleted.
+//! What happens without being asked: leases expire, stalled attempts end, jobs that no worker can take fail, results are made,
+//! old job sets and unreferenced artifacts are deleted.
 
 use std::time::Duration;
 
@@ -11,13 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::decision::Decision;
 use super::fail::{self, end_attempt};
-use super::{Coordinator, advance, delete_old, disk};
+use super::{Coordinator, advance, delete_old, disk, exclude};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{Effect, JobSet, RELEASED, Standstill};
 
 const SWEEP: Duration = Duration::from_millis(500);
 const SWEEPS_PER_CLEANING: u32 = 240;
+/// Age of the last sign of life after which a worker is not listed any more.
+const FORGOTTEN_AFTER_SECONDS: u32 = 24 * 3600;
 
 /// After a restart: no lease expires before its worker has had a whole period to report, and steps that were interrupted are
 /// due. Returns the number of leases.
@@ -53,6 +55,7 @@ pub async fn run_upkeep(coordinator: Coordinator, stopping: CancellationToken) {
             swept = async {
                 find_due(&coordinator).await?;
                 delete_old(&coordinator).await?;
+                forget_workers(&coordinator).await?;
                 clean(&coordinator).await?;
                 is_low = watch_disk(&coordinator, is_low).await?;
                 Ok(())
@@ -92,6 +95,7 @@ pub async fn sweep(coordinator: &Coordinator) -> Result<Vec<LeaseRef>, Error> {
     if coordinator.settings.stall_seconds > 0 {
         ended.extend(end_stalled(coordinator).await?);
     }
+    exclude::give_up(coordinator).await?;
     advance_due(coordinator).await?;
     delete_unreferenced(coordinator, RELEASED).await?;
     Ok(ended)
@@ -167,6 +171,18 @@ async fn mark_stalled(coordinator: &Coordinator, id: &JobSetId, lease: LeaseRef,
         Ok(_) => tracing::warn!("job {} of {id} makes no progress", lease.job),
         Err(Error::StaleAttempt(_)) => {}
         Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Forgets workers that left long ago.
+///
+/// # Errors
+/// If the database fails.
+pub async fn forget_workers(coordinator: &Coordinator) -> Result<(), Error> {
+    let names = coordinator.queue.forget_workers(coordinator.now().minus_seconds(FORGOTTEN_AFTER_SECONDS)).await?;
+    if !names.is_empty() {
+        tracing::info!("workers that were not heard of for a day are forgotten: {}", names.join(", "));
     }
     Ok(())
 }

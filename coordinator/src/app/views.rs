@@ -52,10 +52,29 @@ pub async fn epochs(coordinator: &Coordinator, id: &JobSetId, fold: Fold) -> Res
     coordinator.queue.epochs(job.id).await
 }
 
+/// A worker, and whether it is still there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerView {
+    pub worker: Worker,
+    pub presence: Presence,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It was heard of within the last lease period, or holds a lease.
+    Present,
+    Gone,
+}
+
 /// All workers by name.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn workers(coordinator: &Coordinator) -> Result<Vec<Worker>, Error> {
-    coordinator.queue.workers().await
+pub async fn workers(coordinator: &Coordinator) -> Result<Vec<WorkerView>, Error> {
+    let since = coordinator.now().minus_seconds(coordinator.settings.lease_seconds);
+    let view = |worker: Worker| {
+        let is_gone = worker.job.is_none() && worker.last_seen < since;
+        WorkerView { worker, presence: if is_gone { Presence::Gone } else { Presence::Present } }
+    };
+    Ok(coordinator.queue.workers().await?.into_iter().map(view).collect())
 }

@@ -3,7 +3,7 @@
 use fivefold_common::artifact::Artifact;
 use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
 use fivefold_common::fold_set::FoldSet;
-use fivefold_common::ids::Digest;
+use fivefold_common::ids::{Digest, JobSetId};
 use fivefold_common::job::{JobKind, JobState};
 use fivefold_common::spec::ScoredCheckpoint;
 use fivefold_proto::convert::{
@@ -12,9 +12,9 @@ use fivefold_proto::convert::{
 };
 use fivefold_proto::v1;
 
-use crate::app::{DiskUsage, JobSetUsage};
+use crate::app::{DiskUsage, JobSetUsage, Presence, WorkerView};
 use crate::clock::Timestamp;
-use crate::queue::{Event, Fit, FitRecord, Inputs, Job, JobSet, Leased, SubmissionRecord, Task, Worker};
+use crate::queue::{Event, Fit, FitRecord, Inputs, Job, JobSet, Leased, SubmissionRecord, Task};
 
 pub(super) fn timestamp(time: Timestamp) -> fivefold_proto::Timestamp {
     let nanos = i32::try_from(time.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
@@ -147,7 +147,7 @@ fn scoring_checkpoint(leased: &Leased, checkpoint: &Artifact) -> v1::Checkpoint 
     checkpoint_to_wire(&Checkpoint { digest, size_bytes, role, point, macro_f1: None })
 }
 
-pub(super) fn worker(worker: Worker) -> v1::Worker {
+pub(super) fn worker(WorkerView { worker, presence }: WorkerView) -> v1::Worker {
     v1::Worker {
         name: worker.name,
         device: worker.device,
@@ -155,6 +155,8 @@ pub(super) fn worker(worker: Worker) -> v1::Worker {
         last_seen_time: Some(timestamp(worker.last_seen)),
         job_id: worker.job.map_or(0, |job| job.0),
         draining: worker.draining,
+        gone: presence == Presence::Gone,
+        excluded_job_set_ids: worker.excluded_from.iter().map(JobSetId::to_string).collect(),
     }
 }
 

@@ -177,11 +177,18 @@ impl Services {
         let deadline = Instant::now() + wait;
         let mut changes = self.coordinator.queue.changes();
         let mut asked_once = false;
+        let sign_of_life = Duration::from_secs(self.coordinator.settings.lease_seconds.into()) / 3;
+        let mut seen_at = Instant::now();
         while !self.stopping.is_cancelled() {
             changes.mark_unchanged();
             caller.require_live()?;
+            // A worker that waits is there: its connection is open.
+            if seen_at.elapsed() > sign_of_life {
+                app::see_worker(&self.coordinator, worker).await?;
+                seen_at = Instant::now();
+            }
             // The first time in any case: a lease whose answer was lost is found by its request, and is not free any more.
-            if !asked_once || app::has_free_job(&self.coordinator).await? {
+            if !asked_once || app::has_free_job(&self.coordinator, worker).await? {
                 asked_once = true;
                 if let Some(leased) = app::acquire(&self.coordinator, worker, request_id).await? {
                     return Ok(Some(messages::lease(&leased, self.coordinator.settings.lease_seconds)));

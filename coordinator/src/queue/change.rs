@@ -41,6 +41,19 @@ pub enum Effect {
     MarkStalled {
         lease: LeaseRef,
     },
+    /// The worker gets no more jobs of the job set, until it registers again or a user retries the job set.
+    Exclude {
+        worker: String,
+        message: String,
+    },
+    /// No worker is excluded any more.
+    LiftExclusions,
+    /// The job failed, for no worker can take it.
+    GiveUp {
+        job: JobId,
+        transition: Transition,
+        reason: String,
+    },
     Cancel {
         job: JobId,
         transition: Transition,

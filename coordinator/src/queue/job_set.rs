@@ -40,6 +40,8 @@ pub struct JobSet {
     pub fits: Vec<FitRecord>,
     /// Every submission so far, oldest first.
     pub submissions: Vec<SubmissionRecord>,
+    /// Workers that get none of its jobs, by the beginning of their exclusion.
+    pub exclusions: Vec<Exclusion>,
     pub created: Timestamp,
     pub updated: Timestamp,
 }
@@ -66,6 +68,16 @@ impl JobSet {
     pub fn trained_folds(&self) -> FoldSet {
         self.jobs_of(JobKind::Train).filter(|job| job.state == JobState::Succeeded).map(|job| job.fold).collect()
     }
+}
+
+/// A worker that cannot use the images of a job set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exclusion {
+    pub worker: String,
+    /// Why, in its words.
+    pub message: String,
+    /// When it began, or the coordinator was started again since.
+    pub since: Timestamp,
 }
 
 /// What a user calls a job set.

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 pub use self::change::{Decide, Effect, NewEvent};
 pub use self::job_set::{
-    Fit, FitRecord, Inputs, Job, JobResult, JobSet, NamedJobSet, SubmissionNumber, SubmissionRecord,
+    Exclusion, Fit, FitRecord, Inputs, Job, JobResult, JobSet, NamedJobSet, SubmissionNumber, SubmissionRecord,
 };
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -77,12 +77,16 @@ pub trait Queue: Debug + Send + Sync {
     async fn change(&self, now: Timestamp, id: &JobSetId, decide: Decide) -> Result<Vec<Effect>, Error>;
 
     /// Leases the oldest free job to a worker: by job set, train jobs first, then by fold; a job that failed on this
-    /// worker comes after all others. Jobs of paused job sets, and draining workers, are left out. The worker's repeated
-    /// request gets the same lease, which is extended.
+    /// worker comes after all others. Jobs of paused job sets and of those that exclude the worker, and draining workers, are
+    /// left out. The worker's repeated request gets the same lease, which is extended.
     async fn acquire(&self, now: Timestamp, request: LeaseRequest) -> Result<Option<Leased>, Error>;
 
-    /// Whether there is a free job for any worker.
-    async fn has_free_job(&self, now: Timestamp) -> Result<bool, Error>;
+    /// Whether there is a free job for a worker.
+    async fn has_free_job(&self, now: Timestamp, worker: &str) -> Result<bool, Error>;
+
+    /// Job sets that are not paused, with queued jobs that no worker may take: of the workers heard of since `live_since`, of
+    /// which there are some, each is excluded, and the newest exclusion began before `before`.
+    async fn without_a_worker(&self, live_since: Timestamp, before: Timestamp) -> Result<Vec<JobSetId>, Error>;
 
     /// Extends a lease and stores progress and epochs, unless a report of this number or a later one was stored before.
     async fn report(&self, now: Timestamp, report: NewReport) -> Result<Reported, Error>;
@@ -109,10 +113,11 @@ pub trait Queue: Debug + Send + Sync {
     /// Leased jobs without progress since `since`, uploads aside.
     async fn standing_still(&self, since: Timestamp) -> Result<Vec<Standstill>, Error>;
 
-    /// After a restart of the coordinator: leases expire no earlier than `expires` and count as advancing now, and
-    /// artifacts count as wanted now, released ones aside. Returns the number of leases.
+    /// After a restart of the coordinator: leases expire no earlier than `expires` and count as advancing now, exclusions
+    /// begin now, and artifacts count as wanted now, released ones aside. Returns the number of leases.
     async fn resume(&self, now: Timestamp, expires: Timestamp) -> Result<u64, Error>;
 
+    /// Adds a worker, or takes note of its restart: job sets that excluded it exclude it no longer.
     async fn register_worker(&self, now: Timestamp, worker: NewWorker) -> Result<(), Error>;
 
     /// Notes a sign of life.
@@ -127,6 +132,9 @@ pub trait Queue: Debug + Send + Sync {
 
     /// All workers by name.
     async fn workers(&self) -> Result<Vec<Worker>, Error>;
+
+    /// Removes workers that were last heard of before `since`, hold no lease and are not draining. Returns their names.
+    async fn forget_workers(&self, since: Timestamp) -> Result<Vec<String>, Error>;
 
     /// Adds an artifact whose bytes are held whole. Adding it again only renews it.
     async fn record_artifact(&self, now: Timestamp, artifact: Artifact) -> Result<(), Error>;
@@ -315,6 +323,8 @@ pub struct Worker {
     pub job: Option<JobId>,
     /// It is leased no more jobs.
     pub draining: bool,
+    /// Unfinished job sets that exclude it.
+    pub excluded_from: Vec<JobSetId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use proptest::test_runner::{Config, TestRunner};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::model::{Model, ModelJob, ModelSet, end_attempt, end_set, fit_model, held, is_free};
+use crate::model::{Model, ModelJob, ModelSet, end_attempt, end_set, fit_model, give_up, held, is_free};
 use crate::rig::{Rig, TRAIN_LIST, csv, fold_rows, score_table, submission};
 
 mod model;
@@ -52,6 +52,10 @@ enum Operation {
     Fail {
         lease: usize,
         cause: FailureCause,
+    },
+    /// A worker starts again.
+    Register {
+        worker: usize,
     },
     /// What happens by itself.
     Sweep,
@@ -98,6 +102,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         5 => lease().prop_map(|lease| Operation::Report { lease }),
         2 => lease().prop_map(|lease| Operation::Complete { lease }),
         4 => (lease(), cause).prop_map(|(lease, cause)| Operation::Fail { lease, cause }),
+        2 => (0..WORKERS.len()).prop_map(|worker| Operation::Register { worker }),
         3 => Just(Operation::Sweep),
         1 => (0..3usize).prop_map(|set| Operation::Cancel { set }),
         1 => (0..3usize).prop_map(|set| Operation::Finish { set }),
@@ -161,7 +166,8 @@ async fn submit(real: &Rig, model: &mut Model) {
             result: None,
         });
     }
-    model.sets.push(ModelSet { id, state: JobSetState::Training, paused: false, kept: None, fits: Vec::new() });
+    let (state, exclusions) = (JobSetState::Training, HashMap::new());
+    model.sets.push(ModelSet { id, state, paused: false, kept: None, fits: Vec::new(), exclusions });
 }
 
 async fn take_lease(real: &Rig, model: &mut Model, worker: usize, is_repeated: bool) {
@@ -181,7 +187,7 @@ async fn take_lease(real: &Rig, model: &mut Model, worker: usize, is_repeated: b
         return;
     }
     let (sets, draining) = (&model.sets, model.draining[worker]);
-    let free = model.jobs.iter_mut().filter(|job| is_free(job, sets, now) && !draining);
+    let free = model.jobs.iter_mut().filter(|job| is_free(job, sets, now, name) && !draining);
     let chosen = free.min_by_key(|job| (job.failed_on.iter().any(|failed| failed == name), job.id));
     let Some(job) = chosen else {
         assert!(leased.is_none(), "{leased:?} should not be leased");
@@ -207,7 +213,9 @@ async fn report(real: &Rig, model: &mut Model, lease: LeaseRef) {
         Some(job) => {
             job.on(JobEvent::Reported);
             job.expires_ms = model.now.plus_seconds(LEASE_SECONDS).0;
-            let draining = WORKERS.iter().position(|name| *name == job.worker).is_some_and(|at| model.draining[at]);
+            let at = WORKERS.iter().position(|name| *name == job.worker).unwrap();
+            model.seen_ms[at] = model.now.0;
+            let draining = model.draining[at];
             let Answer::Stored(reported) = answer.unwrap() else { panic!("cancelled") };
             assert_eq!(reported.release, model.sets[job.set].paused || draining);
         }
@@ -260,6 +268,9 @@ async fn sweep(real: &Rig, model: &mut Model) {
     assert_eq!(ended, expected);
     for lease in ended {
         end_attempt(model, lease, FailureCause::WorkerLost);
+    }
+    for set in 0..model.sets.len() {
+        give_up(model, set, 2 * LEASE_SECONDS);
     }
     for set in 0..model.sets.len() {
         fit_model(model, set);
@@ -317,11 +328,19 @@ async fn retry(real: &Rig, model: &mut Model, set: usize, fold: Option<Fold>) {
             && matches!(job.state, JobState::Failed | JobState::Cancelled)
     };
     let set_ended = matches!(state, JobSetState::Failed | JobSetState::Cancelled);
-    if !model.jobs.iter().any(ended) && (fold.is_some() || !set_ended) {
+    let wants_workers = fold.is_none() && state != JobSetState::Succeeded;
+    let lifts = !before.exclusions.is_empty() && (model.jobs.iter().any(ended) || wants_workers);
+    if !model.jobs.iter().any(ended) && !lifts && (fold.is_some() || !set_ended) {
         assert!(matches!(retried, Err(Error::WrongState(_))), "{retried:?}");
         return;
     }
     retried.unwrap();
+    if lifts {
+        model.sets[set].exclusions.clear();
+    }
+    if !model.jobs.iter().any(ended) && !set_ended {
+        return;
+    }
     let joined = model.jobs.iter().filter(|job| job.set == set && (has(&job.fold) || ended(job)));
     let joined: Vec<Fold> = joined.map(|job| job.fold).collect();
     model.sets[set].kept = Some(joined).filter(|joined| joined.len() < FOLDS);
@@ -370,6 +389,19 @@ async fn restart(real: &mut Real, model: &mut Model) {
     for job in model.jobs.iter_mut().filter(|job| job.state == JobState::Leased) {
         job.expires_ms = job.expires_ms.max(model.now.plus_seconds(LEASE_SECONDS).0);
     }
+    for since_ms in model.sets.iter_mut().flat_map(|set| set.exclusions.values_mut()) {
+        *since_ms = model.now.0;
+    }
+}
+
+async fn register(real: &Rig, model: &mut Model, worker: usize) {
+    let name = WORKERS[worker];
+    let new = NewWorker { name: name.into(), device: "cpu".into(), version: "0".into() };
+    app::register_worker(&real.coordinator, new).await.unwrap();
+    model.seen_ms[worker] = model.now.0;
+    for set in &mut model.sets {
+        set.exclusions.remove(name);
+    }
 }
 
 async fn apply(real: &mut Real, model: &mut Model, operation: &Operation) {
@@ -393,6 +425,7 @@ async fn apply(real: &mut Real, model: &mut Model, operation: &Operation) {
                 fail(rig, model, lease, cause).await;
             }
         }
+        Operation::Register { worker } => register(rig, model, worker).await,
         Operation::Sweep => sweep(rig, model).await,
         Operation::Cancel { set } if set < model.sets.len() => cancel(rig, model, set).await,
         Operation::Finish { set } if set < model.sets.len() => finish(rig, model, set).await,
@@ -419,13 +452,17 @@ async fn apply(real: &mut Real, model: &mut Model, operation: &Operation) {
 }
 
 async fn compare(real: &Rig, model: &Model) {
-    let any_free = model.jobs.iter().any(|job| is_free(job, &model.sets, model.now));
-    assert_eq!(app::has_free_job(&real.coordinator).await.unwrap(), any_free);
+    for (worker, draining) in WORKERS.into_iter().zip(model.draining) {
+        let any_free = model.jobs.iter().any(|job| is_free(job, &model.sets, model.now, worker) && !draining);
+        assert_eq!(app::has_free_job(&real.coordinator, worker).await.unwrap(), any_free, "{worker}");
+    }
     for (number, set) in model.sets.iter().enumerate() {
         let job_set = app::job_set(&real.coordinator, &set.id).await.unwrap();
         assert_eq!((job_set.state, job_set.paused), (set.state, set.paused), "job set {number}");
         let kept: Option<Vec<Fold>> = job_set.kept_folds.map(|kept| kept.iter().collect());
         assert_eq!(kept, set.kept, "job set {number}");
+        let excluded = job_set.exclusions.iter().map(|exclusion| (exclusion.worker.clone(), exclusion.since.0));
+        assert_eq!(excluded.collect::<HashMap<_, _>>(), set.exclusions, "job set {number}");
         let mut fits: Vec<_> = job_set.fits.iter().map(|record| record.fit.oof.digest).collect();
         let mut expected = set.fits.clone();
         fits.sort();
@@ -453,14 +490,14 @@ async fn run(operations: &[Operation], file: &Path) {
         jobs: Vec::new(),
         sets: Vec::new(),
         draining: [false; WORKERS.len()],
+        seen_ms: [0; WORKERS.len()],
         leases: Vec::new(),
         requests: Default::default(),
         request_count: 0,
     };
     real.rig.clock.set(model.now);
-    for name in WORKERS {
-        let worker = NewWorker { name: name.into(), device: "cpu".into(), version: "0".into() };
-        app::register_worker(&real.rig.coordinator, worker).await.unwrap();
+    for worker in 0..WORKERS.len() {
+        register(&real.rig, &mut model, worker).await;
     }
     real.rig.upload(ArtifactKind::Manifest, TRAIN_LIST.as_bytes()).await;
     submit(&real.rig, &mut model).await;

@@ -49,12 +49,18 @@ pub(crate) struct ModelSet {
     pub(crate) kept: Option<Vec<Fold>>,
     /// The OOF digest of every fit.
     pub(crate) fits: Vec<Digest>,
+    /// Workers that cannot use its images, and since when.
+    pub(crate) exclusions: HashMap<String, i64>,
 }
 
 impl ModelSet {
     /// Whether a fold leads to the results.
     pub(crate) fn has(&self, fold: Fold) -> bool {
         self.kept.as_ref().is_none_or(|kept| kept.contains(&fold))
+    }
+
+    pub(crate) fn exclude(&mut self, worker: &str, now: Timestamp) {
+        self.exclusions.insert(worker.to_owned(), now.0);
     }
 }
 
@@ -64,14 +70,35 @@ pub(crate) struct Model {
     pub(crate) jobs: Vec<ModelJob>,
     pub(crate) sets: Vec<ModelSet>,
     pub(crate) draining: [bool; WORKERS.len()],
+    /// When something was last heard of each worker.
+    pub(crate) seen_ms: [i64; WORKERS.len()],
     /// Every lease that was given, newest first.
     pub(crate) leases: Vec<LeaseRef>,
     pub(crate) requests: [String; WORKERS.len()],
     pub(crate) request_count: usize,
 }
 
-pub(crate) fn is_free(job: &ModelJob, sets: &[ModelSet], now: Timestamp) -> bool {
-    job.state == JobState::Queued && job.not_before_ms <= now.0 && !sets[job.set].paused
+pub(crate) fn is_free(job: &ModelJob, sets: &[ModelSet], now: Timestamp, worker: &str) -> bool {
+    let set = &sets[job.set];
+    let is_due = job.state == JobState::Queued && job.not_before_ms <= now.0;
+    is_due && !set.paused && !set.exclusions.contains_key(worker)
+}
+
+/// The waiting jobs of a job set fail when every worker that was heard of in two lease periods is excluded, for so long.
+pub(crate) fn give_up(model: &mut Model, set: usize, limit_seconds: u32) {
+    let before = model.now.minus_seconds(limit_seconds).0;
+    let live = || WORKERS.iter().zip(model.seen_ms).filter(|(_, seen_ms)| *seen_ms >= before);
+    let exclusions = &model.sets[set].exclusions;
+    let is_stuck = live().count() > 0
+        && live().all(|(worker, _)| exclusions.contains_key(*worker))
+        && exclusions.values().all(|since_ms| *since_ms < before);
+    if !is_stuck || model.sets[set].paused {
+        return;
+    }
+    for job in model.jobs.iter_mut().filter(|job| job.set == set && job.state == JobState::Queued) {
+        job.on(JobEvent::NoWorkerLeft);
+    }
+    end_set(model, set);
 }
 
 /// The job of a lease, if the lease is held.
@@ -89,7 +116,11 @@ pub(crate) fn end_attempt(model: &mut Model, lease: LeaseRef, cause: FailureCaus
     if !matches!(cause, FailureCause::WorkerLost | FailureCause::Drained) {
         job.failed_on.push(job.worker.clone());
     }
-    (job.worker, job.request) = (String::new(), String::new());
+    let worker = std::mem::take(&mut job.worker);
+    job.request = String::new();
+    if cause == FailureCause::BadData {
+        model.sets[job.set].exclude(&worker, model.now);
+    }
     match decision {
         RetryDecision::RetryAfter { seconds } => {
             job.on(JobEvent::AttemptFailed);

@@ -91,8 +91,12 @@ impl Queue for MortalQueue {
         self.step()?.acquire(now, request).await
     }
 
-    async fn has_free_job(&self, now: Timestamp) -> Result<bool, Error> {
-        self.step()?.has_free_job(now).await
+    async fn has_free_job(&self, now: Timestamp, worker: &str) -> Result<bool, Error> {
+        self.step()?.has_free_job(now, worker).await
+    }
+
+    async fn without_a_worker(&self, live_since: Timestamp, before: Timestamp) -> Result<Vec<JobSetId>, Error> {
+        self.step()?.without_a_worker(live_since, before).await
     }
 
     async fn report(&self, now: Timestamp, report: NewReport) -> Result<Reported, Error> {
@@ -139,6 +143,10 @@ impl Queue for MortalQueue {
 
     async fn workers(&self) -> Result<Vec<Worker>, Error> {
         self.step()?.workers().await
+    }
+
+    async fn forget_workers(&self, since: Timestamp) -> Result<Vec<String>, Error> {
+        self.step()?.forget_workers(since).await
     }
 
     async fn record_artifact(&self, now: Timestamp, artifact: Artifact) -> Result<(), Error> {

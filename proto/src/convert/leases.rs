@@ -25,7 +25,7 @@ pub fn lease_to_wire(lease: LeaseRef) -> v1::LeaseRef {
 
 same_enum! {
     failure_cause_to_wire, failure_cause_from_wire, FailureCause, v1::FailureCause, "cause",
-    [WorkerLost, Drained, OutOfMemory, NonFiniteLoss, BadData, Error, Stalled]
+    [WorkerLost, Drained, OutOfMemory, NonFiniteLoss, BadData, Error, Stalled, BadWeights]
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use tch::TchError;
 
 use crate::checkpoint::CheckpointError;
 use crate::data::image_file::ImageError;
+use crate::models::weights::WeightsError;
 use crate::torch::device::{Device, Failure, classify};
-use crate::torch::tensor_file::TensorFileError;
 
 /// Why training or scoring failed.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ pub enum TrainError {
     BestMissing,
     /// The pretrained weights cannot be used.
     #[error("cannot use the pretrained weights: {0}")]
-    Weights(#[source] TensorFileError),
+    Weights(#[source] WeightsError),
     /// Any other failure of libtorch.
     #[error("libtorch: {0}")]
     Libtorch(String),

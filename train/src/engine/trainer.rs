@@ -200,7 +200,8 @@ impl Trainer {
             Start::Seed => {}
             Start::Weights(path) => {
                 let loaded = weights::load(path, &training.model).map_err(TrainError::Weights)?;
-                tracing::info!("training starts from {} tensors of {}", loaded.tensors, path.display());
+                let count = loaded.taken.len() + usize::from(loaded.converted.is_some());
+                tracing::info!("training starts from {count} tensors of {}", path.display());
             }
             Start::Checkpoint { last, best } => {
                 training.resume(last).map_err(TrainError::Resume)?;

@@ -2,52 +2,51 @@
 
 use std::path::Path;
 
-use fivefold_common::network::is_of_head;
+use fivefold_common::network::{TensorKind, TensorShape, WeightsMatch, WeightsMismatch, match_weights};
 use tch::{Kind, TchError, Tensor};
 
 use crate::models::Model;
-use crate::torch::tensor_file::{Formats, TensorFile, TensorFileError};
+use crate::torch::tensor_file::{TensorFile, TensorFileError};
 use crate::torch::tensors::NamedTensor;
 
-/// The weights of the first convolution, `[outputs, channels, side, side]`.
-const FIRST_LAYER: &str = "conv1.weight";
 /// The channels of published weights: red, green and blue.
 const FILE_CHANNELS: i64 = 3;
 
-/// The tensors of a weights file, loaded and dropped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
-    /// How many tensors were copied into the model.
-    pub tensors: usize,
-    /// Names of the tensors that were not used: a head with other outputs, an optimiser's state.
-    pub dropped: Vec<String>,
+/// Why weights cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] TensorFileError),
+    /// The tensors are not those of the model.
+    #[error("the tensors are not those of the model: {0}")]
+    Mismatch(WeightsMismatch),
 }
 
-/// Copies the weights and running statistics of a safetensors file into `model`, in place.
-///
-/// A head of another shape, such as ImageNet's with its 1000 outputs, is dropped; the model keeps its own initial head. A
-/// first layer for RGB is converted by [`first_layer_for`] if the model has other channels. Any float format becomes fp32.
-/// `num_batches_tracked` may be absent.
+/// Copies the weights and running statistics of a safetensors file into `model`, in place; [`match_weights`] says which. A first
+/// layer for RGB is converted by [`first_layer_for`] if the model has other channels. Any float format becomes fp32.
 ///
 /// # Errors
-/// When the file cannot be read, or another tensor is missing, unexpected or of another shape. The error names all of
-/// them; the model is unchanged.
-pub fn load(path: &Path, model: &Model) -> Result<Loaded, TensorFileError> {
+/// When the file cannot be read, or its tensors are not those of the model, which then is unchanged.
+pub fn load(path: &Path, model: &Model) -> Result<WeightsMatch, WeightsError> {
     let file = TensorFile::read(path)?;
-    let head_fits = fits(&file, model.parameters().iter().filter(|parameter| is_of_head(&parameter.name)));
-    let mut targets = model.tensors();
-    targets.retain(|target| head_fits || !is_of_head(&target.name));
-    targets.retain(|target| !target.name.ends_with("num_batches_tracked") || file.shape(&target.name).is_some());
-    let is_dropped = |name: &str| (!head_fits && is_of_head(name)) || name.starts_with("optimizer.");
-    let first_layer = targets.iter().position(|target| needs_conversion(&file, target)).map(|at| targets.remove(at));
-    file.copy_into(&targets, Formats::AnyFloat, |name| is_dropped(name) || is_converted(name, first_layer.as_ref()))?;
-    if let Some(NamedTensor { name, tensor }) = &first_layer {
+    let targets = model.tensors();
+    let shapes: Vec<TensorShape> = targets.iter().map(tensor_shape).collect();
+    let matched = match_weights(&shapes, &file.tensors()).map_err(WeightsError::Mismatch)?;
+    let target = |name: &str| targets.iter().find(|target| target.name == name);
+    for NamedTensor { name, tensor } in matched.taken.iter().filter_map(|name| target(name)) {
+        file.copy_converted(name, tensor, |values| Ok(values.shallow_clone()))?;
+    }
+    if let Some(NamedTensor { name, tensor }) = matched.converted.as_deref().and_then(target) {
         file.copy_converted(name, tensor, |weight| first_layer_for(weight, tensor.size()[1]))?;
     }
-    Ok(Loaded {
-        tensors: targets.len() + usize::from(first_layer.is_some()),
-        dropped: file.names().filter(|name| is_dropped(name)).map(str::to_owned).collect(),
-    })
+    Ok(matched)
+}
+
+fn tensor_shape(NamedTensor { name, tensor }: &NamedTensor) -> TensorShape {
+    let kind = if tensor.kind() == Kind::Int64 { TensorKind::BatchCount } else { TensorKind::Parameter };
+    let shape = tensor.size().into_iter().map(|side| u32::try_from(side).unwrap_or(u32::MAX)).collect();
+    TensorShape { name: name.clone(), shape, kind }
 }
 
 /// The weights of a first convolution, `[outputs, 3, side, side]` for RGB, for images of `channels` channels: one channel gets
@@ -65,23 +64,4 @@ pub fn first_layer_for(weight: &Tensor, channels: i64) -> Result<Tensor, TchErro
     let repeats = (channels + FILE_CHANNELS - 1) / FILE_CHANNELS;
     let repeated = weight.f_repeat([1, repeats, 1, 1])?.f_narrow(1, 0, channels)?;
     repeated.f_mul_scalar(FILE_CHANNELS as f64 / channels as f64)
-}
-
-/// Whether `target` is a first layer for other channels than the RGB one in the file, and equal to it otherwise.
-fn needs_conversion(file: &TensorFile, target: &NamedTensor) -> bool {
-    let shape = target.tensor.size();
-    let (Some(&[outputs, FILE_CHANNELS, height, width]), &[of_model, channels, side, _]) =
-        (file.shape(&target.name), shape.as_slice())
-    else {
-        return false;
-    };
-    target.name == FIRST_LAYER && channels != FILE_CHANNELS && [outputs, height, width] == [of_model, side, side]
-}
-
-fn is_converted(name: &str, first_layer: Option<&NamedTensor>) -> bool {
-    first_layer.is_some_and(|layer| layer.name == name)
-}
-
-fn fits<'a>(file: &TensorFile, mut tensors: impl Iterator<Item = &'a NamedTensor>) -> bool {
-    tensors.all(|target| file.shape(&target.name) == Some(target.tensor.size().as_slice()))
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fivefold_common::durable_file::{DurableFile, WriteError};
+use fivefold_common::network::{FileTensor, Numbers};
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use tch::{Device, Kind, TchError, Tensor};
@@ -99,15 +100,6 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// The number formats that are accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Formats {
-    /// That of the target.
-    Exact,
-    /// Any float format for a float target.
-    AnyFloat,
-}
-
 impl TensorFile {
     /// Writes `tensors` and `metadata`. When this returns, the file is complete and synced to disk; after an error there is no
     /// new file.
@@ -168,9 +160,15 @@ impl TensorFile {
         self.entries.keys().map(String::as_str)
     }
 
-    /// The shape of the tensor of that name.
-    pub fn shape(&self, name: &str) -> Option<&[i64]> {
-        self.entries.get(name).map(|entry| entry.shape.as_slice())
+    /// Shapes and numbers of the tensors, by name.
+    pub fn tensors(&self) -> BTreeMap<String, FileTensor> {
+        let tensor = |entry: &Entry| FileTensor {
+            shape: entry.shape.iter().map(|&side| side as u64).collect(),
+            numbers: entry
+                .kind
+                .map_or(Numbers::Other, |kind| if is_float(kind) { Numbers::Float } else { Numbers::Integer }),
+        };
+        self.entries.iter().map(|(name, entry)| (name.clone(), tensor(entry))).collect()
     }
 
     /// The bytes of the tensor of that name, little-endian and in row-major order.
@@ -179,7 +177,7 @@ impl TensorFile {
     }
 
     /// The differences between the file's tensors and `targets`. Names for which `is_ignored` holds are not extra.
-    pub fn mismatch(&self, targets: &[NamedTensor], formats: Formats, is_ignored: impl Fn(&str) -> bool) -> Mismatch {
+    pub fn mismatch(&self, targets: &[NamedTensor], is_ignored: impl Fn(&str) -> bool) -> Mismatch {
         let mut mismatch = Mismatch::default();
         let mut expected = std::collections::BTreeSet::new();
         for NamedTensor { name, tensor } in targets {
@@ -189,11 +187,7 @@ impl TensorFile {
                 continue;
             };
             let shape = tensor.size();
-            let kind_fits = match formats {
-                Formats::Exact => entry.kind == Some(tensor.kind()),
-                Formats::AnyFloat => entry.kind.is_some_and(|kind| is_float(kind) == is_float(tensor.kind())),
-            };
-            if entry.shape != shape || !kind_fits {
+            if entry.shape != shape || entry.kind != Some(tensor.kind()) {
                 let (found, wanted) = (entry.dtype, tensor.kind());
                 mismatch.misshaped.push(format!("{name} ({found} {:?} for {wanted:?} {shape:?})", entry.shape));
             }
@@ -208,13 +202,8 @@ impl TensorFile {
     ///
     /// # Errors
     /// When the tensors differ from `targets` in names, shapes or formats. Then none is copied.
-    pub fn copy_into(
-        &self,
-        targets: &[NamedTensor],
-        formats: Formats,
-        is_ignored: impl Fn(&str) -> bool,
-    ) -> Result<(), TensorFileError> {
-        let mismatch = self.mismatch(targets, formats, is_ignored);
+    pub fn copy_into(&self, targets: &[NamedTensor], is_ignored: impl Fn(&str) -> bool) -> Result<(), TensorFileError> {
+        let mismatch = self.mismatch(targets, is_ignored);
         if !mismatch.is_empty() {
             return Err(TensorFileError::Mismatch { path: self.path.clone(), mismatch });
         }
@@ -325,7 +314,7 @@ mod tests {
         assert_eq!(file.names().collect::<Vec<_>>(), ["count", "m"]);
         let targets =
             [named("m", Tensor::zeros([3, 2], (Kind::Float, Device::Cpu))), named("count", Tensor::from(0i64))];
-        file.copy_into(&targets, Formats::Exact, |_| false).unwrap();
+        file.copy_into(&targets, |_| false).unwrap();
         assert_eq!(targets[0].tensor, matrix.tr());
         assert_eq!(targets[1].tensor.int64_value(&[]), 7);
     }
@@ -343,7 +332,7 @@ mod tests {
         .unwrap();
         let file = TensorFile::read(&path).unwrap();
         let targets = [named("a", ones(&[2]) * 5), named("b", ones(&[3])), named("c", ones(&[1]))];
-        let message = file.copy_into(&targets, Formats::Exact, |_| false).unwrap_err().to_string();
+        let message = file.copy_into(&targets, |_| false).unwrap_err().to_string();
         for part in ["1 missing: c", "1 extra: x", "1 misshaped: b (F32 [2] for Float [3])", "a.safetensors"] {
             assert!(message.contains(part), "{message}");
         }

@@ -12,18 +12,23 @@ use fivefold_common::job_set::JobSetState;
 use fivefold_common::one_line::one_line;
 use fivefold_proto::convert::{job_set_state_from_wire, job_state_from_wire};
 use fivefold_proto::v1::{JobSet, WatchJobSetRequest};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use self::screen::Screen;
 use crate::commands::{JobSetArgs, get_job_set};
 use crate::console::{OutputFormat, notify, print};
 use crate::epoch_history::EpochHistory;
 use crate::exit_status::ExitStatus;
+use crate::missing_workers::missing_workers;
 use crate::render::job::job_name;
 use crate::render::job_set::headline;
 use crate::render::view::View;
 
 /// The pause before a stream is opened again that ended before the job set did.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
+
+/// How soon after the start, and how often after that, workers are looked for.
+const LOOK_FOR_WORKERS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 /// Follows the job set until it ends. Ctrl-C stops the watch, not the job set.
 pub(crate) async fn run(
@@ -56,6 +61,9 @@ async fn follow(id: &JobSetId, coordinator: &Connection, screen: &mut Screen) ->
     let mut retries = coordinator.retries();
     let mut after_cursor = 0;
     let mut history = EpochHistory::default();
+    let mut ticks = interval_at(Instant::now() + LOOK_FOR_WORKERS.0, LOOK_FOR_WORKERS.1);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut missing = None;
     loop {
         let request = WatchJobSetRequest { job_set_id: id.to_string(), after_cursor };
         let mut changes = match retries.attempt(coordinator.job_sets().watch_job_set(request)).await {
@@ -68,7 +76,17 @@ async fn follow(id: &JobSetId, coordinator: &Connection, screen: &mut Screen) ->
         let mut last = None;
         let broken = loop {
             // No timeout: hours may pass between two changes. HTTP/2 pings detect a lost connection.
-            match changes.message().await {
+            let change = tokio::select! {
+                change = changes.message() => change,
+                _ = ticks.tick() => {
+                    if let Some(job_set) = &last {
+                        let before = std::mem::replace(&mut missing, missing_workers(coordinator, job_set).await);
+                        screen.warn(missing.as_deref().filter(|_| missing != before))?;
+                    }
+                    continue;
+                }
+            };
+            match change {
                 Ok(Some(change)) => {
                     retries.succeeded();
                     after_cursor = change.events.iter().map(|event| event.cursor).fold(after_cursor, i64::max);

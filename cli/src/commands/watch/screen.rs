@@ -87,6 +87,16 @@ impl Screen {
         }
     }
 
+    /// Prints a warning to stderr, above the frame.
+    pub(super) fn warn(&self, text: Option<&str>) -> anyhow::Result<()> {
+        match (self, text) {
+            (_, None) => {}
+            (Screen::Terminal { lines, .. }, Some(text)) => lines.println(format!("fivefold: {text}"))?,
+            (Screen::Lines { .. } | Screen::Json | Screen::Silent, Some(text)) => notify(text),
+        }
+        Ok(())
+    }
+
     /// Leaves the frame on the terminal, with the cursor below it.
     pub(super) fn close(&self) {
         if let Screen::Terminal { frame, .. } = self {

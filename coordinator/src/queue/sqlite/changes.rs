@@ -9,7 +9,7 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteQueryResult;
 
 use super::rows::folds_column;
-use super::{checkpoints, events, job_sets, results};
+use super::{checkpoints, events, exclusions, job_sets, results};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::Effect;
@@ -32,7 +32,11 @@ pub(super) async fn apply(
             end_attempt(c, *lease, *transition, reason, *not_before).await
         }
         Effect::MarkStalled { lease } => mark_stalled(c, *lease).await,
-        Effect::Cancel { job, transition, reason } => cancel(c, *job, *transition, reason).await,
+        Effect::Exclude { worker, message } => exclusions::add(c, now, id, (worker, message)).await,
+        Effect::LiftExclusions => exclusions::lift_of_job_set(c, id).await,
+        Effect::Cancel { job, transition, reason } | Effect::GiveUp { job, transition, reason } => {
+            end(c, *job, *transition, reason).await
+        }
         Effect::Retry { job, transition } => retry(c, *job, *transition).await,
         Effect::TrainAgain { job, transition, reason } => train_again(c, *job, *transition, reason).await,
         Effect::AddJob { kind, fold } => job_sets::add_job(c, id, *kind, *fold).await,
@@ -137,7 +141,8 @@ async fn mark_stalled(c: &mut SqliteConnection, lease: LeaseRef) -> Result<(), E
     require_lease(&changed.execute(c).await?, lease)
 }
 
-async fn cancel(c: &mut SqliteConnection, job: JobId, transition: Transition, reason: &str) -> Result<(), Error> {
+/// Ends a job without a result.
+async fn end(c: &mut SqliteConnection, job: JobId, transition: Transition, reason: &str) -> Result<(), Error> {
     let (from, to) = (transition.from().word(), transition.to().word());
     let changed =
         sqlx::query!("UPDATE jobs SET state = ?, state_reason = ? WHERE id = ? AND state = ?", to, reason, job.0, from);

@@ -10,13 +10,13 @@ use fivefold_common::progress::{EpochMetrics, EpochReport, Progress};
 use fivefold_common::spec::JobSetSpec;
 use sqlx::SqliteConnection;
 
-use super::events;
 use super::rows::{self, attempt, count, digest, fold, optional_artifact, optional_digest, parsed, size};
+use super::{events, exclusions};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{
-    EarlierRequest, Fit, FitRecord, Inputs, Job, JobResult, JobSet, NamedJobSet, NewJobSet, SubmissionNumber,
-    SubmissionRecord, Submitted, result_kind,
+    EarlierRequest, Exclusion, Fit, FitRecord, Inputs, Job, JobResult, JobSet, NamedJobSet, NewJobSet,
+    SubmissionNumber, SubmissionRecord, Submitted, result_kind,
 };
 
 struct JobSetRow {
@@ -124,6 +124,7 @@ pub(super) async fn ended_before(connection: &mut SqliteConnection, since: Times
 
 /// Deletes a job set. Failures, epochs and checkpoints go with their jobs.
 pub(super) async fn delete(connection: &mut SqliteConnection, id: &JobSetId) -> Result<(), Error> {
+    exclusions::lift_of_job_set(&mut *connection, id).await?;
     let id = id.as_str();
     sqlx::query!("DELETE FROM events WHERE job_set_id = ?", id).execute(&mut *connection).await?;
     sqlx::query!("DELETE FROM submissions WHERE job_set_id = ?", id).execute(&mut *connection).await?;
@@ -140,13 +141,15 @@ async fn with_jobs(connection: &mut SqliteConnection, rows: Vec<JobSetRow>) -> R
     let ids = serde_json::json!(ids).to_string();
     let mut jobs = jobs(&mut *connection, &ids).await?;
     let mut fits = fits(&mut *connection, &ids).await?;
-    let mut submissions = submissions(connection, &ids).await?;
+    let mut submissions = submissions(&mut *connection, &ids).await?;
+    let mut exclusions = exclusions::of_job_sets(connection, &ids).await?;
     let mut job_sets = Vec::with_capacity(rows.len());
     for row in rows {
         let jobs = jobs.remove(&row.id).unwrap_or_default();
         let fits = fits.remove(&row.id).unwrap_or_default();
         let submissions = submissions.remove(&row.id).unwrap_or_default();
-        job_sets.push(job_set(row, jobs, fits, submissions)?);
+        let exclusions = exclusions.remove(&row.id).unwrap_or_default();
+        job_sets.push(job_set(row, jobs, (fits, submissions), exclusions)?);
     }
     Ok(job_sets)
 }
@@ -154,8 +157,8 @@ async fn with_jobs(connection: &mut SqliteConnection, rows: Vec<JobSetRow>) -> R
 fn job_set(
     row: JobSetRow,
     mut jobs: Vec<Job>,
-    fits: Vec<FitRecord>,
-    submissions: Vec<SubmissionRecord>,
+    (fits, submissions): (Vec<FitRecord>, Vec<SubmissionRecord>),
+    exclusions: Vec<Exclusion>,
 ) -> Result<JobSet, Error> {
     jobs.sort_by_key(|job| (job.kind, job.fold));
     let spec = rows::spec(&row.spec_json)?;
@@ -180,6 +183,7 @@ fn job_set(
         fit,
         fits,
         submissions,
+        exclusions,
         created: Timestamp(row.created_ms),
         updated: Timestamp(row.updated_ms),
     })

@@ -12,10 +12,18 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{Attempted, Inputs, LeaseRequest, Leased, Standstill, Task};
 
-pub(super) async fn has_free_job(connection: &mut SqliteConnection, now: Timestamp) -> Result<bool, Error> {
+pub(super) async fn has_free_job(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    worker: &str,
+) -> Result<bool, Error> {
     let found = sqlx::query_scalar!(
-        "SELECT id FROM jobs WHERE state = 'queued' AND paused = 0 AND not_before_ms <= ? LIMIT 1",
-        now.0
+        "SELECT j.id FROM jobs j WHERE j.state = 'queued' AND j.paused = 0 AND j.not_before_ms <= ?1
+             AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.name = ?2 AND w.draining = 1)
+             AND NOT EXISTS (SELECT 1 FROM exclusions e WHERE e.job_set_id = j.job_set_id AND e.worker_name = ?2)
+         LIMIT 1",
+        now.0,
+        worker
     );
     Ok(found.fetch_optional(connection).await?.is_some())
 }
@@ -59,10 +67,12 @@ async fn take(
          WHERE state = ?5 AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.name = ?1 AND w.draining = 1)
            AND id = coalesce(
              (SELECT j.id FROM jobs j WHERE j.state = 'queued' AND j.paused = 0 AND j.not_before_ms <= ?4
+                 AND NOT EXISTS (SELECT 1 FROM exclusions e WHERE e.job_set_id = j.job_set_id AND e.worker_name = ?1)
                  AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.job_id = j.id AND f.worker_name = ?1
                                  AND f.cause NOT IN ('worker_lost', 'drained'))
               ORDER BY j.pick_order LIMIT 1),
              (SELECT j.id FROM jobs j WHERE j.state = 'queued' AND j.paused = 0 AND j.not_before_ms <= ?4
+                 AND NOT EXISTS (SELECT 1 FROM exclusions e WHERE e.job_set_id = j.job_set_id AND e.worker_name = ?1)
               ORDER BY j.pick_order LIMIT 1))
          RETURNING id, attempt",
         request.worker,

@@ -4,6 +4,7 @@ mod artifacts;
 mod changes;
 mod checkpoints;
 mod events;
+mod exclusions;
 mod job_sets;
 mod leases;
 mod reports;
@@ -123,8 +124,12 @@ impl Queue for SqliteQueue {
         write!(self, |c| leases::acquire(c, now, &request))
     }
 
-    async fn has_free_job(&self, now: Timestamp) -> Result<bool, Error> {
-        leases::has_free_job(&mut *self.reader().await?, now).await
+    async fn has_free_job(&self, now: Timestamp, worker: &str) -> Result<bool, Error> {
+        leases::has_free_job(&mut *self.reader().await?, now, worker).await
+    }
+
+    async fn without_a_worker(&self, live_since: Timestamp, before: Timestamp) -> Result<Vec<JobSetId>, Error> {
+        exclusions::without_a_worker(&mut *self.reader().await?, live_since, before).await
     }
 
     async fn report(&self, now: Timestamp, report: NewReport) -> Result<Reported, Error> {
@@ -157,6 +162,7 @@ impl Queue for SqliteQueue {
     async fn resume(&self, now: Timestamp, expires: Timestamp) -> Result<u64, Error> {
         write!(self, |c| async {
             artifacts::touch_all(&mut *c, now).await?;
+            exclusions::renew_all(&mut *c, now).await?;
             leases::extend_all(c, now, expires).await
         })
     }
@@ -177,6 +183,10 @@ impl Queue for SqliteQueue {
 
     async fn workers(&self) -> Result<Vec<Worker>, Error> {
         workers::all(&mut *self.reader().await?).await
+    }
+
+    async fn forget_workers(&self, since: Timestamp) -> Result<Vec<String>, Error> {
+        write!(self, |c| workers::forget(c, since))
     }
 
     async fn record_artifact(&self, now: Timestamp, artifact: Artifact) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use fivefold_common::progress::{EpochMetrics, EpochReport, Progress};
 use sqlx::SqliteConnection;
 
 use super::rows::{count, phase_column};
+use super::workers;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{NewReport, Reported};
@@ -22,6 +23,7 @@ pub(super) async fn store(
         attempt.0
     );
     let stored = extended.fetch_optional(&mut *connection).await?.ok_or(Error::StaleAttempt(report.lease))?;
+    workers::see_worker_of(&mut *connection, now, job).await?;
     let stored = u64::try_from(stored).map_err(|_| Error::Stored(format!("report {stored} of job {job}")))?;
     let release = sqlx::query_scalar!(
         "SELECT j.id FROM jobs j JOIN job_sets s ON s.id = j.job_set_id LEFT JOIN workers w ON w.name = j.worker_name

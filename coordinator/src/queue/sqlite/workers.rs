@@ -3,6 +3,7 @@
 use fivefold_common::ids::JobId;
 use sqlx::SqliteConnection;
 
+use super::exclusions;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{NewWorker, Worker};
@@ -19,6 +20,18 @@ pub(super) async fn register(
         worker.device,
         worker.version,
         now.0
+    )
+    .execute(&mut *connection)
+    .await?;
+    exclusions::lift_of_worker(connection, &worker.name).await
+}
+
+/// Notes a sign of life of a job's worker, if it is known.
+pub(super) async fn see_worker_of(connection: &mut SqliteConnection, now: Timestamp, job: JobId) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE workers SET last_seen_ms = ? WHERE name = (SELECT worker_name FROM jobs WHERE id = ?)",
+        now.0,
+        job.0
     )
     .execute(connection)
     .await?;
@@ -40,16 +53,34 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Worker>
                   (SELECT max(id) FROM jobs WHERE worker_name = workers.name AND state = 'leased') AS "job_id?: i64"
            FROM workers ORDER BY name"#
     );
-    let rows = rows.fetch_all(connection).await?.into_iter();
-    let workers = rows.map(|row| Worker {
-        name: row.name,
-        device: row.device,
-        version: row.version,
-        last_seen: Timestamp(row.last_seen_ms),
-        job: row.job_id.map(JobId),
-        draining: row.draining,
-    });
-    Ok(workers.collect())
+    let mut workers = Vec::new();
+    for row in rows.fetch_all(&mut *connection).await? {
+        workers.push(Worker {
+            excluded_from: exclusions::of_worker(&mut *connection, &row.name).await?,
+            name: row.name,
+            device: row.device,
+            version: row.version,
+            last_seen: Timestamp(row.last_seen_ms),
+            job: row.job_id.map(JobId),
+            draining: row.draining,
+        });
+    }
+    Ok(workers)
+}
+
+/// Removes workers that were last heard of before `since`, hold no lease and are not draining, and returns their names.
+pub(super) async fn forget(connection: &mut SqliteConnection, since: Timestamp) -> Result<Vec<String>, Error> {
+    let names = sqlx::query_scalar!(
+        "DELETE FROM workers WHERE last_seen_ms < ? AND draining = 0
+             AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.worker_name = workers.name AND j.state = 'leased')
+         RETURNING name",
+        since.0
+    );
+    let names = names.fetch_all(&mut *connection).await?;
+    for name in &names {
+        exclusions::lift_of_worker(&mut *connection, name).await?;
+    }
+    Ok(names)
 }
 
 pub(super) async fn set_draining(connection: &mut SqliteConnection, name: &str, draining: bool) -> Result<(), Error> {
