@@ -5,10 +5,11 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::JobSetArgs;
 use crate::commands::completions::CompletionsArgs;
-use crate::commands::control::{RetrainArgs, RetryArgs};
+use crate::commands::control::{PauseArgs, RetrainArgs, RetryArgs};
 use crate::commands::curves::CurvesArgs;
 use crate::commands::delete::DeleteArgs;
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::extend::ExtendArgs;
 use crate::commands::folds::FoldsArgs;
 use crate::commands::man::ManArgs;
 use crate::commands::predict::PredictArgs;
@@ -81,6 +82,9 @@ Examples:
       --split_method=mskf --weighted_samples=True \\
       --train_with_hpa=True --valid_with_hpa=True
   fivefold submit --train-csv train.csv --spec evening.toml --epochs=2
+  fivefold submit --train-csv train.csv --spec results/report.json
+  fivefold submit --like @ --learning_rate=3e-4
+  fivefold submit --like @ --warm-start @ --image_size=768
   fivefold submit --train-csv train.csv --split_method=sgkf --group_column=patient
   fivefold submit --train-csv train.csv --folds-csv folds.csv
 
@@ -147,8 +151,14 @@ Example:
     #[command(after_help = "Example:\n  fivefold cancel js-abcdefgh")]
     Cancel(JobSetArgs),
     /// Pause a job set: its running jobs save a checkpoint and return to the queue
-    #[command(after_help = "Example:\n  fivefold pause js-abcdefgh")]
-    Pause(JobSetArgs),
+    #[command(after_help = "\
+With --at the coordinator pauses the job set at that time, also when this terminal is closed by then; `fivefold resume ID` \
+drops that.
+
+Examples:
+  fivefold pause js-abcdefgh
+  fivefold pause js-abcdefgh --at 07:00")]
+    Pause(PauseArgs),
     /// Resume a paused job set
     #[command(after_help = "Example:\n  fivefold resume js-abcdefgh")]
     Resume(JobSetArgs),
@@ -163,6 +173,16 @@ results, and earlier fits stay: `fivefold results ID --fit 1` downloads the firs
 Example:
   fivefold retrain js-abcdefgh --fold 2")]
     Retrain(RetrainArgs),
+    /// Train finished folds for more epochs, for a new fit and a new submission
+    #[command(after_help = "\
+The folds go on with optimiser and learning rate as they were: on the CPU the result has the bits of a training that had as \
+many epochs from the start. That needs a job set submitted with --keep_optimizer, and a learning rate that does not depend on \
+the number of epochs, as it does with the cosine schedule. Folds that stopped early stay as they are. Earlier fits stay too.
+
+Examples:
+  fivefold extend js-abcdefgh --epochs 40
+  fivefold extend js-abcdefgh --epochs 40 --fold 0,2")]
+    Extend(ExtendArgs),
     /// Delete job sets that have ended, with their models and results
     #[command(after_help = "\
 Files that other job sets need stay. On a terminal the command asks first. A job set that has not ended is refused: cancel it \

@@ -36,14 +36,22 @@ pub(crate) struct ImageList {
 impl ImageList {
     /// Reads a training list: `Id,Target`, and perhaps a column of groups. `group_column` is that of the spec.
     pub(crate) fn read_labelled(path: &Path, group_column: &str) -> anyhow::Result<ImageList> {
-        let file = ListFile::read(path)?;
+        ImageList::labelled(ListFile::read(path)?, group_column)
+    }
+
+    /// A training list that was read.
+    pub(crate) fn labelled(file: ListFile, group_column: &str) -> anyhow::Result<ImageList> {
         let manifest = Manifest::read_labelled_csv(&file.name(), group_column, &file.bytes[..])?;
         Ok(ImageList { file, manifest })
     }
 
     /// Reads a test list: `Id` or `Id,Predicted`.
     pub(crate) fn read_test(path: &Path) -> anyhow::Result<ImageList> {
-        let file = ListFile::read(path)?;
+        ImageList::test(ListFile::read(path)?)
+    }
+
+    /// A test list that was read.
+    pub(crate) fn test(file: ListFile) -> anyhow::Result<ImageList> {
         let manifest = Manifest::read_test_csv(&file.name(), &file.bytes[..])?;
         Ok(ImageList { file, manifest })
     }
@@ -59,7 +67,11 @@ pub(crate) struct FoldsFile {
 impl FoldsFile {
     /// Reads a file with the columns `Id` and `Fold`.
     pub(crate) fn read(path: &Path) -> anyhow::Result<FoldsFile> {
-        let file = ListFile::read(path)?;
+        FoldsFile::of(ListFile::read(path)?)
+    }
+
+    /// A file of folds that was read.
+    pub(crate) fn of(file: ListFile) -> anyhow::Result<FoldsFile> {
         let folds = GivenFolds::read_csv(&file.name(), &file.bytes[..])?;
         Ok(FoldsFile { file, folds })
     }

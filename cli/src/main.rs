@@ -17,11 +17,13 @@ mod error;
 mod exit_status;
 mod image_list;
 mod job_set_name;
+mod like;
 mod missing_workers;
 mod render;
 mod results_folder;
 mod spec_flags;
 mod submission_warnings;
+mod time_of_day;
 mod transfer;
 mod weights_file;
 

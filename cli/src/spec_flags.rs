@@ -90,38 +90,50 @@ pub(crate) enum HpaList {
     Absent,
 }
 
-/// Inputs of a job set that decide on parts of its spec.
-#[derive(Debug, Clone, Copy)]
+/// Folds that were made elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Folds {
+    None,
+    /// Those of a file.
+    File {
+        count: u32,
+    },
+    /// Those of the job set that the new one is like, for the split method `given`.
+    Like,
+}
+
+/// What a job set's spec is made from beside flags and file.
+#[derive(Debug, Clone)]
 pub(crate) struct Inputs {
+    /// What file and flags change.
+    pub(crate) base: JobSetSpec,
     pub(crate) hpa_list: HpaList,
-    /// The number of folds of a split that was made elsewhere.
-    pub(crate) given_folds: Option<u32>,
+    pub(crate) folds: Folds,
 }
 
 impl SpecFlags {
-    /// The checked spec: the defaults, overridden by the file, overridden by these flags. Without an HPA list the two
+    /// The checked spec: the base, overridden by the file, overridden by these flags. Without an HPA list the two
     /// `…_with_hpa` are false, and setting one to true is an error. Given folds decide on `split_method` and `folds`.
     pub(crate) fn spec(self, file: Option<&Path>, inputs: Inputs) -> anyhow::Result<JobSetSpec> {
-        let Inputs { hpa_list, given_folds } = inputs;
+        let Inputs { base: mut spec, hpa_list, folds } = inputs;
         let in_file = file.map(read_file).transpose()?.unwrap_or_default();
         let asked = |flag: Option<bool>, in_file: Option<bool>| flag.or(in_file) == Some(true);
         let asked_for_hpa = [
             ("train_with_hpa", asked(self.0.train_with_hpa, in_file.train_with_hpa)),
             ("valid_with_hpa", asked(self.0.valid_with_hpa, in_file.valid_with_hpa)),
         ];
-        if let Some(fold_count) = given_folds {
-            self.check_given_folds(fold_count)?;
+        if let Folds::File { count } = folds {
+            self.check_given_folds(count)?;
         }
-        let mut spec = JobSetSpec::default();
         in_file.apply_to(&mut spec);
         self.0.apply_to(&mut spec);
-        match given_folds {
-            Some(fold_count) => (spec.split_method, spec.folds) = (SplitMethod::Given, fold_count),
-            None if spec.split_method == SplitMethod::Given => {
+        match folds {
+            Folds::File { count } => (spec.split_method, spec.folds) = (SplitMethod::Given, count),
+            Folds::None if spec.split_method == SplitMethod::Given => {
                 let problem = "split_method: given takes the folds from a file; name it with --folds-csv FILE";
                 return Err(UsageError(problem.to_owned()).into());
             }
-            None => {}
+            Folds::None | Folds::Like => {}
         }
         // Folds may be given in any order.
         spec.fold.sort_unstable();
@@ -147,12 +159,17 @@ impl SpecFlags {
     }
 }
 
-/// The values in a spec file, which is JSON if its name ends in `.json`, and TOML otherwise.
+/// The values in a spec file, which is JSON if its name ends in `.json` or its text begins with a brace, and TOML otherwise.
 fn read_file(path: &Path) -> anyhow::Result<SpecOverrides> {
     let name = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-    let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    let overrides = if is_json { SpecOverrides::from_json(&text) } else { SpecOverrides::from_toml(&text) };
+    let has_name_of_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    let is_json = has_name_of_json || text.trim_start().starts_with('{');
+    let overrides = match spec_within(&text) {
+        Some(spec) if is_json => SpecOverrides::from_json(&spec),
+        None if is_json => SpecOverrides::from_json(&text),
+        _ => SpecOverrides::from_toml(&text),
+    };
     let problem = match overrides {
         Ok(overrides) => return Ok(overrides),
         Err(error @ SpecFileError::UnknownKey { .. }) => {
@@ -163,12 +180,23 @@ fn read_file(path: &Path) -> anyhow::Result<SpecOverrides> {
     Err(UsageError(problem).into())
 }
 
+/// The spec within a report or a job set as `fivefold status ID --json` prints it.
+fn spec_within(json: &str) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_str(json).ok()?;
+    let spec = document.pointer("/made_by/spec").or_else(|| document.get("spec"))?;
+    spec.is_object().then(|| spec.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
-    use fivefold_common::spec::Loss;
+    use fivefold_common::spec::{Loss, LrSchedule, Optimizer};
+    use fivefold_proto::convert::spec_to_wire;
+    use fivefold_proto::v1::JobSet;
+    use serde_json::json;
 
     use super::*;
+    use crate::render::json::job_set;
 
     #[derive(Debug, clap::Parser)]
     struct Flags {
@@ -192,10 +220,12 @@ mod tests {
         if let Some(text) = toml {
             std::fs::write(&file, text).unwrap();
         }
-        flags(line)?.spec(toml.map(|_| file.as_path()), GIVEN).map_err(|error| format!("{error:#}"))
+        flags(line)?.spec(toml.map(|_| file.as_path()), given()).map_err(|error| format!("{error:#}"))
     }
 
-    const GIVEN: Inputs = Inputs { hpa_list: HpaList::Given, given_folds: None };
+    fn given() -> Inputs {
+        Inputs { base: JobSetSpec::default(), hpa_list: HpaList::Given, folds: Folds::None }
+    }
 
     /// The sample command of the recipe's author.
     const SAMPLE: &str = "--model_name=resnet50 --fold=0 --batch_size=32 --train_batch_per_epoch=800 \
@@ -239,6 +269,39 @@ mod tests {
     }
 
     #[test]
+    fn every_key_of_a_printed_spec_is_read_back() {
+        // With SGD, so that `nesterov` may be true, and with steps, so that there may be a warm-up.
+        let (optimizer, lr_schedule) = (Optimizer::Sgd, LrSchedule::Step);
+        let base = JobSetSpec { optimizer, lr_schedule, ..JobSetSpec::default() };
+        let folder = tempfile::tempdir().unwrap();
+        let read = |file_name: &str, document: &str| {
+            let file = folder.path().join(file_name);
+            std::fs::write(&file, document).unwrap();
+            SpecFlags::default().spec(Some(&file), Inputs { folds: Folds::Like, ..given() })
+        };
+        for key in KEYS {
+            let words = if let Syntax::Word(words) = key.syntax { words() } else { Vec::new() };
+            let texts = ["0.3000000000000000444", "1", "2", "8", "18446744073709551615", "0", "true", "false"];
+            let mut others = texts.into_iter().chain(words).filter_map(|text| {
+                let (mut overrides, mut spec) = (SpecOverrides::default(), base.clone());
+                key.set(&mut overrides, text).ok()?;
+                overrides.apply_to(&mut spec);
+                (spec != base && spec.check().is_ok()).then_some(spec)
+            });
+            let spec = others.next().unwrap_or_else(|| panic!("{}", key.name));
+            let status = job_set(&JobSet { spec: Some(spec_to_wire(&spec)), ..JobSet::default() });
+            let report = json!({ "job_set": "js-abcdefgh", "made_by": { "spec": spec }, "rows": 3 });
+            for document in [status["spec"].to_string(), format!("\n {:#}", status["spec"]), status.to_string()] {
+                assert_eq!(read("printed", &document).unwrap(), spec, "{}: {document}", key.name);
+            }
+            assert_eq!(read("report.json", &report.to_string()).unwrap(), spec, "{}", key.name);
+        }
+        let misspelt = json!({ "spec": { "ttaa": 3 } }).to_string();
+        let message = read("status", &misspelt).unwrap_err().to_string();
+        assert!(message.contains("unknown field `ttaa`"), "{message}");
+    }
+
+    #[test]
     fn unknown_keys_and_impossible_values_are_named() {
         for (line, toml, wanted) in [
             ("--batchsize=3", None, "--batchsize"),
@@ -261,8 +324,10 @@ mod tests {
 
     #[test]
     fn without_an_hpa_list_nothing_can_be_taken_from_it() {
-        let absent = Inputs { hpa_list: HpaList::Absent, ..GIVEN };
-        let absent = |line: &str| flags(line).unwrap().spec(None, absent).map_err(|error| error.to_string());
+        let absent = |line: &str| {
+            let inputs = Inputs { hpa_list: HpaList::Absent, ..given() };
+            flags(line).unwrap().spec(None, inputs).map_err(|error| error.to_string())
+        };
         let spec = absent("").unwrap();
         assert!(!spec.train_with_hpa && !spec.valid_with_hpa);
         assert!(absent("--valid_with_hpa").unwrap_err().contains("valid_with_hpa: there is no HPA list"));
@@ -271,23 +336,41 @@ mod tests {
 
     #[test]
     fn given_folds_decide_on_the_split() {
-        let given = |line: &str, toml: Option<&str>| {
+        let with_file = |line: &str, toml: Option<&str>| {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("spec.toml");
             std::fs::write(&file, toml.unwrap_or_default()).unwrap();
-            let inputs = Inputs { given_folds: Some(4), ..GIVEN };
+            let inputs = Inputs { folds: Folds::File { count: 4 }, ..given() };
             flags(line).unwrap().spec(toml.map(|_| file.as_path()), inputs).map_err(|error| error.to_string())
         };
         let expected = JobSetSpec { split_method: SplitMethod::Given, folds: 4, ..JobSetSpec::default() };
         for (line, toml) in
             [("", None), ("--folds=4 --split_method=given", None), ("", Some("folds = 5\nsplit_method = \"mskf\""))]
         {
-            assert_eq!(given(line, toml), Ok(expected.clone()), "{line}");
+            assert_eq!(with_file(line, toml), Ok(expected.clone()), "{line}");
         }
-        assert_eq!(given("--folds=5", None).unwrap_err(), "folds: 5, but the file of --folds-csv has 4");
-        assert!(given("--split_method=gkf", None).unwrap_err().starts_with("split_method: gkf makes folds"));
-        assert!(given("--fold=4", None).unwrap_err().contains("there is no fold 4"));
+        assert_eq!(with_file("--folds=5", None).unwrap_err(), "folds: 5, but the file of --folds-csv has 4");
+        assert!(with_file("--split_method=gkf", None).unwrap_err().starts_with("split_method: gkf makes folds"));
+        assert!(with_file("--fold=4", None).unwrap_err().contains("there is no fold 4"));
         assert!(spec("--split_method=given", None).unwrap_err().contains("name it with --folds-csv"));
+    }
+
+    #[test]
+    fn flags_and_file_change_the_settings_of_another_job_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("spec.toml");
+        std::fs::write(&file, "tta = 4\nepochs = 7\n").unwrap();
+        let base =
+            JobSetSpec { epochs: 3, tta: 2, folds: 3, split_method: SplitMethod::Given, ..JobSetSpec::default() };
+        let like = |line: &str, hpa_list| {
+            let inputs = Inputs { base: base.clone(), hpa_list, folds: Folds::Like };
+            flags(line).unwrap().spec(Some(&file), inputs).map_err(|error| error.to_string())
+        };
+        let expected = JobSetSpec { epochs: 9, tta: 4, learning_rate: 3e-4, ..base.clone() };
+        assert_eq!(like("--learning_rate=3e-4 --epochs=9", HpaList::Given), Ok(expected));
+        assert!(like("--fold=3", HpaList::Given).unwrap_err().contains("there is no fold 3"));
+        let absent = like("", HpaList::Absent).unwrap();
+        assert!(!absent.train_with_hpa && !absent.valid_with_hpa);
     }
 
     #[test]

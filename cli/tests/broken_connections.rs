@@ -229,6 +229,10 @@ impl JobSetService for Fake {
         Err(Status::unimplemented("not faked"))
     }
 
+    async fn extend_job_set(&self, _: Request<ExtendJobSetRequest>) -> Result<Response<ExtendJobSetResponse>, Status> {
+        Err(Status::unimplemented("not faked"))
+    }
+
     async fn predict_job_set(
         &self,
         _: Request<PredictJobSetRequest>,

@@ -46,6 +46,8 @@ words! {
         Retried,
         /// A user asked for another training of a fold.
         Retrained,
+        /// A user asked for folds to be trained for more epochs.
+        Extended,
         /// A user ended the job set with the folds that were trained.
         EndedEarly,
     }

@@ -50,6 +50,8 @@ pub enum JobEvent {
     Retried,
     /// A user asked for a fold that has its result to be trained again.
     Retrained,
+    /// A user asked for a fold that has its result to be trained for more epochs.
+    Extended,
 }
 
 /// The state after an event; `None` if the event cannot occur in that state.
@@ -62,14 +64,20 @@ pub const fn next(state: JobState, event: JobEvent) -> Option<JobState> {
         (S::Queued, E::NoWorkerLeft) => Some(S::Failed),
         (
             S::Queued,
-            E::Reported | E::Completed | E::AttemptFailed | E::LastAttemptFailed | E::Retried | E::Retrained,
+            E::Reported
+            | E::Completed
+            | E::AttemptFailed
+            | E::LastAttemptFailed
+            | E::Retried
+            | E::Retrained
+            | E::Extended,
         ) => None,
         (S::Leased, E::Reported) => Some(S::Leased),
         (S::Leased, E::Completed) => Some(S::Succeeded),
         (S::Leased, E::AttemptFailed) => Some(S::Queued),
         (S::Leased, E::LastAttemptFailed) => Some(S::Failed),
         (S::Leased, E::Cancelled) => Some(S::Cancelled),
-        (S::Leased, E::Leased | E::NoWorkerLeft | E::Retried | E::Retrained) => None,
+        (S::Leased, E::Leased | E::NoWorkerLeft | E::Retried | E::Retrained | E::Extended) => None,
         (S::Failed | S::Cancelled, E::Retried) => Some(S::Queued),
         (S::Failed, E::Cancelled) => Some(S::Cancelled),
         (
@@ -80,7 +88,8 @@ pub const fn next(state: JobState, event: JobEvent) -> Option<JobState> {
             | E::AttemptFailed
             | E::LastAttemptFailed
             | E::NoWorkerLeft
-            | E::Retrained,
+            | E::Retrained
+            | E::Extended,
         ) => None,
         (
             S::Cancelled,
@@ -91,9 +100,10 @@ pub const fn next(state: JobState, event: JobEvent) -> Option<JobState> {
             | E::LastAttemptFailed
             | E::Cancelled
             | E::NoWorkerLeft
-            | E::Retrained,
+            | E::Retrained
+            | E::Extended,
         ) => None,
-        (S::Succeeded, E::Retrained) => Some(S::Queued),
+        (S::Succeeded, E::Retrained | E::Extended) => Some(S::Queued),
         (
             S::Succeeded,
             E::Leased
@@ -214,12 +224,14 @@ mod tests {
         JobEvent::NoWorkerLeft,
         JobEvent::Retried,
         JobEvent::Retrained,
+        JobEvent::Extended,
     ];
 
     #[test]
-    fn a_succeeded_job_changes_only_if_it_is_trained_again() {
+    fn a_succeeded_job_changes_only_if_it_is_trained_again_or_longer() {
         for event in EVENTS {
-            let after = (event == JobEvent::Retrained).then_some(JobState::Queued);
+            let again = matches!(event, JobEvent::Retrained | JobEvent::Extended);
+            let after = again.then_some(JobState::Queued);
             assert_eq!(next(JobState::Succeeded, event), after, "{event:?}");
         }
     }

@@ -27,6 +27,7 @@
 pub mod artifact;
 pub mod checkpoint;
 pub mod durable_file;
+pub mod early_stop;
 pub mod eta;
 pub mod event;
 pub mod finding;

@@ -78,7 +78,7 @@ fn roles_of(path: &str) -> Option<&'static [Role]> {
         (
             "fivefold.v1.JobSetService",
             "SubmitJobSet" | "FinishJobSet" | "CancelJobSet" | "PauseJobSet" | "ResumeJobSet" | "RetryJobSet"
-            | "RetrainFold" | "PredictJobSet" | "DeleteJobSet",
+            | "RetrainFold" | "ExtendJobSet" | "PredictJobSet" | "DeleteJobSet",
         ) => &[User],
         ("fivefold.v1.WorkerService", "ListWorkers") => &[User, ReadOnly],
         ("fivefold.v1.WorkerService", "DrainWorker" | "UndrainWorker") => &[User],

@@ -72,8 +72,15 @@ async fn every_earlier_schema_is_brought_up_to_date_and_its_jobs_go_on() {
         assert_eq!(checkpoints.iter().map(|kept| kept.point.epoch).collect::<Vec<_>>(), [4, 3]);
         let transition = JobState::Leased.on(JobEvent::Completed).unwrap();
         let made_by_json = "{}".to_owned();
-        let complete =
-            Effect::Complete { lease, transition, table, checkpoint: Some(checkpoint), made_by_json, keep_last: 0 };
+        let complete = Effect::Complete {
+            lease,
+            transition,
+            table,
+            checkpoint: Some(checkpoint),
+            made_by_json,
+            keep_last: 0,
+            keep_best: 0,
+        };
         queue.change(now, &running, Box::new(move |_| Ok(vec![complete.clone()]))).await.unwrap();
         app::retrain(coordinator, &done, Fold(0)).await.unwrap();
 

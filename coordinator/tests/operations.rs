@@ -19,7 +19,7 @@ async fn a_paused_job_set_gets_its_folds_back_and_goes_on_when_resumed() {
     let lease = site.acquire("w", "a", 10).await.unwrap();
     assert!(!site.report(&lease, 1, Vec::new()).await.unwrap().release);
 
-    let pause = v1::PauseJobSetRequest { job_set_id: id.clone() };
+    let pause = v1::PauseJobSetRequest { job_set_id: id.clone(), at_time: None };
     assert!(site.job_sets.clone().pause_job_set(pause.clone()).await.unwrap().into_inner().job_set.unwrap().paused);
     assert!(site.job_sets.clone().pause_job_set(pause.clone()).await.is_ok(), "asking twice is asking once");
     // The worker is told with its next report, and releases the fold; nobody gets one.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
 use fivefold_common::ids::{Digest, Fold, JobSetId, LeaseRef};
-use fivefold_common::spec::JobSetSpec;
+use fivefold_common::spec::{JobSetSpec, ScoredCheckpoint};
 use fivefold_coordinator::app::{self, Completion, Settings};
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::queue::{NewWorker, Task};
@@ -234,6 +234,19 @@ async fn a_trained_fold_keeps_the_model_that_scored_and_its_optimizer_on_request
         assert_eq!(deleted, expected);
         assert!(fixture.rig.blobs.get(model).is_some());
         assert_eq!(fixture.clean().await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_fold_that_may_be_trained_on_keeps_its_best_model_if_that_scores() {
+    for oof_checkpoint in [ScoredCheckpoint::Last, ScoredCheckpoint::Best] {
+        let spec = JobSetSpec { keep_optimizer: true, oof_checkpoint, ..JobSetSpec::default() };
+        let fixture = one_leased_fold(spec).await;
+        let best = fixture.record(CheckpointRole::Best, 4).await;
+        fixture.record(CheckpointRole::Last, 5).await;
+        fixture.complete().await;
+        let deleted = fixture.sweep().await;
+        assert_eq!(deleted.contains(&best), oof_checkpoint == ScoredCheckpoint::Last, "{deleted:?}");
     }
 }
 

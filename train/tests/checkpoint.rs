@@ -152,6 +152,24 @@ fn a_full_disk_is_an_error_and_leaves_the_checkpoint_before() {
 }
 
 #[test]
+fn a_model_of_the_same_network_is_taken_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut trained = training(&spec());
+    train(&mut trained, 2);
+    let path = folder.path().join("model.safetensors");
+    trained.write(&path).unwrap();
+    let model = Model::new(&JobSetSpec { seed: 7, ..spec() }, Fold(0), Device::Cpu);
+    weights::load_model(&path, &model).unwrap();
+    for (loaded, expected) in model.tensors().iter().zip(trained.model.tensors()) {
+        assert_eq!(loaded.name, expected.name);
+        assert_eq!(loaded.tensor, expected.tensor, "{}", loaded.name);
+    }
+    let linear = Model::new(&JobSetSpec { head: Head::Linear, ..spec() }, Fold(0), Device::Cpu);
+    let message = weights::load_model(&path, &linear).unwrap_err().to_string();
+    assert!(message.contains("fc.weight") && message.contains("head."), "{message}");
+}
+
+#[test]
 fn weights_load_by_torchvisions_names_without_imagenets_head() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("resnet50.safetensors");

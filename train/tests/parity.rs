@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 
+use fivefold_common::early_stop::{Continuation, EarlyStop};
 use fivefold_common::ids::Fold;
 use fivefold_common::labels::LABEL_COUNT;
 use fivefold_common::spec::{Head, JobSetSpec, LrSchedule, Optimizer as OptimizerKind, Precision};
 use fivefold_train::engine::loss::loss;
 use fivefold_train::engine::optimizer::Optimizer;
-use fivefold_train::engine::schedule::{Continuation, EarlyStop, Plateau, scheduled_learning_rate};
+use fivefold_train::engine::schedule::{Plateau, scheduled_learning_rate};
 use fivefold_train::engine::training::Training;
 use fivefold_train::models::{Mode, Model};
 use fivefold_train::torch::autocast::autocast;

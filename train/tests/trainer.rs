@@ -12,7 +12,7 @@ use fivefold_common::labels::Labels;
 use fivefold_common::manifest::LabelledRow;
 use fivefold_common::progress::{EpochMetrics, Phase};
 use fivefold_common::scores::{ScoreTable, Source};
-use fivefold_common::spec::{JobSetSpec, Optimizer, Precision, ScoredCheckpoint};
+use fivefold_common::spec::{JobSetSpec, LrSchedule, Optimizer, Precision, ScoredCheckpoint};
 use fivefold_train::data::image_folder::ImageFolder;
 use fivefold_train::data::sampler::training_rows;
 use fivefold_train::engine::events::{Event, SavedCheckpoint};
@@ -309,6 +309,46 @@ fn a_training_that_is_stopped_and_resumed_ends_with_the_same_bits() {
     for place in [(0, 1), (0, 6), (1, 0)] {
         assert!(stopped_at.contains(&place), "{place:?} is not among {stopped_at:?}");
     }
+}
+
+#[test]
+fn a_training_that_is_extended_ends_with_the_bits_of_a_longer_one() {
+    let step = JobSetSpec { lr_schedule: LrSchedule::Step, lr_step_epochs: 1, lr_warmup_epochs: 1, ..spec() };
+    // Plateau lowers the rate in the epochs that are added.
+    let plateau = JobSetSpec { lr_patience: 0, lr_cooldown: 0, early_stop_patience: 9, ..spec() };
+    let best = JobSetSpec { oof_checkpoint: ScoredCheckpoint::Best, optimizer: Optimizer::Sgd, ..plateau.clone() };
+    for short in [step, plateau, best] {
+        let fixture = Fixture::new();
+        let long = JobSetSpec { epochs: 4, ..short.clone() };
+        let (expected, scored, _) = fixture.finish(&long, &Start::Seed);
+        let expected_bytes = std::fs::read(&scored.path).unwrap();
+        let (ended, _, events) = fixture.finish(&short, &Start::Seed);
+        assert!(ended != expected);
+        let last = newest(CheckpointRole::Last, &events).unwrap();
+        let start = Start::Checkpoint { last, best: newest(CheckpointRole::Best, &events) };
+        let (extended, scored, events) = fixture.finish(&long, &start);
+        assert!(extended == expected, "the bits differ: {long:?}");
+        assert!(std::fs::read(&scored.path).unwrap() == expected_bytes);
+        let epochs: Vec<u32> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::EpochEnded(metrics) => Some(metrics.epoch),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(epochs, [2, 3], "only what is missing is trained");
+    }
+}
+
+#[test]
+fn a_training_that_stopped_early_is_not_longer_with_more_epochs() {
+    let fixture = Fixture::new();
+    let short = JobSetSpec { early_stop_patience: 1, early_stop_min_delta: 1.0, epochs: 3, ..spec() };
+    let (expected, _, events) = fixture.finish(&short, &Start::Seed);
+    assert_eq!(expected.epochs.len(), 2);
+    let start = Start::Checkpoint { last: newest(CheckpointRole::Last, &events).unwrap(), best: None };
+    let (extended, _, _) = fixture.finish(&JobSetSpec { epochs: 6, ..short }, &start);
+    assert!(extended == expected);
 }
 
 #[test]

@@ -30,11 +30,31 @@ pub(crate) struct TrainTask {
     pub(crate) train_list: Digest,
     pub(crate) hpa_list: Option<Digest>,
     pub(crate) folds: Digest,
-    pub(crate) weights: Option<Digest>,
+    pub(crate) initial: Initial,
     /// The list to be scored once all folds are trained. Its images are checked before training.
     pub(crate) test_list: Option<Digest>,
     /// Checkpoints to resume from, in the order in which they are to be tried.
     pub(crate) checkpoints: Vec<Checkpoint>,
+}
+
+/// What training begins from where there is no checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Initial {
+    Seed,
+    /// Pretrained weights, perhaps with another head.
+    Weights(Digest),
+    /// A model of the same network.
+    Model(Digest),
+}
+
+impl Initial {
+    fn from_wire(lists: &v1::Manifests) -> Result<Self, WireError> {
+        Ok(match optional_digest_from_wire("manifests.weights_digest", &lists.weights_digest)? {
+            None => Self::Seed,
+            Some(digest) if lists.warm_start_job_set_id.is_empty() => Self::Weights(digest),
+            Some(digest) => Self::Model(digest),
+        })
+    }
 }
 
 /// Score the test list with a trained fold.
@@ -60,7 +80,7 @@ impl Job {
                 train_list: digest_from_wire("manifests.train_digest", &lists.train_digest)?,
                 hpa_list: optional_digest_from_wire("manifests.hpa_digest", &lists.hpa_digest)?,
                 folds: digest_from_wire("folds_digest", &lease.folds_digest)?,
-                weights: optional_digest_from_wire("manifests.weights_digest", &lists.weights_digest)?,
+                initial: Initial::from_wire(&lists)?,
                 test_list: optional_digest_from_wire("manifests.test_digest", &lists.test_digest)?,
                 checkpoints,
             }),
@@ -92,7 +112,14 @@ mod tests {
             ..Default::default()
         };
         let job = Job::from_wire(train.clone()).unwrap();
-        assert!(matches!(job.task, Task::Train(TrainTask { hpa_list: None, weights: None, .. })));
+        assert!(matches!(job.task, Task::Train(TrainTask { hpa_list: None, initial: Initial::Seed, .. })));
+        let model = Digest::of(b"a model");
+        for (of, expected) in [("", Initial::Weights(model)), ("js-abcdefgh", Initial::Model(model))] {
+            let mut lease = train.clone();
+            let lists = lease.manifests.as_mut().unwrap();
+            (lists.weights_digest, lists.warm_start_job_set_id) = (model.to_string(), of.to_owned());
+            assert!(matches!(Job::from_wire(lease).unwrap().task, Task::Train(task) if task.initial == expected));
+        }
         let no_folds = v1::Lease { folds_digest: String::new(), ..train.clone() };
         assert_eq!(Job::from_wire(no_folds).unwrap_err().field, "folds_digest");
         let predict = v1::Lease { kind: v1::JobKind::Predict.into(), ..train };

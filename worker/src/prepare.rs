@@ -16,7 +16,7 @@ use fivefold_train::{FoldData, Predictor, Start, Trainer, check_checkpoint};
 use crate::attempt::Attempt;
 use crate::failure::AttemptError;
 use crate::image_check::check_images;
-use crate::job::{Job, PredictTask, Task, TrainTask};
+use crate::job::{Initial, Job, PredictTask, Task, TrainTask};
 
 /// A job that is ready to run.
 pub(crate) enum Prepared {
@@ -66,10 +66,14 @@ async fn trainer(
         valid: rows.valid.into(),
         decode_threads: attempt.worker.decode_threads,
     };
-    let start = match (checkpoints(attempt, &spec, fold, &task.checkpoints).await?, task.weights) {
+    let start = match (checkpoints(attempt, &spec, fold, &task.checkpoints).await?, task.initial) {
         (Some(checkpoint), _) => checkpoint,
-        (None, Some(digest)) => Start::Weights(fetch(attempt, digest).await?),
-        (None, None) => Start::Seed,
+        (None, Initial::Weights(digest)) => Start::Weights(fetch(attempt, digest).await?),
+        // Of this fold alone, so no later job needs it.
+        (None, Initial::Model(digest)) => {
+            Start::Model(attempt.transfers().fetch(digest, &attempt.folder).await?)
+        }
+        (None, Initial::Seed) => Start::Seed,
     };
     Ok(Some(Trainer { spec, fold, data, device: attempt.worker.device, folder: attempt.folder.clone(), start }))
 }

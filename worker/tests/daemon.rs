@@ -103,6 +103,7 @@ impl Data {
                 test_digest: store(&self.test),
                 weights_digest: String::new(),
                 folds_digest: String::new(),
+                warm_start_job_set_id: String::new(),
             }),
             folds_digest: store(&self.folds),
             checkpoints: Vec::new(),

@@ -14,6 +14,17 @@ use crate::console::{OutputFormat, print, print_json};
 use crate::job_set_name::JobSetName;
 use crate::render::job_set::headline;
 use crate::render::json;
+use crate::time_of_day::TimeOfDay;
+
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    /// Job set: its id or the beginning of it, its name, or @ for the newest
+    #[arg(value_name = "ID")]
+    id: JobSetName,
+    /// Pause it at this local time of day, today or tomorrow [default: now]
+    #[arg(long, value_name = "HH:MM")]
+    at: Option<TimeOfDay>,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct RetryArgs {
@@ -47,8 +58,12 @@ pub(crate) async fn cancel(args: &JobSetArgs, coordinator: &Connection, format: 
     print_changed(answer.job_set, format)
 }
 
-pub(crate) async fn pause(args: &JobSetArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
-    let request = PauseJobSetRequest { job_set_id: args.id.resolve(coordinator).await?.to_string() };
+pub(crate) async fn pause(args: &PauseArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
+    let at_time = match args.at {
+        Some(at) => Some(at.next()?),
+        None => None,
+    };
+    let request = PauseJobSetRequest { job_set_id: args.id.resolve(coordinator).await?.to_string(), at_time };
     let answer = coordinator.call(request, async |c, r| c.job_sets().pause_job_set(r).await).await?;
     print_changed(answer.job_set, format)
 }
@@ -71,7 +86,7 @@ pub(crate) async fn retrain(args: &RetrainArgs, coordinator: &Connection, format
     print_changed(answer.job_set, format)
 }
 
-fn print_changed(job_set: Option<JobSet>, format: OutputFormat) -> anyhow::Result<()> {
+pub(super) fn print_changed(job_set: Option<JobSet>, format: OutputFormat) -> anyhow::Result<()> {
     let job_set = required("job_set", job_set)?;
     match format {
         OutputFormat::Json => print_json(&json::job_set(&job_set)),

@@ -6,6 +6,7 @@ pub(crate) mod curves;
 pub(crate) mod delete;
 pub(crate) mod disk;
 pub(crate) mod doctor;
+pub(crate) mod extend;
 pub(crate) mod folds;
 pub(crate) mod man;
 pub(crate) mod predict;
@@ -53,6 +54,7 @@ pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
         Command::Resume(args) => control::resume(&args, &connect()?, format).await?,
         Command::Retry(args) => control::retry(&args, &connect()?, format).await?,
         Command::Retrain(args) => control::retrain(&args, &connect()?, format).await?,
+        Command::Extend(args) => extend::run(args, &connect()?, format).await?,
         Command::Delete(args) => delete::run(&args, &connect()?, format).await?,
         Command::Results(args) => results::run(&args, &connect()?, format).await?,
         Command::Disk => disk::run(&connect()?, format).await?,

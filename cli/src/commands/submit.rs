@@ -1,22 +1,26 @@
 //! `fivefold submit`. Lists are checked before they are uploaded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 use fivefold_client::{CallError, Connection, Source, random_id};
 use fivefold_common::artifact::ArtifactKind;
-use fivefold_common::spec::JobSetSpec;
+use fivefold_common::ids::JobSetId;
+use fivefold_common::spec::{JobSetSpec, SplitMethod};
 use fivefold_proto::SubmitJobSetRequest;
 use fivefold_proto::convert::{required, spec_to_wire};
 use fivefold_proto::v1::{JobSet, Manifests};
 
 use crate::commands::warn;
 use crate::console::{OutputFormat, notify, print, print_json};
+use crate::error::UsageError;
 use crate::image_list::{FoldsFile, ImageList, ListFile, check_lists, check_split, split_warnings};
+use crate::job_set_name::JobSetName;
+use crate::like::Like;
 use crate::missing_workers::missing_workers;
 use crate::render::json;
-use crate::spec_flags::{HpaList, Inputs, SpecFlags};
+use crate::spec_flags::{Folds, HpaList, Inputs, SpecFlags};
 use crate::submission_warnings::submission_warnings;
 use crate::transfer::upload;
 use crate::weights_file::check_weights;
@@ -24,8 +28,14 @@ use crate::weights_file::check_weights;
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
     /// Training list (`Id,Target`, and a column of groups if there are any)
-    #[arg(long, alias = "train_csv", value_name = "FILE", help_heading = "Lists and files")]
-    train_csv: PathBuf,
+    #[arg(
+        long,
+        alias = "train_csv",
+        value_name = "FILE",
+        help_heading = "Lists and files",
+        required_unless_present = "like"
+    )]
+    train_csv: Option<PathBuf>,
     /// HPA list, with the columns of the training list
     #[arg(long, alias = "hpa_csv", value_name = "FILE", help_heading = "Lists and files")]
     hpa_csv: Option<PathBuf>,
@@ -35,10 +45,17 @@ pub(crate) struct SubmitArgs {
     /// Folds made elsewhere (`Id,Fold`, each image of the training and HPA list once), in place of a split
     #[arg(long, alias = "folds_csv", value_name = "FILE", help_heading = "Lists and files")]
     folds_csv: Option<PathBuf>,
+    /// Take settings, lists and initial weights from this job set, where no other flag gives them. Its name is not taken
+    #[arg(long, value_name = "ID", help_heading = "Lists and files")]
+    like: Option<JobSetName>,
     /// Initial weights under torchvision's names, such as ImageNet's [default: random]
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Lists and files")]
     weights: Option<PathBuf>,
-    /// Settings as TOML or JSON, under the names of the flags below, which take precedence
+    /// Begin each fold from the model of the same fold of this job set, which has to have the same split and network
+    #[arg(long, alias = "warm_start", value_name = "ID", help_heading = "Lists and files", conflicts_with = "weights")]
+    warm_start: Option<JobSetName>,
+    /// Settings as TOML or JSON, under the names of the flags below, which take precedence; also a report.json or what
+    /// `fivefold status ID --json` prints
     #[arg(long, value_name = "FILE", help_heading = "Lists and files")]
     spec: Option<PathBuf>,
     /// Id of this submission, 1 to 64 characters; repeating it returns the same job set [default: random]
@@ -56,29 +73,113 @@ fn checked_request_id(text: &str) -> Result<String, String> {
     }
 }
 
+/// The lists of a submission as they were read.
+struct Lists {
+    train: ListFile,
+    hpa: Option<ListFile>,
+    test: Option<ListFile>,
+}
+
+impl Lists {
+    /// Reads the files that are given, and takes the other lists of the job set that the new one is like.
+    async fn read(args: &SubmitArgs, like: Option<&Like>, coordinator: &Connection) -> anyhow::Result<Lists> {
+        let given = |path: Option<&Path>| path.map(ListFile::read).transpose();
+        let mut train = given(args.train_csv.as_deref())?;
+        let mut hpa = given(args.hpa_csv.as_deref())?;
+        let mut test = given(args.test_csv.as_deref())?;
+        if let Some(like) = like {
+            if train.is_none() {
+                train = Some(like.train_list(coordinator).await?);
+            }
+            if hpa.is_none() {
+                hpa = like.hpa_list(coordinator).await?;
+            }
+            if test.is_none() {
+                test = like.test_list(coordinator).await?;
+            }
+        }
+        let train = train.ok_or_else(|| UsageError("name the training list with --train-csv FILE".to_owned()))?;
+        Ok(Lists { train, hpa, test })
+    }
+}
+
+/// The settings that flags and file change: the defaults, or those of another job set. If that has no HPA list and this one
+/// has, its rows take part as by default.
+fn base_spec(like: Option<&Like>, hpa_is_new: bool) -> JobSetSpec {
+    let Some(like) = like else { return JobSetSpec::default() };
+    let mut spec = like.spec.clone();
+    if hpa_is_new && like.manifests.hpa_digest.is_empty() {
+        let JobSetSpec { train_with_hpa, valid_with_hpa, .. } = JobSetSpec::default();
+        (spec.train_with_hpa, spec.valid_with_hpa) = (train_with_hpa, valid_with_hpa);
+    }
+    spec
+}
+
 /// The checked files of a submission.
 struct Files {
     train: ImageList,
     hpa: Option<ImageList>,
     test: Option<ImageList>,
     folds: Option<FoldsFile>,
-    weights: Option<PathBuf>,
+    weights: Weights,
+}
+
+/// The initial weights of a submission.
+enum Weights {
+    Random,
+    File(PathBuf),
+    /// The folds' models of a job set.
+    WarmStart(JobSetId),
+    /// Held by the coordinator for another job set.
+    Like(Like),
+}
+
+/// Reads the settings and the files, and checks each of them by itself.
+async fn read(args: &SubmitArgs, coordinator: &Connection) -> anyhow::Result<(JobSetSpec, Files)> {
+    let like = match &args.like {
+        Some(name) => Some(Like::find(name, coordinator).await?),
+        None => None,
+    };
+    let Lists { train, hpa, test } = Lists::read(args, like.as_ref(), coordinator).await?;
+    let given_folds = args.folds_csv.as_deref().map(FoldsFile::read).transpose()?;
+    let inputs = Inputs {
+        base: base_spec(like.as_ref(), args.hpa_csv.is_some()),
+        hpa_list: if hpa.is_some() { HpaList::Given } else { HpaList::Absent },
+        folds: match (&given_folds, &like) {
+            (Some(file), _) => Folds::File { count: file.folds.fold_count() },
+            (None, Some(_)) => Folds::Like,
+            (None, None) => Folds::None,
+        },
+    };
+    let spec = args.flags.clone().spec(args.spec.as_deref(), inputs)?;
+    let folds = match (given_folds, &like) {
+        (None, Some(like)) if spec.split_method == SplitMethod::Given => {
+            Some(FoldsFile::of(like.folds(coordinator).await?)?)
+        }
+        (given, _) => given,
+    };
+    let labelled = |file| ImageList::labelled(file, &spec.group_column);
+    let files = Files {
+        train: labelled(train)?,
+        hpa: hpa.map(labelled).transpose()?,
+        test: test.map(ImageList::test).transpose()?,
+        folds,
+        weights: match (&args.weights, &args.warm_start, like) {
+            (Some(path), ..) => Weights::File(path.clone()),
+            (None, Some(name), _) => Weights::WarmStart(name.resolve(coordinator).await?),
+            (None, None, Some(like)) => Weights::Like(like),
+            (None, None, None) => Weights::Random,
+        },
+    };
+    if let Weights::File(path) = &files.weights {
+        check_weights(path, &spec)?;
+    }
+    Ok((spec, files))
 }
 
 /// Submits a job set and prints its id.
 pub(crate) async fn run(args: SubmitArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
-    let hpa_list = if args.hpa_csv.is_some() { HpaList::Given } else { HpaList::Absent };
-    let folds = args.folds_csv.as_deref().map(FoldsFile::read).transpose()?;
-    let given_folds = folds.as_ref().map(|file| file.folds.fold_count());
-    let spec = args.flags.spec(args.spec.as_deref(), Inputs { hpa_list, given_folds })?;
-    let labelled = |path| ImageList::read_labelled(path, &spec.group_column);
-    let files = Files {
-        train: labelled(&args.train_csv)?,
-        hpa: args.hpa_csv.as_deref().map(labelled).transpose()?,
-        test: args.test_csv.as_deref().map(ImageList::read_test).transpose()?,
-        folds,
-        weights: args.weights,
-    };
+    let (spec, files) = read(&args, coordinator).await?;
     check_lists(&spec, &files.train, files.hpa.as_ref())?;
     let split = check_split(&spec, &files.train, files.hpa.as_ref(), files.folds.as_ref())?;
     for warning in submission_warnings(&spec, &files.train, files.hpa.as_ref(), files.test.as_ref()) {
@@ -86,9 +187,6 @@ pub(crate) async fn run(args: SubmitArgs, coordinator: &Connection, format: Outp
     }
     for warning in split.iter().flat_map(|split| split_warnings(&spec, &files.train.manifest, split)) {
         notify(&format!("warning: {warning}"));
-    }
-    if let Some(path) = &files.weights {
-        check_weights(path, &spec)?;
     }
     let request_id = match args.request_id {
         Some(id) => id,
@@ -127,9 +225,17 @@ async fn submit(
     if let Some(folds) = files.folds {
         manifests.folds_digest = upload_list(coordinator, folds.file).await?;
     }
-    if let Some(path) = files.weights {
-        let name = path.display().to_string();
-        manifests.weights_digest = upload(coordinator, &name, ArtifactKind::Weights, path.into()).await?;
+    match files.weights {
+        Weights::Random => {}
+        Weights::File(path) => {
+            let name = path.display().to_string();
+            manifests.weights_digest = upload(coordinator, &name, ArtifactKind::Weights, path.into()).await?;
+        }
+        Weights::WarmStart(id) => manifests.warm_start_job_set_id = id.to_string(),
+        Weights::Like(like) => {
+            manifests.weights_digest = like.weights(coordinator).await?;
+            manifests.warm_start_job_set_id = like.manifests.warm_start_job_set_id;
+        }
     }
     let request = SubmitJobSetRequest::new(&*request_id, &spec_to_wire(spec), &manifests);
     let answer = coordinator.call(request, async |c, r| c.job_sets().submit_job_set(r).await).await;

@@ -21,6 +21,9 @@ pub(crate) fn headline(set: &JobSet) -> String {
     if let (Some(macro_f1), Some(threshold)) = (set.macro_f1, set.threshold) {
         line += &format!(", macro F1 {macro_f1:.4} at threshold {threshold:.4}");
     }
+    if let Some(at) = set.pause_time {
+        line += &format!(", to be paused at {}", time(at));
+    }
     if !set.kept_folds.is_empty() {
         line += &format!(", partial: {}", kept_folds(set));
     }

@@ -19,6 +19,8 @@ pub(crate) fn job_set(set: &JobSet) -> Value {
         "state": word(job_set_state_from_wire(set.state)),
         "state_reason": set.state_reason,
         "paused": set.paused,
+        "pause_time": set.pause_time.map(|time| time.to_string()),
+        "warm_start_of": set.manifests.as_ref().map(|lists| &lists.warm_start_job_set_id).filter(|id| !id.is_empty()),
         "macro_f1": set.macro_f1,
         "threshold": set.threshold,
         "create_time": set.create_time.map(|time| time.to_string()),
@@ -181,7 +183,7 @@ mod tests {
         };
         let oof = json!({ "kind": "oof", "digest": "00", "size_bytes": 7 });
         let expected = json!({
-            "id": "js-abcdefgh", "state": "predicting", "state_reason": "", "paused": false, "macro_f1": null,
+            "id": "js-abcdefgh", "state": "predicting", "state_reason": "", "paused": false, "pause_time": null, "warm_start_of": null, "macro_f1": null,
             "threshold": null, "create_time": null, "update_time": null, "spec": null, "results": [oof],
             "fits": [{ "macro_f1": 0.5, "threshold": 0.25, "folds": [0, 2], "create_time": null, "results": [oof] }],
             "kept_folds": [0, 2],

@@ -64,7 +64,7 @@ keys! {
     /// Validation batches per epoch; fewer if the fold has fewer rows.
     valid_batch_per_epoch: u32 { default: 448, limits: 1..=1_000_000, resume: MustMatch, group: Training, value: "N" }
     /// Maximum number of epochs.
-    epochs: u32 { default: 100, limits: 1..=10_000, resume: MustMatch, group: Training, value: "N" }
+    epochs: u32 { default: 100, limits: 1..=10_000, resume: MayDiffer, group: Training, value: "N" }
 
     /// The loss.
     loss: Loss { default: Loss::Bce, resume: MustMatch, group: Training, value: "LOSS" }

@@ -48,6 +48,22 @@ impl JobSetSpec {
         self.trained_folds().into_iter().collect()
     }
 
+    /// Whether the learning rate of each batch depends on the number of epochs. If not, a longer training begins with the batches
+    /// of a shorter one.
+    pub fn schedule_has_an_end(&self) -> bool {
+        match self.lr_schedule {
+            LrSchedule::Plateau | LrSchedule::Step => false,
+            LrSchedule::Cosine => true,
+        }
+    }
+
+    /// The number of epochs, if it differs and shapes training.
+    fn length_conflict(&self, theirs: &Self) -> Option<KeyDifference> {
+        let is_shaping = self.schedule_has_an_end() && self.epochs != theirs.epochs;
+        let (ours, theirs) = (self.epochs.to_string(), theirs.epochs.to_string());
+        is_shaping.then_some(KeyDifference { key: "epochs", ours, theirs })
+    }
+
     /// The rules that one entry of the table cannot hold.
     fn check_across_keys(&self) -> Result<(), SpecError> {
         let refuse = |key, problem: String| Err(SpecError { key, problem });
@@ -152,6 +168,17 @@ mod tests {
         theirs.loss = Loss::Focal;
         let difference = KeyDifference { key: "loss", ours: "\"bce\"".into(), theirs: "\"focal\"".into() };
         assert_eq!(ours.resume_conflict(&theirs), Some(difference));
+    }
+
+    #[test]
+    fn a_longer_training_goes_on_unless_its_schedule_has_an_end() {
+        for (lr_schedule, is_same) in
+            [(LrSchedule::Plateau, true), (LrSchedule::Step, true), (LrSchedule::Cosine, false)]
+        {
+            let ours = JobSetSpec { lr_schedule, epochs: 4, ..JobSetSpec::default() };
+            let theirs = JobSetSpec { epochs: 2, ..ours.clone() };
+            assert_eq!(ours.resume_conflict(&theirs).is_none(), is_same, "{lr_schedule}");
+        }
     }
 
     #[test]

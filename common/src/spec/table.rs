@@ -163,7 +163,7 @@ macro_rules! keys {
                         return Some(KeyDifference { key: stringify!($key), ours, theirs });
                     }
                 )+
-                None
+                self.length_conflict(theirs)
             }
         }
 

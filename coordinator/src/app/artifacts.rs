@@ -152,9 +152,10 @@ pub async fn start_blobs(coordinator: &Coordinator) -> Result<usize, Error> {
     coordinator.blobs.tidy(&coordinator.queue.artifacts().await?).await
 }
 
-/// Refuses an artifact that is not held; `field` is the field of the request that names it.
+/// Refuses an artifact that is not held, and keeps one that is for a while from now on. `field` is the field of the request
+/// that names it.
 pub(super) async fn require_artifact(coordinator: &Coordinator, field: &str, digest: Digest) -> Result<(), Error> {
-    match coordinator.queue.artifact_size(digest).await? {
+    match touch(coordinator, digest).await? {
         Some(_) => Ok(()),
         None => Err(Error::bad_field(field, format!("{digest} is not held: upload it first"))),
     }

@@ -3,6 +3,7 @@
 use fivefold_common::event::EventName;
 use fivefold_common::ids::{Digest, LeaseRef};
 use fivefold_common::job::{JobEvent, JobKind, JobState};
+use fivefold_common::spec::ScoredCheckpoint;
 
 use super::Coordinator;
 use super::decision::Decision;
@@ -53,7 +54,8 @@ fn accept(job_set: &JobSet, completion: &Completion) -> Result<Vec<Effect>, Erro
     let transition = decision.move_job(lease.job, JobEvent::Completed, "")?;
     let made_by_json = made_by_json.clone();
     let keep_last = u32::from(job_set.spec.keep_optimizer);
-    decision.add(Effect::Complete { lease, transition, table, checkpoint, made_by_json, keep_last });
+    let keep_best = if job_set.spec.oof_checkpoint == ScoredCheckpoint::Best { keep_last } else { 0 };
+    decision.add(Effect::Complete { lease, transition, table, checkpoint, made_by_json, keep_last, keep_best });
     decision.log(EventName::Succeeded, Some(lease.job), message);
     // Others may have failed or been cancelled before.
     decision.end_if_nothing_is_left();

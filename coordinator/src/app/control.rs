@@ -8,6 +8,7 @@ use fivefold_common::job_set::JobSetState;
 
 use super::Coordinator;
 use super::decision::Decision;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{Effect, JobSet, NewWorker};
 
@@ -39,34 +40,87 @@ fn decide_cancel(job_set: &JobSet) -> Result<Vec<Effect>, Error> {
     Ok(decision.effects())
 }
 
-/// Leases no more jobs of a job set; workers return the ones that they hold.
+/// Leases no more jobs of a job set; workers return the ones that they hold. A pause at a later time is dropped.
 ///
 /// # Errors
 /// [`Error::WrongState`] if the job set has ended.
 pub async fn pause(coordinator: &Coordinator, id: &JobSetId) -> Result<(), Error> {
-    coordinator.change(id, Box::new(|job_set| decide_pause(job_set, true))).await.map(|_| ())
+    coordinator.change(id, Box::new(decide_pause)).await.map(|_| ())
 }
 
-/// Leases the jobs of a paused job set again.
+/// Pauses a job set at a time, unless it ends before. A time that is over is now.
+///
+/// # Errors
+/// [`Error::WrongState`] if the job set has ended, or is paused already.
+pub async fn pause_at(coordinator: &Coordinator, id: &JobSetId, at: Timestamp) -> Result<(), Error> {
+    if at <= coordinator.now() {
+        return pause(coordinator, id).await;
+    }
+    coordinator.change(id, Box::new(move |job_set| decide_pause_at(job_set, at))).await.map(|_| ())
+}
+
+/// Pauses the job sets whose time has come.
+pub(super) async fn pause_due(coordinator: &Coordinator) -> Result<(), Error> {
+    let now = coordinator.now();
+    for id in coordinator.queue.due_pauses(now).await? {
+        let decide = move |job_set: &JobSet| match job_set.pause_at {
+            Some(at) if at <= now => decide_pause(job_set),
+            _ => Ok(Vec::new()),
+        };
+        match coordinator.change(&id, Box::new(decide)).await {
+            // It was deleted in the meantime.
+            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Leases the jobs of a paused job set again, and drops a pause at a later time.
 ///
 /// # Errors
 /// [`Error::WrongState`] if the job set has ended.
 pub async fn resume(coordinator: &Coordinator, id: &JobSetId) -> Result<(), Error> {
-    coordinator.change(id, Box::new(|job_set| decide_pause(job_set, false))).await.map(|_| ())
+    coordinator.change(id, Box::new(decide_resume)).await.map(|_| ())
 }
 
-fn decide_pause(job_set: &JobSet, paused: bool) -> Result<Vec<Effect>, Error> {
+fn refuse_ended(job_set: &JobSet) -> Result<(), Error> {
     if job_set.state.has_ended() {
         let JobSet { id, state, .. } = job_set;
         return Err(Error::WrongState(format!("{id} has ended ({state}): there is nothing to pause or resume")));
     }
+    Ok(())
+}
+
+fn decide_pause(job_set: &JobSet) -> Result<Vec<Effect>, Error> {
+    refuse_ended(job_set)?;
     let mut decision = Decision::on(job_set);
-    if job_set.paused != paused {
-        decision.set_paused(paused);
-        match paused {
-            true => decision.log(EventName::Paused, None, "paused by a user: running folds are saved and released"),
-            false => decision.log(EventName::Resumed, None, "resumed by a user"),
-        }
+    decision.set_pause_at(None);
+    if !job_set.paused {
+        decision.set_paused(true);
+        decision.log(EventName::Paused, None, "paused by a user: running folds are saved and released");
+    }
+    Ok(decision.effects())
+}
+
+fn decide_pause_at(job_set: &JobSet, at: Timestamp) -> Result<Vec<Effect>, Error> {
+    refuse_ended(job_set)?;
+    if job_set.paused {
+        let id = &job_set.id;
+        return Err(Error::WrongState(format!("{id} is paused already: `fivefold resume {id}` lets it go on before")));
+    }
+    let mut decision = Decision::on(job_set);
+    decision.set_pause_at(Some(at));
+    Ok(decision.effects())
+}
+
+fn decide_resume(job_set: &JobSet) -> Result<Vec<Effect>, Error> {
+    refuse_ended(job_set)?;
+    let mut decision = Decision::on(job_set);
+    decision.set_pause_at(None);
+    if job_set.paused {
+        decision.set_paused(false);
+        decision.log(EventName::Resumed, None, "resumed by a user");
     }
     Ok(decision.effects())
 }

@@ -5,6 +5,7 @@ use fivefold_common::ids::{JobId, LeaseRef};
 use fivefold_common::job::{JobEvent, JobState, Transition};
 use fivefold_common::job_set::JobSetState;
 
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{Effect, Job, JobSet, NewEvent};
 
@@ -56,6 +57,7 @@ impl Decision {
         self.add(Effect::SetState { state, reason });
         if state.has_ended() {
             self.set_paused(false);
+            self.set_pause_at(None);
         }
     }
 
@@ -63,6 +65,13 @@ impl Decision {
         if self.job_set.paused != paused {
             self.job_set.paused = paused;
             self.add(Effect::SetPaused { paused });
+        }
+    }
+
+    pub(super) fn set_pause_at(&mut self, at: Option<Timestamp>) {
+        if self.job_set.pause_at != at {
+            self.job_set.pause_at = at;
+            self.add(Effect::SetPauseAt { at });
         }
     }
 

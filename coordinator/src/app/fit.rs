@@ -118,7 +118,7 @@ fn made_by(job_set: &JobSet) -> serde_json::Value {
         })
         .collect();
     let inputs = &job_set.inputs;
-    json!({
+    let mut made_by = json!({
         "fivefold": env!("CARGO_PKG_VERSION"),
         "spec": job_set.spec,
         "train_digest": inputs.train,
@@ -126,5 +126,9 @@ fn made_by(job_set: &JobSet) -> serde_json::Value {
         "weights_digest": inputs.weights,
         "folds_digest": inputs.folds,
         "folds": folds,
-    })
+    });
+    if let Some(of) = &job_set.warm_start_of {
+        made_by["warm_start_of"] = json!(of);
+    }
+    made_by
 }

@@ -13,6 +13,7 @@ mod delete;
 mod disk;
 mod due;
 mod exclude;
+mod extend;
 mod fail;
 mod finish;
 mod fit;
@@ -25,6 +26,7 @@ mod score_tables;
 mod submit;
 mod upkeep;
 mod views;
+mod warm_start;
 
 use std::sync::Arc;
 
@@ -36,10 +38,11 @@ pub use self::artifacts::{
 };
 pub use self::checkpoint::{record_checkpoint, resumable};
 pub use self::complete::{Completion, complete};
-pub use self::control::{cancel, drain, pause, register_worker, resume, retrain, retry, see_worker};
+pub use self::control::{cancel, drain, pause, pause_at, register_worker, resume, retrain, retry, see_worker};
 pub use self::delete::{delete, delete_old};
 pub use self::disk::{DiskUsage, JobSetUsage, disk_usage, warnings};
 pub use self::due::DueJobSets;
+pub use self::extend::{Extension, extend};
 pub use self::fail::{fail, release};
 pub use self::finish::finish;
 pub use self::fit::fit_trained_folds;

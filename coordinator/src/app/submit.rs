@@ -9,8 +9,9 @@ use super::Coordinator;
 use super::artifacts::{put, require_artifact};
 use super::disk::require_room;
 use super::lists::{Lists, read_test_list};
+use super::warm_start::warm_start;
 use crate::error::Error;
-use crate::queue::{EarlierRequest, Inputs, NewEvent, NewJobSet, Submitted};
+use crate::queue::{EarlierRequest, Inputs, NewEvent, NewJobSet, Submitted, WarmStart};
 
 /// What a user submits.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Submission {
     pub weights: Option<Digest>,
     /// The folds, if they were made elsewhere.
     pub folds: Option<Digest>,
+    /// The job set whose models the folds begin from, in place of weights.
+    pub warm_start_of: Option<JobSetId>,
 }
 
 /// Stores a job set and queues a train job for each fold. A repeated request gives the same job set.
@@ -55,15 +58,27 @@ fn same_request(submission: &Submission, earlier: EarlierRequest) -> Result<JobS
     Err(Error::RequestIdReused(submission.request_id.clone()))
 }
 
-/// Checks the lists and splits them.
-async fn prepare(coordinator: &Coordinator, submission: Submission) -> Result<NewJobSet, Error> {
-    let Submission { request_id, request_digest, mut spec, train, hpa, test, weights, folds: given } = submission;
-    for (list, digest) in [("train", Some(train)), ("hpa", hpa), ("test", test), ("weights", weights), ("folds", given)]
+/// Refuses a submission whose files are not held, and keeps them for a while from now on.
+async fn require_files(coordinator: &Coordinator, submission: &Submission) -> Result<(), Error> {
+    let &Submission { train, hpa, test, weights, folds, ref warm_start_of, .. } = submission;
+    for (file, digest) in [("train", Some(train)), ("hpa", hpa), ("test", test), ("weights", weights), ("folds", folds)]
     {
         if let Some(digest) = digest {
-            require_artifact(coordinator, &format!("manifests.{list}_digest"), digest).await?;
+            require_artifact(coordinator, &format!("manifests.{file}_digest"), digest).await?;
         }
     }
+    if weights.is_some() && warm_start_of.is_some() {
+        let problem = "it is set, and so is manifests.weights_digest: folds begin from one of them";
+        return Err(Error::bad_field("manifests.warm_start_job_set_id", problem));
+    }
+    Ok(())
+}
+
+/// Checks the lists and splits them.
+async fn prepare(coordinator: &Coordinator, submission: Submission) -> Result<NewJobSet, Error> {
+    require_files(coordinator, &submission).await?;
+    let Submission { request_id, request_digest, mut spec, train, hpa, test, weights, folds: given, warm_start_of } =
+        submission;
     if hpa.is_none() {
         // There are no rows that could join.
         (spec.train_with_hpa, spec.valid_with_hpa) = (false, false);
@@ -89,6 +104,10 @@ async fn prepare(coordinator: &Coordinator, submission: Submission) -> Result<Ne
     let mut folds_csv = Vec::new();
     folds.write_csv(&mut folds_csv).map_err(|error| Error::file("folds.csv", error))?;
     let folds = put(coordinator, ArtifactKind::Folds, folds_csv).await?.digest;
+    let warm_start = match warm_start_of {
+        Some(of) => Some(warm_start(coordinator, of, &spec, folds).await?),
+        None => None,
+    };
 
     let entropy = Digest::of(format!("{request_id}/{request_digest}/{}", coordinator.now().0).as_bytes());
     let entropy = entropy.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
@@ -96,12 +115,16 @@ async fn prepare(coordinator: &Coordinator, submission: Submission) -> Result<Ne
     if let Some(report) = split_report {
         message += &format!(", {report}");
     }
+    if let Some(WarmStart { of, .. }) = &warm_start {
+        message += &format!(", which begin from the models of {of}");
+    }
     Ok(NewJobSet {
         id: JobSetId::from_entropy(entropy),
         request_id,
         request_digest,
         spec,
         inputs: Inputs { train, hpa, test, weights, folds },
+        warm_start,
         event: NewEvent { name: EventName::Submitted, job: None, message },
     })
 }

@@ -1,5 +1,5 @@
-//! What happens without being asked: leases expire, stalled attempts end, jobs that no worker can take fail, results are made,
-//! old job sets and unreferenced artifacts are deleted.
+//! What happens without being asked: leases expire, stalled attempts end, jobs that no worker can take fail, job sets are
+//! paused at their time, results are made, old job sets and unreferenced artifacts are deleted.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use fivefold_common::job::FailureCause;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::control::pause_due;
 use super::decision::Decision;
 use super::fail::{self, end_attempt};
 use super::{Coordinator, advance, delete_old, disk, exclude};
@@ -96,6 +97,7 @@ pub async fn sweep(coordinator: &Coordinator) -> Result<Vec<LeaseRef>, Error> {
         ended.extend(end_stalled(coordinator).await?);
     }
     exclude::give_up(coordinator).await?;
+    pause_due(coordinator).await?;
     advance_due(coordinator).await?;
     delete_unreferenced(coordinator, RELEASED).await?;
     Ok(ended)

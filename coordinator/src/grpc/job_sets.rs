@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::limits::{self, Answers};
 use super::{Services, messages, watch};
 use crate::access::Caller;
-use crate::app::{self, Prediction, Submission};
+use crate::app::{self, Extension, Prediction, Submission};
 use crate::queue::{FitRecord, SubmissionNumber};
 
 const USUAL_PAGE_SIZE: usize = 20;
@@ -46,6 +46,10 @@ fn submission(request: SubmitJobSetRequest) -> Result<Submission, WireError> {
         test: optional_digest_from_wire("manifests.test_digest", &manifests.test_digest)?,
         weights: optional_digest_from_wire("manifests.weights_digest", &manifests.weights_digest)?,
         folds: optional_digest_from_wire("manifests.folds_digest", &manifests.folds_digest)?,
+        warm_start_of: match manifests.warm_start_job_set_id.as_str() {
+            "" => None,
+            id => Some(id.parse().map_err(|error| WireError::new("manifests.warm_start_job_set_id", error))?),
+        },
     })
 }
 
@@ -166,8 +170,12 @@ impl JobSetService for Services {
         &self,
         request: Request<v1::PauseJobSetRequest>,
     ) -> Result<Response<v1::PauseJobSetResponse>, Status> {
-        let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
-        app::pause(&self.coordinator, &id).await?;
+        let request = request.into_inner();
+        let id = job_set_id_from_wire(&request.job_set_id)?;
+        match request.at_time {
+            Some(at) => app::pause_at(&self.coordinator, &id, messages::time(at)).await?,
+            None => app::pause(&self.coordinator, &id).await?,
+        }
         Ok(Response::new(v1::PauseJobSetResponse { job_set: self.job_set(&id).await? }))
     }
 
@@ -199,6 +207,19 @@ impl JobSetService for Services {
         let id = job_set_id_from_wire(&request.job_set_id)?;
         app::retrain(&self.coordinator, &id, fold_from_wire(request.fold)?).await?;
         Ok(Response::new(v1::RetrainFoldResponse { job_set: self.job_set(&id).await? }))
+    }
+
+    async fn extend_job_set(
+        &self,
+        request: Request<v1::ExtendJobSetRequest>,
+    ) -> Result<Response<v1::ExtendJobSetResponse>, Status> {
+        let request = request.into_inner();
+        let id = job_set_id_from_wire(&request.job_set_id)?;
+        let folds = request.folds.into_iter().map(fold_from_wire).collect::<Result<FoldSet, _>>()?;
+        let extension = Extension { epochs: request.epochs, folds: Some(folds).filter(|folds| !folds.is_empty()) };
+        let stopped_early = app::extend(&self.coordinator, &id, extension).await?;
+        let stopped_early_folds = stopped_early.iter().map(|fold| fold.0.into()).collect();
+        Ok(Response::new(v1::ExtendJobSetResponse { job_set: self.job_set(&id).await?, stopped_early_folds }))
     }
 
     async fn delete_job_set(

@@ -14,11 +14,16 @@ use fivefold_proto::v1;
 
 use crate::app::{DiskUsage, JobSetUsage, Presence, WorkerView};
 use crate::clock::Timestamp;
-use crate::queue::{Event, Fit, FitRecord, Inputs, Job, JobSet, Leased, SubmissionRecord, Task};
+use crate::queue::{Event, Fit, FitRecord, InitialModel, Inputs, Job, JobSet, Leased, SubmissionRecord, Task};
 
 pub(super) fn timestamp(time: Timestamp) -> fivefold_proto::Timestamp {
     let nanos = i32::try_from(time.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
     fivefold_proto::Timestamp { seconds: time.0.div_euclid(1000), nanos }
+}
+
+/// A time in a message, to the millisecond.
+pub(super) fn time(timestamp: fivefold_proto::Timestamp) -> Timestamp {
+    Timestamp(timestamp.seconds.saturating_mul(1000).saturating_add(i64::from(timestamp.nanos / 1_000_000)))
 }
 
 fn optional_digest(digest: Option<Digest>) -> String {
@@ -32,6 +37,7 @@ fn manifests(inputs: &Inputs) -> v1::Manifests {
         test_digest: optional_digest(inputs.test),
         weights_digest: optional_digest(inputs.weights),
         folds_digest: String::new(),
+        warm_start_job_set_id: String::new(),
     }
 }
 
@@ -43,7 +49,10 @@ pub(super) fn job_set(job_set: &JobSet) -> v1::JobSet {
         state: job_set_state_to_wire(job_set.state).into(),
         state_reason: job_set.state_reason.clone(),
         jobs: job_set.jobs.iter().map(job).collect(),
-        manifests: Some(manifests(&job_set.inputs)),
+        manifests: Some(v1::Manifests {
+            warm_start_job_set_id: job_set.warm_start_of.as_ref().map(ToString::to_string).unwrap_or_default(),
+            ..manifests(&job_set.inputs)
+        }),
         results: job_set.fit.iter().flat_map(results).collect(),
         create_time: Some(timestamp(job_set.created)),
         update_time: Some(timestamp(job_set.updated)),
@@ -53,6 +62,8 @@ pub(super) fn job_set(job_set: &JobSet) -> v1::JobSet {
         fits: job_set.fits.iter().map(fit).collect(),
         kept_folds: job_set.kept_folds.map(folds).unwrap_or_default(),
         submissions: job_set.submissions.iter().map(submission).collect(),
+        folds_digest: job_set.inputs.folds.to_string(),
+        pause_time: job_set.pause_at.map(timestamp),
     }
 }
 
@@ -122,6 +133,10 @@ pub(super) fn lease(leased: &Leased, lease_seconds: u32) -> v1::Lease {
         Task::Train { checkpoints } => (JobKind::Train, checkpoints.iter().map(checkpoint_to_wire).collect()),
         Task::Predict { checkpoint } => (JobKind::Predict, vec![scoring_checkpoint(leased, checkpoint)]),
     };
+    let mut manifests = manifests(&leased.inputs);
+    if let Some(InitialModel { of, checkpoint }) = &leased.initial_model {
+        (manifests.weights_digest, manifests.warm_start_job_set_id) = (checkpoint.to_string(), of.to_string());
+    }
     v1::Lease {
         job_id: leased.lease.job.0,
         attempt: leased.lease.attempt.0,
@@ -130,7 +145,7 @@ pub(super) fn lease(leased: &Leased, lease_seconds: u32) -> v1::Lease {
         kind: job_kind_to_wire(kind).into(),
         fold: leased.fold.0.into(),
         spec: Some(spec_to_wire(&leased.spec)),
-        manifests: Some(manifests(&leased.inputs)),
+        manifests: Some(manifests),
         folds_digest: leased.inputs.folds.to_string(),
         checkpoints,
     }

@@ -25,6 +25,8 @@ pub enum Effect {
         made_by_json: String,
         /// How many of its checkpoints to resume from are kept: 1 if its optimiser state is kept, or 0.
         keep_last: u32,
+        /// How many of its best checkpoints are kept: 1 if training may go on and score with it, or 0.
+        keep_best: u32,
     },
     /// The attempt ended without a result; the failure counts.
     EndAttempt {
@@ -70,6 +72,16 @@ pub enum Effect {
         transition: Transition,
         reason: String,
     },
+    /// The job is queued for more epochs and loses its result; checkpoints and epochs stay. Its earlier failures count no longer.
+    TrainOn {
+        job: JobId,
+        transition: Transition,
+        reason: String,
+    },
+    /// The number of epochs in the spec of the job set.
+    SetEpochs {
+        epochs: u32,
+    },
     /// A new job, unless the fold has one of this kind.
     AddJob {
         kind: JobKind,
@@ -84,6 +96,10 @@ pub enum Effect {
     },
     SetPaused {
         paused: bool,
+    },
+    /// When the job set is to be paused; `None` for not.
+    SetPauseAt {
+        at: Option<Timestamp>,
     },
     /// The test list, and the folds that predict it; `None` for all of the fit.
     SetTest {

@@ -28,6 +28,10 @@ pub struct JobSet {
     pub state_reason: String,
     /// Its jobs are not leased, and workers return the ones that they hold.
     pub paused: bool,
+    /// When it is to be paused.
+    pub pause_at: Option<Timestamp>,
+    /// The job set whose models its folds begin from. It may have been deleted since.
+    pub warm_start_of: Option<JobSetId>,
     /// The folds that a user ended it with; `None` for all of its folds.
     pub kept_folds: Option<FoldSet>,
     /// The folds that predict the test list; `None` for all of the fit.
@@ -94,10 +98,24 @@ pub struct Inputs {
     pub train: Digest,
     pub hpa: Option<Digest>,
     pub test: Option<Digest>,
-    /// Initial weights.
+    /// Initial weights of all folds.
     pub weights: Option<Digest>,
     /// The fold of every row, made by the coordinator.
     pub folds: Digest,
+}
+
+/// Models of another job set that folds begin from, each from that of the same fold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmStart {
+    pub of: JobSetId,
+    pub models: Vec<(Fold, Digest)>,
+}
+
+/// The model that one fold begins from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitialModel {
+    pub of: JobSetId,
+    pub checkpoint: Digest,
 }
 
 /// The results of one set of out-of-fold tables. The digest of the merged table tells fits apart.

@@ -23,7 +23,8 @@ use tokio::sync::watch;
 
 pub use self::change::{Decide, Effect, NewEvent};
 pub use self::job_set::{
-    Exclusion, Fit, FitRecord, Inputs, Job, JobResult, JobSet, NamedJobSet, SubmissionNumber, SubmissionRecord,
+    Exclusion, Fit, FitRecord, InitialModel, Inputs, Job, JobResult, JobSet, NamedJobSet, SubmissionNumber,
+    SubmissionRecord, WarmStart,
 };
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -48,6 +49,9 @@ pub trait Queue: Debug + Send + Sync {
     /// Job sets whose folds are all trained and not fitted, or all predicted without a submission; oldest first. Folds that
     /// they were ended without do not count.
     async fn waiting_for_results(&self) -> Result<Vec<JobSetId>, Error>;
+
+    /// Job sets that are to be paused by `now`.
+    async fn due_pauses(&self, now: Timestamp) -> Result<Vec<JobSetId>, Error>;
 
     /// Job sets that ended, and have not changed since `since`; oldest first.
     async fn ended_before(&self, since: Timestamp) -> Result<Vec<JobSetId>, Error>;
@@ -145,7 +149,7 @@ pub trait Queue: Debug + Send + Sync {
     /// Notes that an artifact is wanted now and returns its size in bytes; `None` if it is not held.
     async fn touch_artifact(&self, now: Timestamp, digest: Digest) -> Result<Option<u64>, Error>;
 
-    /// Whether a job needs an artifact: a list, the folds, the weights, its own checkpoint, or the one that it scores
+    /// Whether a job needs an artifact: a list, the folds, the weights, the model that it begins from, its own checkpoint, or the one that it scores
     /// with.
     async fn is_needed_by(&self, job: JobId, digest: Digest) -> Result<bool, Error>;
 
@@ -188,6 +192,8 @@ pub struct NewJobSet {
     pub request_digest: Digest,
     pub spec: JobSetSpec,
     pub inputs: Inputs,
+    /// In place of `inputs.weights`.
+    pub warm_start: Option<WarmStart>,
     pub event: NewEvent,
 }
 
@@ -238,6 +244,8 @@ pub struct Leased {
     pub task: Task,
     pub spec: JobSetSpec,
     pub inputs: Inputs,
+    /// In place of `inputs.weights`.
+    pub initial_model: Option<InitialModel>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

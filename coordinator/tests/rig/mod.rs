@@ -192,6 +192,7 @@ pub(crate) fn submission(request_id: &str, spec: JobSetSpec, test: Option<Digest
         test,
         weights: None,
         folds: None,
+        warm_start_of: None,
     }
 }
 

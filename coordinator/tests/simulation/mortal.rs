@@ -51,6 +51,10 @@ impl Queue for MortalQueue {
         self.step()?.job_sets(before, limit).await
     }
 
+    async fn due_pauses(&self, now: Timestamp) -> Result<Vec<JobSetId>, Error> {
+        self.step()?.due_pauses(now).await
+    }
+
     async fn ended_before(&self, since: Timestamp) -> Result<Vec<JobSetId>, Error> {
         self.step()?.ended_before(since).await
     }

@@ -114,6 +114,7 @@ impl Site {
             test_digest: self.upload_list(TEST_LIST).await?,
             weights_digest: String::new(),
             folds_digest: String::new(),
+            warm_start_job_set_id: String::new(),
         };
         let request = SubmitJobSetRequest::new(request_id, &spec_to_wire(spec), &manifests);
         Ok(self.job_sets.clone().submit_job_set(request).await?.into_inner().job_set.unwrap())

@@ -68,8 +68,8 @@ pub enum TrainError {
     /// The spec scores with the best checkpoint, which was not given, and no epoch since resuming was better.
     #[error("the best checkpoint is needed (oof_checkpoint = \"best\"), and it was not given")]
     BestMissing,
-    /// The pretrained weights cannot be used.
-    #[error("cannot use the pretrained weights: {0}")]
+    /// The initial weights cannot be used.
+    #[error("cannot use the initial weights: {0}")]
     Weights(#[source] WeightsError),
     /// Any other failure of libtorch.
     #[error("libtorch: {0}")]

@@ -1,4 +1,4 @@
-//! The learning rate of each step, and whether to stop after an epoch.
+//! The learning rate of each step.
 
 use std::f64::consts::PI;
 
@@ -87,46 +87,5 @@ pub fn scheduled_learning_rate(spec: &JobSetSpec, epoch: u32, step: u32) -> f64 
             let above = spec.learning_rate - spec.min_learning_rate;
             spec.min_learning_rate + above * (1.0 + (PI * share).cos()) / 2.0
         }
-    }
-}
-
-/// Whether training continues after an epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Continuation {
-    /// Train another epoch.
-    GoOn,
-    /// The score has not risen for too many epochs.
-    Stop,
-}
-
-/// Stops when the score has not exceeded the best by more than `min_delta` for `patience` epochs in a row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EarlyStop {
-    patience_epochs: u32,
-    min_delta: f64,
-    best: Option<f64>,
-    bad_epochs: u32,
-}
-
-impl EarlyStop {
-    /// The early stop before the first epoch.
-    pub fn new(spec: &JobSetSpec) -> Self {
-        Self {
-            patience_epochs: spec.early_stop_patience,
-            min_delta: spec.early_stop_min_delta,
-            best: None,
-            bad_epochs: 0,
-        }
-    }
-
-    /// Takes the score of an epoch; higher is better.
-    pub fn end_epoch(&mut self, score: f64) -> Continuation {
-        if self.best.is_none_or(|best| score > best + self.min_delta) && !score.is_nan() {
-            self.best = Some(score);
-            self.bad_epochs = 0;
-        } else {
-            self.bad_epochs += 1;
-        }
-        if self.bad_epochs >= self.patience_epochs { Continuation::Stop } else { Continuation::GoOn }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use fivefold_common::checkpoint::TrainingPoint;
+use fivefold_common::early_stop::{Continuation, EarlyStop};
 use fivefold_common::ids::Fold;
 use fivefold_common::progress::EpochMetrics;
 use fivefold_common::spec::{JobSetSpec, LrSchedule};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::engine::loss_scale::LossScale;
-use crate::engine::schedule::{Continuation, EarlyStop, Plateau, scheduled_learning_rate};
+use crate::engine::schedule::{Plateau, scheduled_learning_rate};
 
 /// The state of a fold's training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +71,11 @@ impl TrainingState {
             LrSchedule::Plateau => self.plateau.learning_rate(),
             LrSchedule::Step | LrSchedule::Cosine => scheduled_learning_rate(spec, self.epoch, self.step),
         }
+    }
+
+    /// Whether training ends here. A longer training goes on where a shorter one ended, unless that stopped early.
+    pub(crate) fn has_ended(&self, spec: &JobSetSpec) -> bool {
+        self.early_stop.has_stopped() || self.epoch >= spec.epochs
     }
 
     /// Records the epoch, of which all batches are done, and moves on to the next one or finishes.

@@ -47,6 +47,9 @@ pub enum Start {
     Seed,
     /// Pretrained weights: a safetensors file with torchvision's names.
     Weights(PathBuf),
+    /// A trained model of the same network, such as a checkpoint of this fold in another job set. Its weights, head included, and
+    /// running statistics are taken; optimiser and schedule begin anew.
+    Model(PathBuf),
     /// A checkpoint.
     Checkpoint {
         /// The checkpoint that training resumes from.
@@ -202,6 +205,10 @@ impl Trainer {
                 let loaded = weights::load(path, &training.model).map_err(TrainError::Weights)?;
                 let count = loaded.taken.len() + usize::from(loaded.converted.is_some());
                 tracing::info!("training starts from {count} tensors of {}", path.display());
+            }
+            Start::Model(path) => {
+                weights::load_model(path, &training.model).map_err(TrainError::Weights)?;
+                tracing::info!("training starts from the model in {}", path.display());
             }
             Start::Checkpoint { last, best } => {
                 training.resume(last).map_err(TrainError::Resume)?;

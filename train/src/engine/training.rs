@@ -126,6 +126,8 @@ impl Training {
         let checkpoint = checkpoint::read(path, &self.spec, self.fold)?;
         checkpoint.copy_into(self.model.tensors(), Some(self.optimizer.state()))?;
         self.state = checkpoint.state;
+        // The spec may have more epochs than the one that the checkpoint was trained with.
+        self.state.finished = self.state.has_ended(&self.spec);
         Ok(())
     }
 }
@@ -150,5 +152,8 @@ pub(crate) fn saved_checkpoint(path: PathBuf, role: CheckpointRole, state: &Trai
 pub fn load_model(path: &Path, spec: &JobSetSpec, fold: Fold, model: &Model) -> Result<TrainingState, CheckpointError> {
     let checkpoint = checkpoint::read(path, spec, fold)?;
     checkpoint.copy_into(model.tensors(), None)?;
-    Ok(checkpoint.state)
+    let mut state: TrainingState = checkpoint.state;
+    // As in `Training::resume`.
+    state.finished = state.has_ended(spec);
+    Ok(state)
 }

@@ -49,6 +49,17 @@ fn tensor_shape(NamedTensor { name, tensor }: &NamedTensor) -> TensorShape {
     TensorShape { name: name.clone(), shape, kind }
 }
 
+/// Copies a trained model of the same network into `model`, in place: every tensor of the network, head and running statistics
+/// included. An optimiser's state in the file is left out.
+///
+/// # Errors
+/// When the file cannot be read, or a tensor is missing, unexpected, of another shape or format. The error names all of them; the
+/// model is unchanged.
+pub fn load_model(path: &Path, model: &Model) -> Result<(), TensorFileError> {
+    let file = TensorFile::read(path)?;
+    file.copy_into(&model.tensors(), Formats::Exact, |name| name.starts_with("optimizer."))
+}
+
 /// The weights of a first convolution, `[outputs, 3, side, side]` for RGB, for images of `channels` channels: one channel gets
 /// the sum over RGB; others get red, green, blue, red and so on, scaled by 3 / channels.
 ///

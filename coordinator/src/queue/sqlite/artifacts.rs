@@ -79,6 +79,7 @@ pub(super) async fn unreferenced(connection: &mut SqliteConnection, since: Times
            AND NOT EXISTS (SELECT 1 FROM jobs WHERE result_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM jobs WHERE result_checkpoint_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM warm_starts WHERE checkpoint_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM fit_folds WHERE result_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM fit_folds WHERE checkpoint_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM fits WHERE oof_digest = a.digest)

@@ -22,10 +22,10 @@ pub(super) async fn apply(
     effect: &Effect,
 ) -> Result<(), Error> {
     match effect {
-        Effect::Complete { lease, transition, table, checkpoint, made_by_json, keep_last } => {
+        Effect::Complete { lease, transition, table, checkpoint, made_by_json, keep_last, keep_best } => {
             complete(&mut *c, *lease, *transition, (*table, *checkpoint), made_by_json).await?;
             checkpoints::remove_superseded(&mut *c, lease.job, CheckpointRole::Last, *keep_last).await?;
-            checkpoints::remove_superseded(c, lease.job, CheckpointRole::Best, 0).await
+            checkpoints::remove_superseded(c, lease.job, CheckpointRole::Best, *keep_best).await
         }
         Effect::EndAttempt { lease, transition, cause, message, reason, not_before, .. } => {
             record_failure(&mut *c, now, *lease, (*cause, message)).await?;
@@ -39,10 +39,13 @@ pub(super) async fn apply(
         }
         Effect::Retry { job, transition } => retry(c, *job, *transition).await,
         Effect::TrainAgain { job, transition, reason } => train_again(c, *job, *transition, reason).await,
+        Effect::TrainOn { job, transition, reason } => unfinish(c, *job, *transition, reason).await,
+        Effect::SetEpochs { epochs } => set_epochs(c, id, *epochs).await,
         Effect::AddJob { kind, fold } => job_sets::add_job(c, id, *kind, *fold).await,
         Effect::RemoveJob { job } => remove(c, *job).await,
         Effect::SetState { state, reason } => set_state(c, now, id, *state, reason).await,
         Effect::SetPaused { paused } => set_paused(c, now, id, *paused).await,
+        Effect::SetPauseAt { at } => set_pause_at(c, now, id, *at).await,
         Effect::SetTest { test, folds } => set_test(c, now, id, (*test, *folds)).await,
         Effect::SetKept { folds } => set_kept(c, now, id, *folds).await,
         Effect::StoreFit { oof, report, macro_f1, threshold } => {
@@ -167,7 +170,8 @@ async fn retry(c: &mut SqliteConnection, job: JobId, transition: Transition) -> 
     forgive(c, job).await
 }
 
-async fn train_again(c: &mut SqliteConnection, job: JobId, transition: Transition, reason: &str) -> Result<(), Error> {
+/// Queues a job that has its result for more training.
+async fn unfinish(c: &mut SqliteConnection, job: JobId, transition: Transition, reason: &str) -> Result<(), Error> {
     let (from, to) = (transition.from().word(), transition.to().word());
     let changed = sqlx::query!(
         "UPDATE jobs SET state = ?, state_reason = ?, result_digest = NULL, result_checkpoint_digest = NULL,
@@ -180,11 +184,25 @@ async fn train_again(c: &mut SqliteConnection, job: JobId, transition: Transitio
         from
     );
     require_job(&changed.execute(&mut *c).await?, job, transition)?;
+    forgive(c, job).await
+}
+
+async fn train_again(c: &mut SqliteConnection, job: JobId, transition: Transition, reason: &str) -> Result<(), Error> {
+    unfinish(&mut *c, job, transition, reason).await?;
     for &role in CheckpointRole::ALL {
         checkpoints::remove_superseded(&mut *c, job, role, 0).await?;
     }
-    sqlx::query!("DELETE FROM epoch_metrics WHERE job_id = ?", job.0).execute(&mut *c).await?;
-    forgive(c, job).await
+    sqlx::query!("DELETE FROM epoch_metrics WHERE job_id = ?", job.0).execute(c).await?;
+    Ok(())
+}
+
+async fn set_epochs(c: &mut SqliteConnection, id: &JobSetId, epochs: u32) -> Result<(), Error> {
+    let id = id.as_str();
+    // Keys that only a newer version knows stay.
+    sqlx::query!("UPDATE job_sets SET spec_json = json_set(spec_json, '$.epochs', ?) WHERE id = ?", epochs, id)
+        .execute(c)
+        .await?;
+    Ok(())
 }
 
 async fn remove(c: &mut SqliteConnection, job: JobId) -> Result<(), Error> {
@@ -218,6 +236,17 @@ async fn set_paused(c: &mut SqliteConnection, now: Timestamp, id: &JobSetId, pau
         .execute(&mut *c)
         .await?;
     sqlx::query!("UPDATE jobs SET paused = ? WHERE job_set_id = ?", paused, id).execute(c).await?;
+    Ok(())
+}
+
+async fn set_pause_at(
+    c: &mut SqliteConnection,
+    now: Timestamp,
+    id: &JobSetId,
+    at: Option<Timestamp>,
+) -> Result<(), Error> {
+    let (id, at) = (id.as_str(), at.map(|at| at.0));
+    sqlx::query!("UPDATE job_sets SET pause_at_ms = ?, updated_ms = ? WHERE id = ?", at, now.0, id).execute(c).await?;
     Ok(())
 }
 

@@ -31,6 +31,8 @@ struct JobSetRow {
     state: String,
     state_reason: String,
     paused: bool,
+    pause_at_ms: Option<i64>,
+    warm_start_of: Option<String>,
     kept_folds: Option<String>,
     predict_folds: Option<String>,
     oof_digest: Option<String>,
@@ -51,7 +53,7 @@ macro_rules! select_job_sets {
             JobSetRow,
             r#"SELECT s.number, s.id, s.spec_json, s.train_digest, s.hpa_digest, s.test_digest, s.weights_digest,
                       s.folds_digest, s.state, s.state_reason, s.paused AS "paused: bool",
-                      s.kept_folds, s.predict_folds,
+                      s.pause_at_ms, s.warm_start_of, s.kept_folds, s.predict_folds,
                       s.oof_digest, oof.size_bytes AS "oof_bytes?", s.report_digest, report.size_bytes AS "report_bytes?",
                       s.submission_digest, submission.size_bytes AS "submission_bytes?", s.macro_f1, s.threshold,
                       s.created_ms, s.updated_ms
@@ -114,6 +116,11 @@ pub(super) async fn waiting_for_results(connection: &mut SqliteConnection) -> Re
     ids.fetch_all(connection).await?.iter().map(|id| rows::job_set_id(id)).collect()
 }
 
+pub(super) async fn due_pauses(connection: &mut SqliteConnection, now: Timestamp) -> Result<Vec<JobSetId>, Error> {
+    let ids = sqlx::query_scalar!("SELECT id FROM job_sets WHERE pause_at_ms <= ? ORDER BY pause_at_ms", now.0);
+    ids.fetch_all(connection).await?.iter().map(|id| rows::job_set_id(id)).collect()
+}
+
 pub(super) async fn ended_before(connection: &mut SqliteConnection, since: Timestamp) -> Result<Vec<JobSetId>, Error> {
     let ids = sqlx::query_scalar!(
         "SELECT id FROM job_sets WHERE state IN ('succeeded', 'failed', 'cancelled') AND updated_ms < ? ORDER BY updated_ms",
@@ -126,6 +133,7 @@ pub(super) async fn ended_before(connection: &mut SqliteConnection, since: Times
 pub(super) async fn delete(connection: &mut SqliteConnection, id: &JobSetId) -> Result<(), Error> {
     exclusions::lift_of_job_set(&mut *connection, id).await?;
     let id = id.as_str();
+    sqlx::query!("DELETE FROM warm_starts WHERE job_set_id = ?", id).execute(&mut *connection).await?;
     sqlx::query!("DELETE FROM events WHERE job_set_id = ?", id).execute(&mut *connection).await?;
     sqlx::query!("DELETE FROM submissions WHERE job_set_id = ?", id).execute(&mut *connection).await?;
     sqlx::query!("DELETE FROM fit_folds WHERE job_set_id = ?", id).execute(&mut *connection).await?;
@@ -177,6 +185,8 @@ fn job_set(
         state: parsed(&row.state)?,
         state_reason: row.state_reason,
         paused: row.paused,
+        pause_at: row.pause_at_ms.map(Timestamp),
+        warm_start_of: row.warm_start_of.as_deref().map(rows::job_set_id).transpose()?,
         kept_folds: rows::optional_folds(row.kept_folds.as_deref())?,
         predict_folds: rows::optional_folds(row.predict_folds.as_deref())?,
         jobs,
@@ -424,13 +434,14 @@ pub(super) async fn submit(
     }
     let (id, state, spec_json) = (new.id.as_str(), JobSetState::Training.word(), new.spec.to_stored_json());
     let Inputs { train, hpa, test, weights, folds } = new.inputs;
+    let warm_start_of = new.warm_start.as_ref().map(|warm_start| warm_start.of.as_str());
     let (request_digest, train, folds) = (new.request_digest.to_string(), train.to_string(), folds.to_string());
     let [hpa, test, weights] =
         [hpa, test, weights].map(|digest: Option<Digest>| digest.map(|digest| digest.to_string()));
     sqlx::query!(
         "INSERT INTO job_sets (id, request_id, request_digest, spec_json, train_digest, hpa_digest, test_digest, weights_digest,
-                               folds_digest, state, created_ms, updated_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                               folds_digest, warm_start_of, state, created_ms, updated_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         id,
         new.request_id,
         request_digest,
@@ -440,12 +451,24 @@ pub(super) async fn submit(
         test,
         weights,
         folds,
+        warm_start_of,
         state,
         now.0,
         now.0
     )
     .execute(&mut *connection)
     .await?;
+    for (fold, model) in new.warm_start.iter().flat_map(|warm_start| &warm_start.models) {
+        let model = model.to_string();
+        sqlx::query!(
+            "INSERT INTO warm_starts (job_set_id, fold, checkpoint_digest) VALUES (?, ?, ?)",
+            id,
+            fold.0,
+            model
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
     for fold in new.spec.trained_folds() {
         add_job(&mut *connection, &new.id, JobKind::Train, fold).await?;
     }

@@ -10,7 +10,7 @@ use super::rows::{self, count, digest, fold, optional_digest, parsed};
 use super::{checkpoints, events};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::queue::{Attempted, Inputs, LeaseRequest, Leased, Standstill, Task};
+use crate::queue::{Attempted, InitialModel, Inputs, LeaseRequest, Leased, Standstill, Task};
 
 pub(super) async fn has_free_job(
     connection: &mut SqliteConnection,
@@ -93,10 +93,28 @@ fn lease(job: i64, attempt: i64) -> Result<LeaseRef, Error> {
 async fn leased(connection: &mut SqliteConnection, lease: LeaseRef, worker: &str) -> Result<Leased, Error> {
     let Attempted { job_set, kind, fold, spec, inputs, .. } = attempt(&mut *connection, lease).await?;
     let task = match kind {
-        JobKind::Train => Task::Train { checkpoints: checkpoints::of_job(connection, lease.job).await? },
-        JobKind::Predict => Task::Predict { checkpoint: scoring_checkpoint(connection, &job_set, fold).await? },
+        JobKind::Train => Task::Train { checkpoints: checkpoints::of_job(&mut *connection, lease.job).await? },
+        JobKind::Predict => Task::Predict { checkpoint: scoring_checkpoint(&mut *connection, &job_set, fold).await? },
     };
-    Ok(Leased { lease, worker: worker.to_owned(), job_set, fold, task, spec, inputs })
+    let initial_model = initial_model(connection, &job_set, fold).await?;
+    Ok(Leased { lease, worker: worker.to_owned(), job_set, fold, task, spec, inputs, initial_model })
+}
+
+/// The model of another job set that a fold begins from.
+async fn initial_model(
+    connection: &mut SqliteConnection,
+    id: &JobSetId,
+    fold: Fold,
+) -> Result<Option<InitialModel>, Error> {
+    let id = id.as_str();
+    let row = sqlx::query!(
+        r#"SELECT s.warm_start_of AS "of!", w.checkpoint_digest FROM warm_starts w JOIN job_sets s ON s.id = w.job_set_id
+           WHERE w.job_set_id = ? AND w.fold = ?"#,
+        id,
+        fold.0
+    );
+    let Some(row) = row.fetch_optional(connection).await? else { return Ok(None) };
+    Ok(Some(InitialModel { of: parsed(&row.of)?, checkpoint: digest(&row.checkpoint_digest)? }))
 }
 
 /// The checkpoint that made a fold's out-of-fold table.
@@ -199,6 +217,8 @@ pub(super) async fn is_needed_by(connection: &mut SqliteConnection, job: JobId, 
         "SELECT j.id FROM jobs j JOIN job_sets s ON s.id = j.job_set_id
          WHERE j.id = ?1 AND (
              ?2 IN (s.train_digest, s.hpa_digest, s.test_digest, s.weights_digest, s.folds_digest)
+             OR EXISTS (SELECT 1 FROM warm_starts w WHERE w.job_set_id = j.job_set_id AND w.fold = j.fold
+                        AND w.checkpoint_digest = ?2)
              OR EXISTS (SELECT 1 FROM checkpoints c WHERE c.job_id = j.id AND c.digest = ?2)
              OR EXISTS (SELECT 1 FROM jobs t WHERE t.job_set_id = j.job_set_id AND t.fold = j.fold AND t.kind = 'train'
                         AND t.result_checkpoint_digest = ?2))",

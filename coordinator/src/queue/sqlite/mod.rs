@@ -85,6 +85,10 @@ impl Queue for SqliteQueue {
         job_sets::waiting_for_results(&mut *self.reader().await?).await
     }
 
+    async fn due_pauses(&self, now: Timestamp) -> Result<Vec<JobSetId>, Error> {
+        job_sets::due_pauses(&mut *self.reader().await?, now).await
+    }
+
     async fn ended_before(&self, since: Timestamp) -> Result<Vec<JobSetId>, Error> {
         job_sets::ended_before(&mut *self.reader().await?, since).await
     }

@@ -1,0 +1,73 @@
+//! The early stop: whether a fold's training goes on after an epoch.
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::JobSetSpec;
+
+/// Whether training continues after an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Continuation {
+    /// Train another epoch.
+    GoOn,
+    /// The score has not risen for too many epochs.
+    Stop,
+}
+
+/// Stops when the score has not exceeded the best by more than `min_delta` for `patience` epochs in a row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EarlyStop {
+    patience_epochs: u32,
+    min_delta: f64,
+    best: Option<f64>,
+    bad_epochs: u32,
+}
+
+impl EarlyStop {
+    /// The early stop before the first epoch.
+    pub fn new(spec: &JobSetSpec) -> Self {
+        Self {
+            patience_epochs: spec.early_stop_patience,
+            min_delta: spec.early_stop_min_delta,
+            best: None,
+            bad_epochs: 0,
+        }
+    }
+
+    /// Takes the score of an epoch; higher is better.
+    pub fn end_epoch(&mut self, score: f64) -> Continuation {
+        if self.best.is_none_or(|best| score > best + self.min_delta) && !score.is_nan() {
+            self.best = Some(score);
+            self.bad_epochs = 0;
+        } else {
+            self.bad_epochs += 1;
+        }
+        if self.has_stopped() { Continuation::Stop } else { Continuation::GoOn }
+    }
+
+    /// Whether training has ended.
+    pub fn has_stopped(&self) -> bool {
+        self.bad_epochs >= self.patience_epochs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn training_stops_after_epochs_without_improvement() {
+        let spec = JobSetSpec { early_stop_patience: 2, early_stop_min_delta: 0.1, ..JobSetSpec::default() };
+        let mut early_stop = EarlyStop::new(&spec);
+        for (score, expected) in [
+            (0.3, Continuation::GoOn),
+            (0.35, Continuation::GoOn),
+            (0.5, Continuation::GoOn),
+            (f64::NAN, Continuation::GoOn),
+            (0.6, Continuation::Stop),
+        ] {
+            assert!(!early_stop.has_stopped());
+            assert_eq!(early_stop.end_epoch(score), expected, "{score}");
+        }
+        assert!(early_stop.has_stopped());
+    }
+}
