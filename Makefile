@@ -110,7 +110,7 @@ fuzz: libtorch ## Fuzz every parser of outside input: SECONDS_EACH=600; needs ca
 	done
 
 .PHONY: interop
-interop: libtorch ## Exchange files with Python in both directions: torchvision, safetensors, numpy, pandas (5 GB)
+interop: libtorch ## Exchange files with Python in both directions: torchvision, safetensors, onnxruntime, numpy, pandas (5 GB)
 	cargo build --workspace --bins
 	python3 -m venv target/interop-env
 	target/interop-env/bin/pip --disable-pip-version-check install --quiet --requirement tests/interop/requirements.txt

@@ -9,6 +9,7 @@ use crate::commands::control::{PauseArgs, RetrainArgs, RetryArgs};
 use crate::commands::curves::CurvesArgs;
 use crate::commands::delete::DeleteArgs;
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::export::ExportArgs;
 use crate::commands::extend::ExtendArgs;
 use crate::commands::folds::FoldsArgs;
 use crate::commands::man::ManArgs;
@@ -132,6 +133,16 @@ Examples:
   fivefold results js-abcdefgh --out results
   fivefold results js-abcdefgh --out results --checkpoints --replace")]
     Results(ResultsArgs),
+    /// Write the models of a job set as ONNX files, for programs without PyTorch
+    #[command(after_help = "\
+Whatever is trained can be exported at any time. Input: images, float32, N x 3 x H x W, red, green and blue, from 0 to 1; a \
+normalisation of the pixels is part of the model. Outputs: logits and scores, float32, N x classes. Job set, fold, classes and \
+the threshold are in the file's metadata. `fivefold results --checkpoints` has the same models as safetensors.
+
+Examples:
+  fivefold export js-abcdefgh --onnx models
+  fivefold export js-abcdefgh --onnx models --fold 0 --replace")]
+    Export(ExportArgs),
     /// Predict a test list with the models of a job set, or with some of them
     #[command(after_help = "\
 Submissions of other lists and folds stay: `fivefold results ID --submission 1` downloads the first one.

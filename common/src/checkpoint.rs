@@ -4,6 +4,13 @@ use crate::ids::Digest;
 use crate::progress::epoch_words;
 use crate::words::words;
 
+/// The format of checkpoint files that this version writes and reads, as in their header.
+pub const FORMAT: u32 = 1;
+/// The key of a checkpoint file's metadata that has its header.
+pub const HEADER_KEY: &str = "fivefold";
+/// The beginning of the names of the optimiser's tensors in a checkpoint file.
+pub const OPTIMIZER_PREFIX: &str = "optimizer.";
+
 words! {
     /// The purpose of a checkpoint.
     pub enum CheckpointRole, "checkpoint role" {

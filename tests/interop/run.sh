@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Trains two folds of the full ResNet50 for a few batches, from weights written by torchvision, and opens the results in Python.
+# Trains two folds of the full ResNet50 for a few batches, from weights written by torchvision, and opens the results in Python;
+# then one fold of another network, with another head and normalised pixels. Their models are exported and run with onnxruntime.
 #   tests/interop/run.sh [PYTHON]     a PYTHON with tests/interop/requirements.txt installed
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -32,3 +33,14 @@ id=$("$bin/fivefold" submit --train-csv "$work/data/train.csv" --hpa-csv "$work/
 "$bin/fivefold" watch "$id" || { tail "$work/worker.log"; exit 1; }
 "$bin/fivefold" results "$id" --npy --checkpoints --out "$work/results" >/dev/null
 "$python" tests/interop/check.py results "$work/results"
+"$bin/fivefold" export "$id" --onnx "$work/models" >/dev/null
+"$python" tests/interop/check.py onnx "$work/models" "$work/results" "$work/data"
+"$python" tests/interop/check.py readme "$work"
+
+id=$("$bin/fivefold" submit --train-csv "$work/data/train.csv" --model_name=resnext50_32x4d --head=two_layer \
+    --normalization=imagenet --folds=2 --fold=1 --image_size=32 --batch_size=4 --train_batch_per_epoch=3 \
+    --valid_batch_per_epoch=1 --epochs=1 --tta=1)
+"$bin/fivefold" watch "$id" || { tail "$work/worker.log"; exit 1; }
+"$bin/fivefold" results "$id" --npy --checkpoints --out "$work/other-results" >/dev/null
+"$bin/fivefold" export "$id" --onnx "$work/other-models" >/dev/null
+"$python" tests/interop/check.py onnx "$work/other-models" "$work/other-results" "$work/data"

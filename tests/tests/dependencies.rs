@@ -11,7 +11,7 @@ use fivefold_tests::sources::{code, source, sources};
 const SINGLE_USERS: [(&str, &str); 2] = [("sqlx", "fivefold-coordinator"), ("tch", "fivefold-train")];
 
 /// What a crate must not depend on. `bench` and `tests` have no rules.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("fivefold-common", &["async-trait", "axum", "clap", "image", "prost", "sqlx", "tch", "tokio", "tonic", "tracing"]),
     ("fivefold-proto", &["clap", "sqlx", "tch", "fivefold-client", "fivefold-train"]),
     ("fivefold-client", &["clap", "sqlx", "tch", "fivefold-train"]),
@@ -20,6 +20,21 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("fivefold-worker", &["sqlx", "tch", "fivefold-coordinator"]),
     ("fivefold-coordinator", &["tch", "fivefold-client", "fivefold-train", "fivefold-worker"]),
     ("fivefold-synth", &["axum", "clap", "sqlx", "tch", "tokio", "tonic", "fivefold-proto"]),
+    (
+        "fivefold-onnx",
+        &[
+            "axum",
+            "clap",
+            "image",
+            "sqlx",
+            "tch",
+            "tokio",
+            "tonic",
+            "fivefold-client",
+            "fivefold-proto",
+            "fivefold-train",
+        ],
+    ),
     ("fivefold-cli", &["image", "sqlx", "tch", "fivefold-coordinator", "fivefold-train", "fivefold-worker"]),
 ];
 

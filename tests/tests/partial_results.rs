@@ -59,6 +59,20 @@ async fn results_of_some_folds_are_fetched_and_a_job_set_is_ended_with_them() {
     assert!(printed.contains("PARTIAL             folds 0 of 2") && printed.contains("fold 1 is missing"), "{printed}");
     assert_eq!(names(&out), ["fold-0.safetensors", "oof.csv", "report.json", "results.json"]);
     assert_eq!(report(&out)["partial"]["folds"], serde_json::json!([0]));
+    // The model as ONNX, with the same threshold. A file is replaced only if asked.
+    let models = folder.path().join("out-models");
+    command("export ID --onnx OUT-models").unwrap();
+    assert_eq!(names(&models), ["fold-0.onnx"]);
+    let model = std::fs::read(models.join("fold-0.onnx")).unwrap();
+    for part in [&id, &report(&out)["threshold"].as_f64().unwrap().to_string(), "head.2.weight"] {
+        assert!(model.windows(part.len()).any(|bytes| bytes == part.as_bytes()), "{part}");
+    }
+    let refused = command("export @ --onnx OUT-models --fold 0").unwrap_err();
+    assert!(refused.contains("fold-0.onnx is already there") && refused.contains("--replace"), "{refused}");
+    command("export @ --onnx OUT-models --fold 0 --replace").unwrap();
+    assert!(std::fs::read(models.join("fold-0.onnx")).unwrap() == model, "the second export differs");
+    let refused = command("export ID --onnx OUT-models --fold 1").unwrap_err();
+    assert!(refused.contains(&format!("fold 1 of {id} is not trained (")), "{refused}");
     // By its name, by the beginning of its id, and as the newest one.
     for name in ["tiny", &id[..7], "@"] {
         assert!(command(&format!("status {name}")).unwrap().starts_with(&id), "{name}");

@@ -9,6 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fivefold_common::checkpoint::{FORMAT, HEADER_KEY, OPTIMIZER_PREFIX};
 use fivefold_common::ids::Fold;
 use fivefold_common::spec::{JobSetSpec, KeyDifference};
 use serde::de::DeserializeOwned;
@@ -16,11 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::torch::tensor_file::{TensorFile, TensorFileError};
 use crate::torch::tensors::NamedTensor;
-
-const OPTIMIZER_PREFIX: &str = "optimizer.";
-
-const FORMAT: u32 = 1;
-const METADATA_KEY: &str = "fivefold";
 
 #[derive(Serialize)]
 struct WrittenHeader<'a, S> {
@@ -100,7 +96,7 @@ pub fn write<S: Serialize>(
     let header = serde_json::to_string(&header)
         .map_err(|error| CheckpointError::Foreign { path: path.to_owned(), problem: error.to_string() })?;
     let tensors: Vec<NamedTensor> = model.into_iter().chain(optimizer.into_iter().map(with_prefix)).collect();
-    Ok(TensorFile::write(path, &tensors, (METADATA_KEY, header))?)
+    Ok(TensorFile::write(path, &tensors, (HEADER_KEY, header))?)
 }
 
 /// Reads a checkpoint of `fold` that was trained as `spec` says.
@@ -142,7 +138,7 @@ fn with_prefix(NamedTensor { name, tensor }: NamedTensor) -> NamedTensor {
 
 fn read_header<S: DeserializeOwned>(path: &Path, file: &TensorFile) -> Result<ReadHeader<S>, CheckpointError> {
     let foreign = |problem: String| CheckpointError::Foreign { path: path.to_owned(), problem };
-    let text = file.metadata(METADATA_KEY).ok_or_else(|| foreign(format!("no {METADATA_KEY:?} in its metadata")))?;
+    let text = file.metadata(HEADER_KEY).ok_or_else(|| foreign(format!("no {HEADER_KEY:?} in its metadata")))?;
     let value: serde_json::Value = serde_json::from_str(text).map_err(|error| foreign(error.to_string()))?;
     // Checked first: another format may have other fields.
     if value["format"] != FORMAT {

@@ -6,6 +6,7 @@ pub(crate) mod curves;
 pub(crate) mod delete;
 pub(crate) mod disk;
 pub(crate) mod doctor;
+pub(crate) mod export;
 pub(crate) mod extend;
 pub(crate) mod folds;
 pub(crate) mod man;
@@ -57,6 +58,7 @@ pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
         Command::Extend(args) => extend::run(args, &connect()?, format).await?,
         Command::Delete(args) => delete::run(&args, &connect()?, format).await?,
         Command::Results(args) => results::run(&args, &connect()?, format).await?,
+        Command::Export(args) => export::run(&args, &connect()?, format).await?,
         Command::Disk => disk::run(&connect()?, format).await?,
         Command::Workers => workers::list(&connect()?, format).await?,
         Command::Drain(args) => workers::drain(&args, &connect()?).await?,

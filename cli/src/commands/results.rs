@@ -149,7 +149,7 @@ async fn find_results(args: &ResultsArgs, coordinator: &Connection) -> anyhow::R
 }
 
 /// Why there are no results, and what to do.
-fn nothing_yet(job_set: &JobSet) -> String {
+pub(super) fn nothing_yet(job_set: &JobSet) -> String {
     let (id, headline) = (&job_set.id, headline(job_set));
     if job_set_state_from_wire(job_set.state).is_ok_and(JobSetState::has_ended) {
         return format!(
@@ -224,7 +224,7 @@ fn read_report(path: &Path) -> anyhow::Result<Report> {
 }
 
 /// The results of one kind of all jobs, by fold.
-fn job_results(job_set: &JobSet, kind: ArtifactKind) -> Vec<(&Job, &Artifact)> {
+pub(super) fn job_results(job_set: &JobSet, kind: ArtifactKind) -> Vec<(&Job, &Artifact)> {
     let mut found = Vec::new();
     for job in &job_set.jobs {
         found.extend(job.results.iter().filter(|artifact| is_of_kind(artifact, kind)).map(|artifact| (job, artifact)));

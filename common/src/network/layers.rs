@@ -3,6 +3,9 @@
 use super::{Architecture, BlockKind};
 use crate::spec::{self, JobSetSpec};
 
+/// What a batch normalisation adds to a variance before the root, as in PyTorch.
+pub const BATCH_NORM_EPSILON: f64 = 1e-5;
+
 /// A square convolution without bias, padded so that a stride of 1 keeps the image size, and the batch normalisation of its
 /// outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +101,13 @@ impl Network {
 }
 
 impl Head {
+    /// The layer whose outputs are the logits.
+    pub fn output(&self) -> &Linear {
+        match self {
+            Self::Linear(output) | Self::TwoLayer { output, .. } => output,
+        }
+    }
+
     fn new(head: spec::Head, inputs: u32, classes: u32) -> Self {
         let linear = |name: &str, inputs, outputs| Linear { name: name.to_owned(), inputs, outputs };
         match head {

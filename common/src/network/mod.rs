@@ -8,7 +8,7 @@ mod layers;
 mod tensors;
 mod weights;
 
-pub use layers::{Convolution, Head, Linear, Network, ResidualBlock};
+pub use layers::{BATCH_NORM_EPSILON, Convolution, Head, Linear, Network, ResidualBlock};
 pub use tensors::{TensorKind, TensorShape, is_of_head};
 pub use weights::{FileTensor, Numbers, WeightsMatch, WeightsMismatch, match_weights};
 

@@ -75,6 +75,17 @@ words! {
     }
 }
 
+impl Normalization {
+    /// The mean that is subtracted from each channel of x / 255 (red, green, blue), and the deviation that it is divided by
+    /// then; from torchvision.
+    pub fn mean_and_deviation(self) -> Option<([f32; 3], [f32; 3])> {
+        match self {
+            Self::None => None,
+            Self::Imagenet => Some(([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])),
+        }
+    }
+}
+
 words! {
     /// Random transformations of training images.
     pub enum Augmentation, "augmentation" {

@@ -207,7 +207,7 @@ impl Trainer {
                 tracing::info!("training starts from {count} tensors of {}", path.display());
             }
             Start::Model(path) => {
-                weights::load_model(path, &training.model).map_err(TrainError::Weights)?;
+                weights::load_model(path, &training.model).map_err(|error| TrainError::Weights(error.into()))?;
                 tracing::info!("training starts from the model in {}", path.display());
             }
             Start::Checkpoint { last, best } => {

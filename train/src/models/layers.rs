@@ -34,7 +34,6 @@ pub(super) struct BatchNorm {
 
 impl BatchNorm {
     const MOMENTUM: f64 = 0.1;
-    const EPSILON: f64 = 1e-5;
 
     pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Tensor {
         x.batch_norm(
@@ -44,7 +43,7 @@ impl BatchNorm {
             Some(&self.running_var),
             mode == Mode::Train,
             Self::MOMENTUM,
-            Self::EPSILON,
+            network::BATCH_NORM_EPSILON,
             true,
         )
     }

@@ -111,16 +111,8 @@ fn rearranged(image: &Tensor, rearrangement: Rearrangement) -> Tensor {
     image
 }
 
-/// ImageNet's mean and standard deviation per channel, from torchvision.
-const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-const IMAGENET_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
-
 fn normalized(images: Tensor, normalization: Normalization) -> Tensor {
-    match normalization {
-        Normalization::None => channels_last(&images),
-        Normalization::Imagenet => {
-            let per_channel = |values: &[f32]| Tensor::from_slice(values).view([1, 3, 1, 1]).to_device(images.device());
-            channels_last(&((&images - per_channel(&IMAGENET_MEAN)) / per_channel(&IMAGENET_DEVIATION)))
-        }
-    }
+    let Some((mean, deviation)) = normalization.mean_and_deviation() else { return channels_last(&images) };
+    let per_channel = |values: [f32; 3]| Tensor::from_slice(&values).view([1, 3, 1, 1]).to_device(images.device());
+    channels_last(&((&images - per_channel(mean)) / per_channel(deviation)))
 }
