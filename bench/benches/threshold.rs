@@ -2,6 +2,7 @@
 
 use divan::Bencher;
 use fivefold_bench::{synthetic_labels, synthetic_scores};
+use fivefold_common::labels::LABEL_COUNT;
 use fivefold_common::threshold::{EmptyRows, fit_threshold};
 
 fn main() {
@@ -12,5 +13,5 @@ fn main() {
 fn fit(bencher: Bencher<'_, '_>, rows: usize) {
     let labels = synthetic_labels(rows);
     let scores = synthetic_scores(&labels);
-    bencher.bench(|| fit_threshold(&scores, &labels, EmptyRows::Argmax));
+    bencher.bench(|| fit_threshold(&scores, LABEL_COUNT, &labels, EmptyRows::Argmax));
 }

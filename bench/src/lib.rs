@@ -14,7 +14,7 @@ pub fn synthetic_labels(rows: usize) -> Vec<Labels> {
     let row = |index| {
         let mut stream = Stream::new(1, 0, 0, Purpose::Synthetic, index as u64);
         let held =
-            (0..LABEL_COUNT as u8).filter(|&label| stream.chance(f64::from(LABEL_ROWS[label as usize]) / 31_072.0));
+            (0..LABEL_COUNT as u16).filter(|&label| stream.chance(f64::from(LABEL_ROWS[label as usize]) / 31_072.0));
         Labels::from_indices(held.collect::<Vec<_>>()).unwrap_or_default()
     };
     (0..rows).map(row).collect()
@@ -29,7 +29,7 @@ pub fn synthetic_scores(labels: &[Labels]) -> Vec<f32> {
     };
     labels
         .iter()
-        .flat_map(|row| (0..LABEL_COUNT as u8).map(|label| score(row.contains(label))).collect::<Vec<_>>())
+        .flat_map(|row| (0..LABEL_COUNT as u16).map(|label| score(row.contains(label))).collect::<Vec<_>>())
         .collect()
 }
 

@@ -88,6 +88,7 @@ Examples:
   fivefold submit --like @ --warm-start @ --image_size=768
   fivefold submit --train-csv train.csv --split_method=sgkf --group_column=patient
   fivefold submit --train-csv train.csv --folds-csv folds.csv
+  fivefold submit --train-csv findings.csv --classes=Mass,Nodule,Effusion --label_format=names
 
 evening.toml:
   name = \"evening\"

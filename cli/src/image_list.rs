@@ -34,25 +34,25 @@ pub(crate) struct ImageList {
 }
 
 impl ImageList {
-    /// Reads a training list: `Id,Target`, and perhaps a column of groups. `group_column` is that of the spec.
-    pub(crate) fn read_labelled(path: &Path, group_column: &str) -> anyhow::Result<ImageList> {
-        ImageList::labelled(ListFile::read(path)?, group_column)
+    /// Reads a training list, as the spec describes it.
+    pub(crate) fn read_labelled(path: &Path, spec: &JobSetSpec) -> anyhow::Result<ImageList> {
+        ImageList::labelled(ListFile::read(path)?, spec)
     }
 
     /// A training list that was read.
-    pub(crate) fn labelled(file: ListFile, group_column: &str) -> anyhow::Result<ImageList> {
-        let manifest = Manifest::read_labelled_csv(&file.name(), group_column, &file.bytes[..])?;
+    pub(crate) fn labelled(file: ListFile, spec: &JobSetSpec) -> anyhow::Result<ImageList> {
+        let manifest = Manifest::read_labelled_csv(&file.name(), spec, &file.bytes[..])?;
         Ok(ImageList { file, manifest })
     }
 
-    /// Reads a test list: `Id` or `Id,Predicted`.
-    pub(crate) fn read_test(path: &Path) -> anyhow::Result<ImageList> {
-        ImageList::test(ListFile::read(path)?)
+    /// Reads a test list: the ids, or the columns of a submission.
+    pub(crate) fn read_test(path: &Path, spec: &JobSetSpec) -> anyhow::Result<ImageList> {
+        ImageList::test(ListFile::read(path)?, spec)
     }
 
     /// A test list that was read.
-    pub(crate) fn test(file: ListFile) -> anyhow::Result<ImageList> {
-        let manifest = Manifest::read_test_csv(&file.name(), &file.bytes[..])?;
+    pub(crate) fn test(file: ListFile, spec: &JobSetSpec) -> anyhow::Result<ImageList> {
+        let manifest = Manifest::read_test_csv(&file.name(), spec, &file.bytes[..])?;
         Ok(ImageList { file, manifest })
     }
 }

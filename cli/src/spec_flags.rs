@@ -116,7 +116,7 @@ impl SpecFlags {
     /// `…_with_hpa` are false, and setting one to true is an error. Given folds decide on `split_method` and `folds`.
     pub(crate) fn spec(self, file: Option<&Path>, inputs: Inputs) -> anyhow::Result<JobSetSpec> {
         let Inputs { base: mut spec, hpa_list, folds } = inputs;
-        let in_file = file.map(read_file).transpose()?.unwrap_or_default();
+        let in_file = file.map(read_spec_file).transpose()?.unwrap_or_default();
         let asked = |flag: Option<bool>, in_file: Option<bool>| flag.or(in_file) == Some(true);
         let asked_for_hpa = [
             ("train_with_hpa", asked(self.0.train_with_hpa, in_file.train_with_hpa)),
@@ -160,7 +160,7 @@ impl SpecFlags {
 }
 
 /// The values in a spec file, which is JSON if its name ends in `.json` or its text begins with a brace, and TOML otherwise.
-fn read_file(path: &Path) -> anyhow::Result<SpecOverrides> {
+pub(crate) fn read_spec_file(path: &Path) -> anyhow::Result<SpecOverrides> {
     let name = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
     let has_name_of_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
@@ -383,7 +383,7 @@ mod tests {
             let help = flag.get_help().unwrap().to_string();
             let shown = help.rsplit_once("[default: ").unwrap_or_else(|| panic!("{help}")).1.trim_end_matches(']');
             match (key.as_str(), value) {
-                ("name" | "fold" | "group_column", _) => continue,
+                ("name" | "fold" | "classes" | "group_column", _) => continue,
                 ("train_with_hpa" | "valid_with_hpa", _) => assert_eq!(shown, "true with --hpa-csv"),
                 (_, toml::Value::Float(number)) => assert_eq!(shown.parse(), Ok(*number), "{key}"),
                 (_, toml::Value::String(word)) => assert_eq!(shown, word, "{key}"),

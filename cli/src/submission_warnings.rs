@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use fivefold_common::spec::JobSetSpec;
+use fivefold_common::spec::{JobSetSpec, LabelFormat};
 
 use crate::image_list::ImageList;
 
@@ -17,7 +17,7 @@ pub(crate) fn submission_warnings(
     test: Option<&ImageList>,
 ) -> Vec<String> {
     let labelled: Vec<&ImageList> = std::iter::once(train).chain(hpa).collect();
-    let mut warnings: Vec<String> = labelled.iter().filter_map(|list| without_labels(list)).collect();
+    let mut warnings: Vec<String> = labelled.iter().filter_map(|list| without_labels(spec, list)).collect();
     warnings.extend(labelled.iter().copied().chain(test).filter_map(with_endings));
     if let Some(test) = test {
         warnings.extend(labelled.iter().filter_map(|list| shared(test, list)));
@@ -26,10 +26,14 @@ pub(crate) fn submission_warnings(
     warnings
 }
 
-fn without_labels(list: &ImageList) -> Option<String> {
+fn without_labels(spec: &JobSetSpec, list: &ImageList) -> Option<String> {
     let is_bare = list.manifest.rows.iter().all(|row| row.labels.is_empty());
     let name = list.file.path.display();
-    is_bare.then(|| format!("{name}: no row has a label, so there is nothing to learn; check the column Target"))
+    let column = match spec.label_format {
+        LabelFormat::Numbers | LabelFormat::Names => format!("column {}", spec.label_column),
+        LabelFormat::OneHot => "columns of the classes".to_owned(),
+    };
+    is_bare.then(|| format!("{name}: no row has a label, so there is nothing to learn; check the {column}"))
 }
 
 fn with_endings(list: &ImageList) -> Option<String> {
@@ -74,7 +78,9 @@ mod tests {
     fn list(folder: &Path, name: &str, text: &str) -> ImageList {
         let path = folder.join(name);
         std::fs::write(&path, text).unwrap();
-        if name == "test.csv" { ImageList::read_test(&path) } else { ImageList::read_labelled(&path, "") }.unwrap()
+        let spec = JobSetSpec::default();
+        if name == "test.csv" { ImageList::read_test(&path, &spec) } else { ImageList::read_labelled(&path, &spec) }
+            .unwrap()
     }
 
     #[test]

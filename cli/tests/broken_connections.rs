@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use fivefold_common::classes::names_for_count;
 use fivefold_common::ids::{Digest, Fold};
 use fivefold_common::labels::Labels;
 use fivefold_common::report::build_report;
@@ -318,13 +319,13 @@ async fn results_are_complete_and_summarised() {
         id: format!("i{row}"),
         source: Source::Train,
         fold: Fold(row % 5),
-        target: Labels::from_indices([row % 3]).unwrap(),
-        scores: std::array::from_fn(|label| if label == usize::from(row % 3) { 0.75 } else { 0.25 }),
+        target: Labels::from_indices([u16::from(row % 3)]).unwrap(),
+        scores: (0..28).map(|label| if label == row % 3 { 0.75 } else { 0.25 }).collect(),
     };
-    let table = ScoreTable { rows: (0..30).map(row).collect() };
+    let table = ScoreTable { class_count: 28, rows: (0..30).map(row).collect() };
     let (mut oof, mut report) = (Vec::new(), Vec::new());
     table.write_csv(&mut oof).unwrap();
-    build_report(&table, EmptyRows::Argmax).unwrap().write_json(&mut report).unwrap();
+    build_report(&table, &names_for_count(28), EmptyRows::Argmax).unwrap().write_json(&mut report).unwrap();
     let results = vec![(ArtifactKind::Oof, oof.clone()), (ArtifactKind::Report, report.clone())];
     let fake = Arc::new(Fake { ending: job_set::State::Predicting, results, ..Fake::default() });
     let url = serve(&fake).await;

@@ -171,6 +171,35 @@ fn a_threshold_is_fitted_and_reported() {
 }
 
 #[test]
+fn other_classes_are_split_and_fitted_under_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let spec = "classes = [\"owl\", \"heron\", \"tit\"]\nid_column = \"image\"\nlabel_format = \"one_hot\"\n";
+    std::fs::write(path.join("birds.toml"), spec).unwrap();
+    let rows: String = (0..9).map(|row| format!("i{row},{},{},0\n", row % 2, row % 3 / 2)).collect();
+    std::fs::write(path.join("birds.csv"), format!("image,owl,heron,tit\n{rows}")).unwrap();
+    let printed = succeeds(path, "folds --csv birds.csv --spec birds.toml --folds 3 --out folds.csv");
+    assert!(printed.starts_with("9 rows in folds of "), "{printed}");
+    std::fs::write(path.join("birds.csv"), "image,owl,heron,tit\na,0,yes,0\n").unwrap();
+    let line = "folds --csv birds.csv --spec birds.toml --out folds.csv";
+    fails(path, line, 1, "birds.csv, line 2: heron: \"yes\" should be 0 or 1");
+    fails(path, "folds --csv birds.csv --out folds.csv", 1, "line 1: the header should be Id,Target");
+
+    let rows = "i0,train,0,0,0.75,0.25,0.25\ni1,train,1,2,0.25,0.5,0.75\n";
+    std::fs::write(path.join("oof.csv"), format!("Id,Source,Fold,Target,p0,p1,p2\n{rows}")).unwrap();
+    for (classes, expected) in [(" --classes owl,heron,tit", ["owl", "heron", "tit"]), ("", ["p0", "p1", "p2"])] {
+        succeeds(path, &format!("threshold --oof oof.csv --out report.json{classes}"));
+        let report: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path.join("report.json")).unwrap()).unwrap();
+        let classes = report["per_class"].as_array().unwrap();
+        let names: Vec<&str> = classes.iter().map(|class| class["name"].as_str().unwrap()).collect();
+        assert_eq!(names, expected);
+        assert_eq!(report["macro_f1"], 2.0 / 3.0);
+    }
+    fails(path, "threshold --oof oof.csv --out report.json --classes a,b", 1, "2 names of classes for the scores of 3");
+}
+
+#[test]
 fn bad_input_is_refused_before_the_coordinator_is_asked() {
     let folder = lists();
     let path = folder.path();

@@ -1,8 +1,8 @@
 //! The vocabulary and the domain of Fivefold, which trains one network per cross-validation fold: without network, database
 //! or tensors.
 //!
-//! Data flows one way. A list of images and their labels ([`manifest`], [`labels`]) is split into stratified folds
-//! ([`folds`]). A job set ([`job_set`]) with its settings ([`spec`]) is one job per fold ([`job`]); while a worker runs a
+//! Data flows one way. A list of images and their labels ([`manifest`], [`labels`], [`classes`]) is split into stratified
+//! folds ([`folds`]). A job set ([`job_set`]) with its settings ([`spec`]) is one job per fold ([`job`]); while a worker runs a
 //! job, it reports [`progress`] and stores [`checkpoint`]s and other [`artifact`]s. The out-of-fold scores of all folds
 //! ([`scores`]) determine one [`threshold`], which maximises macro F1 ([`macro_f1`]), and the [`report`]. The mean of the
 //! folds' scores of the test list becomes the [`submission`].
@@ -15,8 +15,8 @@
 //! use fivefold_common::spec::JobSetSpec;
 //!
 //! let list = "Id,Target\na,0 16\nb,0\nc,16\nd,\n";
-//! let train = Manifest::read_labelled_csv("train.csv", "", list.as_bytes())?;
 //! let spec = JobSetSpec::from_toml("folds = 2\nepochs = 10")?;
+//! let train = Manifest::read_labelled_csv("train.csv", &spec, list.as_bytes())?;
 //! let folds = FoldTable::split(&spec, &train, None)?;
 //! assert_eq!(folds.rows.len(), 4);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -26,6 +26,7 @@
 
 pub mod artifact;
 pub mod checkpoint;
+pub mod classes;
 pub mod durable_file;
 pub mod early_stop;
 pub mod eta;

@@ -10,44 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::fold_set::FoldSet;
 use crate::ids::Fold;
 use crate::job::JobState;
-use crate::labels::{LABEL_COUNT, Labels};
-use crate::macro_f1::{ClassF1, ClassTally, best_constant_prediction};
+use crate::labels::Labels;
+use crate::macro_f1::{ClassF1, ClassTally, MacroF1, best_constant_prediction};
 use crate::manifest::SplitReport;
 use crate::scores::{ScoreRow, ScoreTable, ScoreTableError, Source};
-use crate::threshold::{EmptyRows, Sweep, ThresholdError, fit_threshold, macro_f1_at, predict};
+use crate::threshold::{EmptyRows, Sweep, ThresholdError, ThresholdFit, fit_threshold, macro_f1_at, predict};
 use crate::words::words;
-
-/// The names of the labels, in label order: the organelles as the competition calls them.
-pub const LABEL_NAMES: [&str; LABEL_COUNT] = [
-    "Nucleoplasm",
-    "Nuclear membrane",
-    "Nucleoli",
-    "Nucleoli fibrillar center",
-    "Nuclear speckles",
-    "Nuclear bodies",
-    "Endoplasmic reticulum",
-    "Golgi apparatus",
-    "Peroxisomes",
-    "Endosomes",
-    "Lysosomes",
-    "Intermediate filaments",
-    "Actin filaments",
-    "Focal adhesion sites",
-    "Microtubules",
-    "Microtubule ends",
-    "Cytokinetic bridge",
-    "Mitotic spindle",
-    "Microtubule organizing center",
-    "Centrosome",
-    "Lipid droplets",
-    "Plasma membrane",
-    "Cell junctions",
-    "Mitochondria",
-    "Aggresome",
-    "Cytosol",
-    "Cytoplasmic bodies",
-    "Rods & rings",
-];
 
 /// The number of points of the curve: thresholds 0, 1/200, …, 199/200.
 const CURVE_POINTS: u32 = 200;
@@ -129,8 +97,8 @@ pub struct MissingFold {
 /// The scores of one label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassReport {
-    /// The label, 0 to 27.
-    pub label: u8,
+    /// The label, from 0.
+    pub label: u16,
     /// The label's name.
     pub name: String,
     /// The scores, as fields of the same JSON object.
@@ -175,7 +143,7 @@ pub struct FoldThreshold {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BestConstantReport {
     /// The labels of every row, ascending.
-    pub labels: Vec<u8>,
+    pub labels: Vec<u16>,
     /// The macro F1 of this prediction.
     pub macro_f1: f64,
 }
@@ -194,6 +162,14 @@ pub enum ReportError {
         /// The image's id.
         id: String,
     },
+    /// Another number of names than the table has classes.
+    #[error("out-of-fold table: there are {names} names of classes for the scores of {class_count} classes")]
+    ClassNames {
+        /// The number of names.
+        names: usize,
+        /// The number of classes of the table.
+        class_count: usize,
+    },
     /// No rows of the lists on which the threshold is fitted.
     #[error(
         "out-of-fold table: none of the {rows_in_table} rows has the source train, on which the threshold is fitted"
@@ -209,20 +185,26 @@ pub enum ReportError {
 
 /// The report of an out-of-fold table, with the threshold fitted on the rows of the training list alone.
 ///
-/// The caller sets `job_set`, `made_by` and `split`.
+/// `class_names` has the name of each class. The caller sets `job_set`, `made_by` and `split`.
 ///
 /// # Errors
-/// If the table has no such row, a row of the test list, an image twice, or a score that is NaN or outside 0..=1.
-pub fn build_report(table: &ScoreTable, empty_rows: EmptyRows) -> Result<Report, ReportError> {
-    build_report_on(table, empty_rows, FitOn::Train)
+/// If there are not as many names as classes, or the table has no such row, a row of the test list, an image twice, or a
+/// score that is NaN or outside 0..=1.
+pub fn build_report(table: &ScoreTable, class_names: &[String], empty_rows: EmptyRows) -> Result<Report, ReportError> {
+    build_report_on(table, class_names, empty_rows, FitOn::Train)
 }
 
 /// As [`build_report`], on the rows of `fit_on`.
 ///
 /// # Errors
 /// As for [`build_report`].
-pub fn build_report_on(table: &ScoreTable, empty_rows: EmptyRows, fit_on: FitOn) -> Result<Report, ReportError> {
-    build_report_of(table, table.digest_hex(), empty_rows, fit_on)
+pub fn build_report_on(
+    table: &ScoreTable,
+    class_names: &[String],
+    empty_rows: EmptyRows,
+    fit_on: FitOn,
+) -> Result<Report, ReportError> {
+    build_report_of(table, table.digest_hex(), class_names, empty_rows, fit_on)
 }
 
 /// As [`build_report_on`], for a caller that knows the digest of the table's CSV.
@@ -232,10 +214,15 @@ pub fn build_report_on(table: &ScoreTable, empty_rows: EmptyRows, fit_on: FitOn)
 pub fn build_report_of(
     table: &ScoreTable,
     oof_digest: String,
+    class_names: &[String],
     empty_rows: EmptyRows,
     fit_on: FitOn,
 ) -> Result<Report, ReportError> {
     table.check("out-of-fold table")?;
+    let class_count = table.class_count;
+    if class_names.len() != class_count {
+        return Err(ReportError::ClassNames { names: class_names.len(), class_count });
+    }
     if let Some(index) = table.rows.iter().position(|row| row.source == Source::Test) {
         return Err(ReportError::TestRow { row: index + 1, id: table.rows[index].id.clone() });
     }
@@ -244,14 +231,14 @@ pub fn build_report_of(
     if rows.is_empty() {
         return Err(ReportError::NoRows { rows_in_table: table.rows.len() });
     }
-    let all = FlatRows::from_rows(rows.iter().copied());
-    let sweep = Sweep::new(&all.scores, &all.targets, empty_rows)?;
+    let all = FlatRows::from_rows(class_count, rows.iter().copied());
+    let sweep = Sweep::new(&all.scores, class_count, &all.targets, empty_rows)?;
     let fit = sweep.fit();
-    let at_threshold = macro_f1_at(&all.scores, &all.targets, fit.threshold, empty_rows)?;
+    let at_threshold = all.macro_f1_at(fit.threshold, empty_rows)?;
     let curve_thresholds: Vec<f64> =
         (0..CURVE_POINTS).map(|point| f64::from(point) / f64::from(CURVE_POINTS)).collect();
     let curve_values = sweep.curve(&curve_thresholds);
-    let constant = best_constant_prediction(&all.targets);
+    let constant = best_constant_prediction(&all.targets, class_count);
     Ok(Report {
         job_set: None,
         partial: None,
@@ -265,16 +252,16 @@ pub fn build_report_of(
         threshold: fit.threshold,
         threshold_interval: [fit.lower, fit.upper],
         macro_f1: fit.macro_f1,
-        cross_fitted: cross_fit(&rows, empty_rows)?,
+        cross_fitted: cross_fit(class_count, &rows, empty_rows)?,
         best_constant: BestConstantReport { labels: constant.labels.iter().collect(), macro_f1: constant.macro_f1 },
         per_class: (0..)
-            .zip(LABEL_NAMES)
+            .zip(class_names)
             .zip(at_threshold.per_class)
-            .map(|((label, name), scores)| ClassReport { label, name: name.to_owned(), scores })
+            .map(|((label, name), scores)| ClassReport { label, name: name.clone(), scores })
             .collect(),
         per_fold: folds_of(&rows)
             .into_iter()
-            .map(|fold| fold_report(&rows, fold, fit.threshold, empty_rows))
+            .map(|fold| fold_report(class_count, &rows, fold, fit.threshold, empty_rows))
             .collect::<Result<_, _>>()?,
         curve: curve_thresholds.into_iter().zip(curve_values).collect(),
     })
@@ -292,20 +279,29 @@ impl Report {
     }
 }
 
-/// Scores, row-major `[rows, 28]`, and targets, `[rows]`.
+/// Scores, row-major `[rows, class_count]`, and targets, `[rows]`.
 struct FlatRows {
+    class_count: usize,
     scores: Vec<f32>,
     targets: Vec<Labels>,
 }
 
 impl FlatRows {
-    fn from_rows<'a>(rows: impl Iterator<Item = &'a ScoreRow>) -> FlatRows {
-        let mut flat = FlatRows { scores: Vec::new(), targets: Vec::new() };
+    fn from_rows<'a>(class_count: usize, rows: impl Iterator<Item = &'a ScoreRow>) -> FlatRows {
+        let mut flat = FlatRows { class_count, scores: Vec::new(), targets: Vec::new() };
         for row in rows {
             flat.scores.extend_from_slice(&row.scores);
-            flat.targets.push(row.target);
+            flat.targets.push(row.target.clone());
         }
         flat
+    }
+
+    fn fit(&self, empty_rows: EmptyRows) -> Result<ThresholdFit, ThresholdError> {
+        fit_threshold(&self.scores, self.class_count, &self.targets, empty_rows)
+    }
+
+    fn macro_f1_at(&self, threshold: f64, empty_rows: EmptyRows) -> Result<MacroF1, ThresholdError> {
+        macro_f1_at(&self.scores, self.class_count, &self.targets, threshold, empty_rows)
     }
 }
 
@@ -314,34 +310,39 @@ fn folds_of(rows: &[&ScoreRow]) -> BTreeSet<Fold> {
 }
 
 fn fold_report(
+    class_count: usize,
     rows: &[&ScoreRow],
     fold: Fold,
     threshold: f64,
     empty_rows: EmptyRows,
 ) -> Result<FoldReport, ThresholdError> {
-    let own = FlatRows::from_rows(rows.iter().copied().filter(|row| row.fold == fold));
-    let best = fit_threshold(&own.scores, &own.targets, empty_rows)?;
+    let own = FlatRows::from_rows(class_count, rows.iter().copied().filter(|row| row.fold == fold));
+    let best = own.fit(empty_rows)?;
     Ok(FoldReport {
         fold,
         rows: own.targets.len() as u64,
-        macro_f1: macro_f1_at(&own.scores, &own.targets, threshold, empty_rows)?.macro_f1,
+        macro_f1: own.macro_f1_at(threshold, empty_rows)?.macro_f1,
         best_threshold: best.threshold,
         best_macro_f1: best.macro_f1,
     })
 }
 
-fn cross_fit(rows: &[&ScoreRow], empty_rows: EmptyRows) -> Result<Option<CrossFitted>, ThresholdError> {
+fn cross_fit(
+    class_count: usize,
+    rows: &[&ScoreRow],
+    empty_rows: EmptyRows,
+) -> Result<Option<CrossFitted>, ThresholdError> {
     let folds = folds_of(rows);
     if folds.len() < 2 {
         return Ok(None);
     }
-    let mut tally = ClassTally::default();
+    let mut tally = ClassTally::new(class_count);
     let mut thresholds = Vec::new();
     for fold in folds {
-        let others = FlatRows::from_rows(rows.iter().copied().filter(|row| row.fold != fold));
-        let threshold = fit_threshold(&others.scores, &others.targets, empty_rows)?.threshold;
+        let others = FlatRows::from_rows(class_count, rows.iter().copied().filter(|row| row.fold != fold));
+        let threshold = others.fit(empty_rows)?.threshold;
         for row in rows.iter().filter(|row| row.fold == fold) {
-            tally.add(row.target, predict(&row.scores, threshold, empty_rows));
+            tally.add(&row.target, &predict(&row.scores, threshold, empty_rows));
         }
         thresholds.push(FoldThreshold { fold, threshold });
     }
@@ -351,6 +352,11 @@ fn cross_fit(rows: &[&ScoreRow], empty_rows: EmptyRows) -> Result<Option<CrossFi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classes::names_for_count;
+
+    fn names() -> Vec<String> {
+        names_for_count(28)
+    }
 
     /// `rows` rows in five folds, with scores correlated with the targets; every fourth row is of the HPA list.
     fn table(rows: u32) -> ScoreTable {
@@ -361,24 +367,22 @@ mod tests {
         };
         let rows = (0..rows)
             .map(|index| {
-                let target = Labels::from_indices([(index % 7) as u8, 20]).unwrap();
-                let scores = std::array::from_fn(|class| match target.contains(class as u8) {
-                    true => 0.3 + 0.7 * draw(),
-                    false => 0.6 * draw(),
-                });
+                let target = Labels::from_indices([(index % 7) as u16, 20]).unwrap();
+                let score = |class| if target.contains(class) { 0.3 + 0.7 * draw() } else { 0.6 * draw() };
+                let scores = (0..28).map(score).collect();
                 let source = if index % 4 == 3 { Source::Hpa } else { Source::Train };
                 ScoreRow { id: index.to_string(), source, fold: Fold((index % 5) as u8), target, scores }
             })
             .collect();
-        ScoreTable { rows }
+        ScoreTable { class_count: 28, rows }
     }
 
     #[test]
     fn every_part_is_what_it_says() {
         let table = table(200);
-        let report = build_report(&table, EmptyRows::Argmax).unwrap();
-        let train = FlatRows::from_rows(table.rows.iter().filter(|row| row.source == Source::Train));
-        let fit = fit_threshold(&train.scores, &train.targets, EmptyRows::Argmax).unwrap();
+        let report = build_report(&table, &names(), EmptyRows::Argmax).unwrap();
+        let train = FlatRows::from_rows(28, table.rows.iter().filter(|row| row.source == Source::Train));
+        let fit = train.fit(EmptyRows::Argmax).unwrap();
         assert_eq!((report.threshold, report.macro_f1), (fit.threshold, fit.macro_f1));
         assert_eq!((report.rows_in_table, report.rows, report.curve.len()), (200, 150, 200));
         assert_eq!(report.oof_digest, table.digest_hex());
@@ -388,7 +392,7 @@ mod tests {
         assert_eq!(report.best_constant.labels, [0, 1, 2, 3, 4, 5, 6, 20]);
         assert!(report.best_constant.macro_f1 < report.macro_f1);
         for (threshold, value) in &report.curve {
-            let there = macro_f1_at(&train.scores, &train.targets, *threshold, EmptyRows::Argmax).unwrap();
+            let there = train.macro_f1_at(*threshold, EmptyRows::Argmax).unwrap();
             assert_eq!(there.macro_f1, *value);
             assert!(*value <= report.macro_f1);
         }
@@ -402,31 +406,39 @@ mod tests {
     #[test]
     fn the_fit_uses_the_rows_that_it_should() {
         let table = table(200);
-        let both = build_report_on(&table, EmptyRows::Leave, FitOn::TrainAndHpa).unwrap();
+        let both = build_report_on(&table, &names(), EmptyRows::Leave, FitOn::TrainAndHpa).unwrap();
         assert_eq!((both.rows, both.fit_on), (200, FitOn::TrainAndHpa));
-        let hpa = ScoreTable { rows: table.rows.iter().filter(|row| row.source == Source::Hpa).cloned().collect() };
-        assert!(matches!(build_report(&hpa, EmptyRows::Leave), Err(ReportError::NoRows { rows_in_table: 50 })));
-        assert!(build_report_on(&hpa, EmptyRows::Leave, FitOn::TrainAndHpa).is_ok());
+        let hpa = ScoreTable {
+            class_count: 28,
+            rows: table.rows.iter().filter(|row| row.source == Source::Hpa).cloned().collect(),
+        };
+        assert!(matches!(
+            build_report(&hpa, &names(), EmptyRows::Leave),
+            Err(ReportError::NoRows { rows_in_table: 50 })
+        ));
+        assert!(build_report_on(&hpa, &names(), EmptyRows::Leave, FitOn::TrainAndHpa).is_ok());
         let mut tested = table.clone();
         tested.rows[3].source = Source::Test;
-        assert!(matches!(build_report(&tested, EmptyRows::Leave), Err(ReportError::TestRow { row: 4, .. })));
+        assert!(matches!(build_report(&tested, &names(), EmptyRows::Leave), Err(ReportError::TestRow { row: 4, .. })));
         let mut doubled = table.clone();
         doubled.rows[1] = doubled.rows[0].clone();
-        assert!(matches!(build_report(&doubled, EmptyRows::Leave), Err(ReportError::Table(_))));
+        let few = build_report(&table, &names()[..27], EmptyRows::Leave);
+        assert!(matches!(few, Err(ReportError::ClassNames { names: 27, class_count: 28 })));
+        assert!(matches!(build_report(&doubled, &names(), EmptyRows::Leave), Err(ReportError::Table(_))));
     }
 
     #[test]
     fn one_fold_has_no_cross_fitted_score() {
         let mut table = table(20);
         table.rows.retain(|row| row.fold == Fold(2));
-        let report = build_report(&table, EmptyRows::Argmax).unwrap();
+        let report = build_report(&table, &names(), EmptyRows::Argmax).unwrap();
         assert_eq!(report.cross_fitted, None);
         assert_eq!(report.per_fold.len(), 1);
     }
 
     #[test]
     fn json_comes_back_the_same() {
-        let mut report = build_report(&table(60), EmptyRows::Argmax).unwrap();
+        let mut report = build_report(&table(60), &names(), EmptyRows::Argmax).unwrap();
         report.job_set = Some("hpa-1".to_owned());
         report.made_by = serde_json::json!({ "seed": 42 });
         let mut bytes = Vec::new();

@@ -1,15 +1,17 @@
-//! Score tables: the scores of images for the 28 labels, out of fold or of the test list.
+//! Score tables: the scores of images for each class, out of fold or of the test list.
 //!
-//! As CSV, a table has the columns `Id,Source,Fold,Target,p0,…,p27`. `Target` has the labels, separated by spaces; it is
-//! empty for rows without labels, and so for the whole test list. Each score is written as the shortest decimal that is read
-//! as the same f32, so that writing and reading preserves all bits.
+//! As CSV, a table has the columns `Id,Source,Fold,Target,p0,…`, with one `p` for each class. `Target` has the labels as
+//! numbers, separated by spaces; it is empty for rows without labels, and so for the whole test list. Each score is written
+//! as the shortest decimal that is read as the same f32, so that writing and reading preserves all bits.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::io::{self, Read, Write};
 
+use crate::classes::MOST_CLASSES;
 use crate::ids::Fold;
-use crate::labels::{LABEL_COUNT, Labels};
+use crate::labels::Labels;
+use crate::spec::LabelSeparator;
 use crate::words::words;
 
 words! {
@@ -35,13 +37,15 @@ pub struct ScoreRow {
     pub fold: Fold,
     /// The true labels; empty for the test list.
     pub target: Labels,
-    /// One probability per label, each in 0..=1.
-    pub scores: [f32; LABEL_COUNT],
+    /// One probability per class, each in 0..=1.
+    pub scores: Vec<f32>,
 }
 
 /// The scores of a list of images.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ScoreTable {
+    /// The number of classes, 1 to 1,000.
+    pub class_count: usize,
     /// The rows, with unique pairs of source and id.
     pub rows: Vec<ScoreRow>,
 }
@@ -58,7 +62,7 @@ pub enum ScoreTableError {
         error: csv::Error,
     },
     /// Another header.
-    #[error("{file}: the header must be Id,Source,Fold,Target,p0,p1,…,p{}, but is {found:?}", LABEL_COUNT - 1)]
+    #[error("{file}: the header must be Id,Source,Fold,Target,p0,p1,…, one p for each class, but is {found:?}")]
     Header {
         /// The name of the table, as given by the caller.
         file: String,
@@ -66,13 +70,27 @@ pub enum ScoreTableError {
         found: String,
     },
     /// A wrong number of fields.
-    #[error("{file}: row {row} must have {} fields, but has {found}", 4 + LABEL_COUNT)]
+    #[error("{file}: row {row} must have {expected} fields, but has {found}")]
     FieldCount {
         /// The name of the table, as given by the caller.
         file: String,
         /// Counted from 1.
         row: usize,
+        /// The number of fields in the header.
+        expected: usize,
         /// The number of fields in the row.
+        found: usize,
+    },
+    /// A row with another number of scores than there are classes, or a number of classes that is not possible.
+    #[error("{file}: row {row} has {found} scores, where {expected} are expected")]
+    ScoreCount {
+        /// The name of the table, as given by the caller.
+        file: String,
+        /// Counted from 1.
+        row: usize,
+        /// The number of classes of the table.
+        expected: usize,
+        /// The number of scores in the row.
         found: usize,
     },
     /// An invalid field.
@@ -107,8 +125,8 @@ pub enum ScoreTableError {
 
 const FIXED_FIELDS: [&str; 4] = ["Id", "Source", "Fold", "Target"];
 
-fn header() -> Vec<String> {
-    let scores = (0..LABEL_COUNT).map(|class| format!("p{class}"));
+fn header(class_count: usize) -> Vec<String> {
+    let scores = (0..class_count).map(|class| format!("p{class}"));
     FIXED_FIELDS.iter().map(|name| (*name).to_owned()).chain(scores).collect()
 }
 
@@ -118,7 +136,12 @@ pub(crate) fn is_probability(score: f32) -> bool {
 }
 
 impl ScoreTable {
-    /// Reads a score table from CSV. `file` is its name in errors.
+    /// A table of no rows.
+    pub fn new(class_count: usize) -> ScoreTable {
+        ScoreTable { class_count, rows: Vec::new() }
+    }
+
+    /// Reads a score table from CSV; the header has the number of classes. `file` is its name in errors.
     ///
     /// # Errors
     /// The first error, with its row and field: another header, a wrong number of fields, an empty id, an unknown source, a
@@ -127,15 +150,17 @@ impl ScoreTable {
         let csv_error = |error| ScoreTableError::Csv { file: file.to_owned(), error };
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
         let found = reader.headers().map_err(csv_error)?;
-        if !found.iter().eq(header().iter().map(String::as_str)) {
+        let class_count = found.len().saturating_sub(FIXED_FIELDS.len());
+        let is_possible = (1..=MOST_CLASSES).contains(&class_count);
+        if !is_possible || !found.iter().eq(header(class_count).iter().map(String::as_str)) {
             let found = found.iter().collect::<Vec<_>>().join(",");
             return Err(ScoreTableError::Header { file: file.to_owned(), found });
         }
-        let mut table = ScoreTable::default();
+        let mut table = ScoreTable::new(class_count);
         let mut record = csv::StringRecord::new();
         while reader.read_record(&mut record).map_err(csv_error)? {
             let row = table.rows.len() + 1;
-            table.rows.push(parse_row(file, row, &record)?);
+            table.rows.push(parse_row(file, row, class_count, &record)?);
         }
         table.check(file)?;
         Ok(table)
@@ -147,7 +172,7 @@ impl ScoreTable {
     /// If writing fails.
     pub fn write_csv(&self, output: impl Write) -> io::Result<()> {
         let mut writer = csv::Writer::from_writer(output);
-        writer.write_record(header())?;
+        writer.write_record(header(self.class_count))?;
         let mut field = String::new();
         for row in &self.rows {
             writer.write_field(&row.id)?;
@@ -167,7 +192,8 @@ impl ScoreTable {
         writer.flush()
     }
 
-    /// Checks what the types do not: scores in 0..=1, no empty id, no image twice. `name` is the table's name in errors.
+    /// Checks what the types do not: one score per class, each in 0..=1, no empty id, no image twice. `name` is the table's
+    /// name in errors.
     ///
     /// # Errors
     /// The first invalid row.
@@ -177,6 +203,10 @@ impl ScoreTable {
             let field_error = |field: String, reason: String| {
                 Err(ScoreTableError::Field { file: name.to_owned(), row: index + 1, field, reason })
             };
+            if row.scores.len() != self.class_count || !(1..=MOST_CLASSES).contains(&self.class_count) {
+                let (file, expected, found) = (name.to_owned(), self.class_count, row.scores.len());
+                return Err(ScoreTableError::ScoreCount { file, row: index + 1, expected, found });
+            }
             if row.id.is_empty() {
                 return field_error("Id".to_owned(), "is empty".to_owned());
             }
@@ -206,9 +236,15 @@ impl ScoreTable {
     }
 }
 
-fn parse_row(file: &str, row: usize, record: &csv::StringRecord) -> Result<ScoreRow, ScoreTableError> {
-    if record.len() != FIXED_FIELDS.len() + LABEL_COUNT {
-        return Err(ScoreTableError::FieldCount { file: file.to_owned(), row, found: record.len() });
+fn parse_row(
+    file: &str,
+    row: usize,
+    class_count: usize,
+    record: &csv::StringRecord,
+) -> Result<ScoreRow, ScoreTableError> {
+    let expected = FIXED_FIELDS.len() + class_count;
+    if record.len() != expected {
+        return Err(ScoreTableError::FieldCount { file: file.to_owned(), row, expected, found: record.len() });
     }
     let field_error = |field: &str, reason: String| ScoreTableError::Field {
         file: file.to_owned(),
@@ -220,8 +256,9 @@ fn parse_row(file: &str, row: usize, record: &csv::StringRecord) -> Result<Score
     let fold = record[2]
         .parse::<u8>()
         .map_err(|_| field_error("Fold", format!("must be a number in 0..=255, but is {:?}", &record[2])))?;
-    let target = record[3].parse::<Labels>().map_err(|error| field_error("Target", error.to_string()))?;
-    let mut scores = [0.0; LABEL_COUNT];
+    let target = Labels::from_numbers(&record[3], LabelSeparator::Space, class_count)
+        .map_err(|error| field_error("Target", error.to_string()))?;
+    let mut scores = vec![0.0; class_count];
     for (class, score) in scores.iter_mut().enumerate() {
         let text = &record[FIXED_FIELDS.len() + class];
         *score = text.parse::<f32>().ok().filter(|value| is_probability(*value)).ok_or_else(|| {
@@ -234,9 +271,15 @@ fn parse_row(file: &str, row: usize, record: &csv::StringRecord) -> Result<Score
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels::LABEL_COUNT;
 
     fn row(id: &str, source: Source, scores: [f32; LABEL_COUNT]) -> ScoreRow {
-        ScoreRow { id: id.to_owned(), source, fold: Fold(3), target: "16 0".parse().unwrap(), scores }
+        let (target, scores) = ("16 0".parse().unwrap(), scores.to_vec());
+        ScoreRow { id: id.to_owned(), source, fold: Fold(3), target, scores }
+    }
+
+    fn table(rows: Vec<ScoreRow>) -> ScoreTable {
+        ScoreTable { class_count: LABEL_COUNT, rows }
     }
 
     fn written(table: &ScoreTable) -> String {
@@ -259,29 +302,28 @@ mod tests {
         }
         rows[0].target = Labels::default();
         rows[0].scores[..3].copy_from_slice(&[0.0, 1.0, f32::from_bits(1)]);
-        let table = ScoreTable { rows };
+        let table = table(rows);
         let text = written(&table);
         assert!(text.lines().nth(1).unwrap().starts_with("\"id,0\",train,3,,0,1,0.00"), "{text}");
         assert!(text.lines().nth(2).unwrap().starts_with("\"id,1\",train,3,0 16,"), "{text}");
         let back = ScoreTable::read_csv("oof.csv", text.as_bytes()).unwrap();
         assert_eq!(back, table);
         for (a, b) in back.rows.iter().zip(&table.rows) {
-            assert_eq!(a.scores.map(f32::to_bits), b.scores.map(f32::to_bits));
+            assert!(a.scores.iter().map(|score| score.to_bits()).eq(b.scores.iter().map(|score| score.to_bits())));
         }
     }
 
     #[test]
     fn the_same_id_may_be_in_two_sources() {
         let zeros = [0.0; LABEL_COUNT];
-        let table = ScoreTable { rows: vec![row("a", Source::Train, zeros), row("a", Source::Hpa, zeros)] };
+        let table = table(vec![row("a", Source::Train, zeros), row("a", Source::Hpa, zeros)]);
         assert_eq!(ScoreTable::read_csv("x", written(&table).as_bytes()).unwrap(), table);
     }
 
     #[test]
     fn refusals_name_file_row_and_field() {
-        let good = written(&ScoreTable {
-            rows: vec![row("a", Source::Train, [0.25; LABEL_COUNT]), row("b", Source::Train, [0.5; LABEL_COUNT])],
-        });
+        let rows = vec![row("a", Source::Train, [0.25; LABEL_COUNT]), row("b", Source::Train, [0.5; LABEL_COUNT])];
+        let good = written(&table(rows));
         let refused = |text: String| ScoreTable::read_csv("oof.csv", text.as_bytes()).unwrap_err().to_string();
         let changed = |from: &str, to: &str| {
             assert!(good.contains(from));
@@ -306,16 +348,39 @@ mod tests {
 
     #[test]
     fn tables_that_are_not_from_a_file_are_checked_too() {
-        let mut table = ScoreTable { rows: vec![row("a", Source::Train, [0.25; LABEL_COUNT])] };
+        let mut table = table(vec![row("a", Source::Train, [0.25; LABEL_COUNT])]);
         assert!(table.check("table").is_ok());
         table.rows[0].scores[27] = f32::NAN;
         let message = table.check("table").unwrap_err().to_string();
         assert_eq!(message, "table: row 1, field p27: a score must be in 0..=1, but is NaN");
+        table.rows[0].scores.truncate(27);
+        let message = table.check("table").unwrap_err().to_string();
+        assert_eq!(message, "table: row 1 has 27 scores, where 28 are expected");
+    }
+
+    #[test]
+    fn the_header_has_the_number_of_classes() {
+        for class_count in [1_u16, 5, 1000] {
+            let mut table = ScoreTable::new(class_count.into());
+            assert_eq!(ScoreTable::read_csv("x", written(&table).as_bytes()).unwrap(), table);
+            let (target, scores) = (Labels::from_indices([class_count - 1]).unwrap(), vec![0.5; class_count.into()]);
+            table.rows.push(ScoreRow { id: "a".to_owned(), source: Source::Train, fold: Fold(0), target, scores });
+            assert_eq!(ScoreTable::read_csv("x", written(&table).as_bytes()).unwrap(), table);
+            let outside = written(&table).replace(&format!(",{},", class_count - 1), &format!(",{class_count},"));
+            let message = ScoreTable::read_csv("x", outside.as_bytes()).unwrap_err().to_string();
+            assert!(
+                message.starts_with(&format!("x: row 1, field Target: label {class_count} is out of")),
+                "{message}"
+            );
+        }
+        for header in ["Id,Source,Fold,Target", "Id,Source,Fold,Target,p1", "Id,Source,Fold,Target,p0,p2"] {
+            assert!(matches!(ScoreTable::read_csv("x", header.as_bytes()), Err(ScoreTableError::Header { .. })));
+        }
     }
 
     #[test]
     fn digest_is_that_of_the_csv() {
-        let table = ScoreTable { rows: vec![row("a", Source::Train, [0.25; LABEL_COUNT])] };
+        let table = table(vec![row("a", Source::Train, [0.25; LABEL_COUNT])]);
         assert_eq!(table.digest_hex(), blake3::hash(written(&table).as_bytes()).to_hex().to_string());
     }
 }

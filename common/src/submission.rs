@@ -4,17 +4,18 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use crate::ids::Fold;
-use crate::labels::LABEL_COUNT;
+use crate::labels::Labels;
 use crate::scores::{ScoreTable, ScoreTableError, Source};
-use crate::threshold::{EmptyRows, predict};
+use crate::spec::{JobSetSpec, LabelFormat};
+use crate::threshold::predict;
 
 /// The scores of the test list, each the mean over the folds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeanScores {
     /// The images, in the order of the first fold's table, each once.
     pub ids: Vec<String>,
-    /// The scores of each image, in the same order: one probability per label.
-    pub scores: Vec<[f64; LABEL_COUNT]>,
+    /// The scores of each image, in the same order: one probability per class.
+    pub scores: Vec<Vec<f64>>,
 }
 
 /// Predictions that cannot become a submission, or a submission that cannot be written.
@@ -53,6 +54,26 @@ pub enum SubmissionError {
     RepeatedFold {
         /// The fold.
         fold: Fold,
+    },
+    /// Tables of different numbers of classes.
+    #[error("test predictions of fold {fold}: {found} classes, but those of fold {first_fold} have {expected}")]
+    ClassCount {
+        /// The fold.
+        fold: Fold,
+        /// The number of its classes.
+        found: usize,
+        /// The fold of the first table.
+        first_fold: Fold,
+        /// The number of the first table's classes.
+        expected: usize,
+    },
+    /// Scores of another number of classes than the spec has.
+    #[error("the predictions have the scores of {found} classes, but there are {expected} classes")]
+    WrongClasses {
+        /// The number of scores of a row.
+        found: usize,
+        /// The number of classes.
+        expected: usize,
     },
     /// An image of the first table that is missing in another one.
     #[error("test predictions of fold {fold}: image {id:?} is missing; predict that fold again")]
@@ -121,9 +142,14 @@ pub fn mean_scores(tables: &[ScoreTable]) -> Result<MeanScores, SubmissionError>
         }
     }
     let first = tables.first().ok_or(SubmissionError::NoPredictions)?;
+    if let Some(other) = tables.iter().find(|table| table.class_count != first.class_count) {
+        let (first_fold, fold) = (first.rows[0].fold, other.rows[0].fold);
+        let (expected, found) = (first.class_count, other.class_count);
+        return Err(SubmissionError::ClassCount { fold, found, first_fold, expected });
+    }
     let ids: Vec<String> = first.rows.iter().map(|row| row.id.clone()).collect();
     let positions: HashMap<&str, usize> = ids.iter().enumerate().map(|(at, id)| (id.as_str(), at)).collect();
-    let mut scores = vec![[0.0; LABEL_COUNT]; ids.len()];
+    let mut scores = vec![vec![0.0; first.class_count]; ids.len()];
     for table in tables {
         let mut seen = vec![false; ids.len()];
         for row in &table.rows {
@@ -163,18 +189,20 @@ fn check_predictions(table: &ScoreTable) -> Result<Fold, SubmissionError> {
     Ok(fold)
 }
 
-/// Writes the submission, `Id,Predicted`: one row per id of the test list, in its order, with the labels in ascending order,
-/// separated by spaces. With [`EmptyRows::Leave`], `Predicted` is empty for a row without a score above the threshold.
+/// Writes the submission: one row per id of the test list, in its order, with the labels in ascending order and in the
+/// format of the spec's lists, by default `Id,Predicted` with numbers separated by spaces. If the spec's `empty_rows` is
+/// [`EmptyRows::Leave`](crate::threshold::EmptyRows::Leave), a row without a score above the threshold has no label.
 ///
 /// Nothing is written if a check fails.
 ///
 /// # Errors
-/// If the threshold is not in 0..=1, an id has no scores, scores have no id, one of them occurs twice, or writing fails.
+/// If the threshold is not in 0..=1, there is not one score per class, an id has no scores, scores have no id, one of them
+/// occurs twice, or writing fails.
 pub fn write_submission(
     ids: &[impl AsRef<str>],
     means: &MeanScores,
     threshold: f64,
-    empty_rows: EmptyRows,
+    spec: &JobSetSpec,
     output: impl Write,
 ) -> Result<(), SubmissionError> {
     if !(0.0..=1.0).contains(&threshold) {
@@ -182,6 +210,9 @@ pub fn write_submission(
     }
     let mut waiting = HashMap::with_capacity(means.ids.len());
     for (id, scores) in means.ids.iter().zip(&means.scores) {
+        if scores.len() != spec.class_count() {
+            return Err(SubmissionError::WrongClasses { found: scores.len(), expected: spec.class_count() });
+        }
         if waiting.insert(id.as_str(), scores).is_some() {
             return Err(SubmissionError::Duplicate { id: id.clone(), place: "predictions" });
         }
@@ -193,34 +224,58 @@ pub fn write_submission(
             return Err(SubmissionError::Duplicate { id: id.to_owned(), place: "test list" });
         }
         let scores = waiting.get(id).ok_or_else(|| SubmissionError::Missing { id: id.to_owned() })?;
-        rows.push((id, predict(scores, threshold, empty_rows)));
+        rows.push((id, predict(scores, threshold, spec.empty_rows)));
     }
     if let Some(id) = means.ids.iter().find(|id| !listed.contains(id.as_str())) {
         return Err(SubmissionError::Extra { id: id.clone() });
     }
     let mut writer = csv::Writer::from_writer(output);
-    writer.write_record(["Id", "Predicted"]).map_err(io::Error::from)?;
+    writer.write_record(spec.submission_header()).map_err(io::Error::from)?;
+    let class_names = spec.class_names();
     for (id, labels) in rows {
-        writer.write_record([id, &labels.to_string()]).map_err(io::Error::from)?;
+        writer.write_field(id).map_err(io::Error::from)?;
+        for field in label_fields(&labels, spec, &class_names) {
+            writer.write_field(field).map_err(io::Error::from)?;
+        }
+        writer.write_record(None::<&[u8]>).map_err(io::Error::from)?;
     }
     writer.flush()?;
     Ok(())
 }
 
+/// The labels of a row in the format of the spec's lists.
+fn label_fields(labels: &Labels, spec: &JobSetSpec, class_names: &[String]) -> Vec<String> {
+    let separator = spec.label_separator.character().to_string();
+    match spec.label_format {
+        LabelFormat::Numbers => vec![labels.iter().map(|label| label.to_string()).collect::<Vec<_>>().join(&separator)],
+        LabelFormat::Names => {
+            let names: Vec<&str> = labels.iter().map(|label| class_names[usize::from(label)].as_str()).collect();
+            vec![names.join(&separator)]
+        }
+        LabelFormat::OneHot => {
+            let classes = (0_u16..).take(class_names.len());
+            classes.map(|class| u8::from(labels.contains(class)).to_string()).collect()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::labels::Labels;
     use crate::scores::ScoreRow;
+    use crate::spec::LabelSeparator;
+    use crate::threshold::EmptyRows;
+
+    const CLASSES: usize = 28;
 
     /// One fold's table; each row is an id and the scores of the first labels.
     fn table(fold: u8, rows: &[(&str, &[f32])]) -> ScoreTable {
         let rows = rows.iter().map(|(id, values)| {
-            let mut scores = [0.0; LABEL_COUNT];
+            let mut scores = vec![0.0; CLASSES];
             scores[..values.len()].copy_from_slice(values);
             ScoreRow { id: (*id).to_owned(), source: Source::Test, fold: Fold(fold), target: Labels::default(), scores }
         });
-        ScoreTable { rows: rows.collect() }
+        ScoreTable { class_count: CLASSES, rows: rows.collect() }
     }
 
     fn message(tables: &[ScoreTable]) -> String {
@@ -239,11 +294,47 @@ mod tests {
         assert_eq!(means.scores[1][..3], [0.125, 0.125, 0.0]);
         let submission = |empty_rows| {
             let mut bytes = Vec::new();
-            write_submission(&["a", "b"], &means, 0.375, empty_rows, &mut bytes).unwrap();
+            write_submission(
+                &["a", "b"],
+                &means,
+                0.375,
+                &JobSetSpec { empty_rows, ..JobSetSpec::default() },
+                &mut bytes,
+            )
+            .unwrap();
             String::from_utf8(bytes).unwrap()
         };
         assert_eq!(submission(EmptyRows::Argmax), "Id,Predicted\na,0\nb,0 2\n");
         assert_eq!(submission(EmptyRows::Leave), "Id,Predicted\na,\nb,0 2\n");
+    }
+
+    #[test]
+    fn labels_are_written_as_the_lists_have_them() {
+        let means = MeanScores {
+            ids: ["a", "b"].map(str::to_owned).to_vec(),
+            scores: vec![vec![0.75, 0.25, 0.75], vec![0.25, 0.125, 0.125]],
+        };
+        let spec = JobSetSpec {
+            classes: ["owl", "grey heron", "tit, blue"].map(str::to_owned).to_vec(),
+            id_column: "image".to_owned(),
+            label_separator: LabelSeparator::Bar,
+            empty_rows: EmptyRows::Leave,
+            ..JobSetSpec::default()
+        };
+        let written = |spec: &JobSetSpec| {
+            let mut bytes = Vec::new();
+            write_submission(&["b", "a"], &means, 0.5, spec, &mut bytes).map_err(|error| error.to_string())?;
+            Ok::<_, String>(String::from_utf8(bytes).unwrap())
+        };
+        assert_eq!(written(&spec).unwrap(), "image,Predicted\nb,\na,0|2\n");
+        let names = JobSetSpec { label_format: LabelFormat::Names, label_column: "birds".to_owned(), ..spec.clone() };
+        assert_eq!(written(&names).unwrap(), "image,birds\nb,\na,\"owl|tit, blue\"\n");
+        let one_hot = JobSetSpec { label_format: LabelFormat::OneHot, ..spec.clone() };
+        assert_eq!(written(&one_hot).unwrap(), "image,owl,grey heron,\"tit, blue\"\nb,0,0,0\na,1,0,1\n");
+        let argmax = JobSetSpec { empty_rows: EmptyRows::Argmax, ..one_hot };
+        assert!(written(&argmax).unwrap().contains("\nb,1,0,0\n"));
+        let message = written(&JobSetSpec::default()).unwrap_err();
+        assert_eq!(message, "the predictions have the scores of 3 classes, but there are 28 classes");
     }
 
     #[test]
@@ -263,6 +354,10 @@ mod tests {
         let mut train = good.clone();
         train.rows[1].source = Source::Train;
         assert!(message(&[train]).contains("row 2 (\"b\") is of the source train"));
+        let mut narrow = table(1, &[("a", &[0.5]), ("b", &[0.5])]);
+        narrow.class_count = 5;
+        narrow.rows.iter_mut().for_each(|row| row.scores.truncate(5));
+        assert!(message(&[good.clone(), narrow]).contains("fold 1: 5 classes, but those of fold 0 have 28"));
         assert!(message(&[table(0, &[("a", &[f32::NAN])])]).contains("fold 0: row 1, field p0"));
     }
 
@@ -271,7 +366,7 @@ mod tests {
         let means = mean_scores(&[table(0, &[("a", &[0.5]), ("b", &[0.5])])]).unwrap();
         let refused = |ids: &[&str], threshold| {
             let mut bytes = Vec::new();
-            let error = write_submission(ids, &means, threshold, EmptyRows::Argmax, &mut bytes).unwrap_err();
+            let error = write_submission(ids, &means, threshold, &JobSetSpec::default(), &mut bytes).unwrap_err();
             assert!(bytes.is_empty());
             error.to_string()
         };

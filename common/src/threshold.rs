@@ -7,8 +7,11 @@
 //! Scores are f32 and are compared as f64. Thresholds are f64 and must not be rounded to f32: a threshold may lie between
 //! two neighbouring f32.
 
-use crate::labels::{LABEL_COUNT, Labels};
-use crate::macro_f1::{ClassTally, MacroF1, labels_where};
+use std::slice::ChunksExact;
+
+use crate::classes::MOST_CLASSES;
+use crate::labels::Labels;
+use crate::macro_f1::{ClassCounts, ClassTally, MacroF1, RunningTally, labels_where};
 use crate::scores::is_probability;
 use crate::words::words;
 
@@ -31,12 +34,14 @@ pub enum ThresholdError {
     #[error("there are no rows to fit a threshold on")]
     NoRows,
     /// Different numbers of rows of scores and targets.
-    #[error("{scores} scores do not fit {rows} rows of {LABEL_COUNT} labels")]
+    #[error("{scores} scores do not fit {rows} rows of {class_count} classes")]
     Shape {
         /// The number of scores.
         scores: usize,
         /// The number of targets.
         rows: usize,
+        /// The number of classes.
+        class_count: usize,
     },
     /// A score out of range.
     #[error("row {row}, label {label}: a score must be in 0..=1, but is {score}")]
@@ -63,20 +68,20 @@ pub struct ThresholdFit {
     pub upper: f64,
 }
 
-/// The labels of one row at a threshold. `scores` has shape `[28]`.
-pub fn predict<S: Copy + Into<f64>>(scores: &[S; LABEL_COUNT], threshold: f64, empty_rows: EmptyRows) -> Labels {
-    let above = labels_where(|class| scores[usize::from(class)].into() > threshold);
+/// The labels of one row at a threshold. `scores` has one score per class.
+pub fn predict<S: Copy + Into<f64>>(scores: &[S], threshold: f64, empty_rows: EmptyRows) -> Labels {
+    let above = labels_where(scores.len(), |class| scores[usize::from(class)].into() > threshold);
     if above.is_empty() && empty_rows == EmptyRows::Argmax {
         let best = argmax(scores);
-        return labels_where(|class| usize::from(class) == best);
+        return labels_where(scores.len(), |class| usize::from(class) == best);
     }
     above
 }
 
 /// The lowest label of those with the highest score.
-fn argmax<S: Copy + Into<f64>>(scores: &[S; LABEL_COUNT]) -> usize {
+fn argmax<S: Copy + Into<f64>>(scores: &[S]) -> usize {
     let mut best = 0;
-    for class in 1..LABEL_COUNT {
+    for class in 1..scores.len() {
         if scores[class].into() > scores[best].into() {
             best = class;
         }
@@ -84,24 +89,26 @@ fn argmax<S: Copy + Into<f64>>(scores: &[S; LABEL_COUNT]) -> usize {
     best
 }
 
-/// Macro F1 of `scores` (row-major `[rows, 28]`, each in 0..=1) against `targets` (`[rows]`) at one threshold.
+/// Macro F1 of `scores` (row-major `[rows, class_count]`, each in 0..=1) against `targets` (`[rows]`) at one threshold.
 ///
 /// # Errors
 /// If the shapes do not match, there are no rows, or a score is NaN or outside 0..=1.
 pub fn macro_f1_at(
     scores: &[f32],
+    class_count: usize,
     targets: &[Labels],
     threshold: f64,
     empty_rows: EmptyRows,
 ) -> Result<MacroF1, ThresholdError> {
-    let mut tally = ClassTally::default();
-    for (row, target) in checked_rows(scores, targets)?.iter().zip(targets) {
-        tally.add(*target, predict(row, threshold, empty_rows));
+    let mut tally = ClassTally::new(class_count);
+    for (row, target) in checked_rows(scores, class_count, targets)?.zip(targets) {
+        tally.add(target, &predict(row, threshold, empty_rows));
     }
     Ok(MacroF1::from(&tally))
 }
 
-/// The threshold that maximises macro F1 of `scores` (row-major `[rows, 28]`, each in 0..=1) against `targets` (`[rows]`).
+/// The threshold that maximises macro F1 of `scores` (row-major `[rows, class_count]`, each in 0..=1) against `targets`
+/// (`[rows]`).
 ///
 /// The maximum is exact: all thresholds in 0..=1 are compared, by integer counts, in `O(n log n)` for `n` scores. Thresholds
 /// between two neighbouring scores give the same predictions, and neighbouring intervals with the same macro F1 are one
@@ -112,10 +119,11 @@ pub fn macro_f1_at(
 /// If the shapes do not match, there are no rows, or a score is NaN or outside 0..=1.
 pub fn fit_threshold(
     scores: &[f32],
+    class_count: usize,
     targets: &[Labels],
     empty_rows: EmptyRows,
 ) -> Result<ThresholdFit, ThresholdError> {
-    Ok(Sweep::new(scores, targets, empty_rows)?.fit())
+    Ok(Sweep::new(scores, class_count, targets, empty_rows)?.fit())
 }
 
 /// Macro F1 at each of `thresholds`, in their order. The other arguments are those of [`fit_threshold`].
@@ -124,27 +132,32 @@ pub fn fit_threshold(
 /// If the shapes do not match, there are no rows, or a score is NaN or outside 0..=1.
 pub fn macro_f1_curve(
     scores: &[f32],
+    class_count: usize,
     targets: &[Labels],
     thresholds: &[f64],
     empty_rows: EmptyRows,
 ) -> Result<Vec<f64>, ThresholdError> {
-    Ok(Sweep::new(scores, targets, empty_rows)?.curve(thresholds))
+    Ok(Sweep::new(scores, class_count, targets, empty_rows)?.curve(thresholds))
 }
 
 /// The rows of a score matrix, checked.
-fn checked_rows<'a>(scores: &'a [f32], targets: &[Labels]) -> Result<&'a [[f32; LABEL_COUNT]], ThresholdError> {
-    let (rows, rest) = scores.as_chunks::<LABEL_COUNT>();
-    if rows.len() != targets.len() || !rest.is_empty() {
-        return Err(ThresholdError::Shape { scores: scores.len(), rows: targets.len() });
+fn checked_rows<'a>(
+    scores: &'a [f32],
+    class_count: usize,
+    targets: &[Labels],
+) -> Result<ChunksExact<'a, f32>, ThresholdError> {
+    let rows = targets.len();
+    if !(1..=MOST_CLASSES).contains(&class_count) || rows.checked_mul(class_count) != Some(scores.len()) {
+        return Err(ThresholdError::Shape { scores: scores.len(), rows, class_count });
     }
-    if rows.is_empty() {
+    if rows == 0 {
         return Err(ThresholdError::NoRows);
     }
     if let Some(index) = scores.iter().position(|score| !is_probability(*score)) {
-        let (row, label) = (index / LABEL_COUNT + 1, index % LABEL_COUNT);
+        let (row, label) = (index / class_count + 1, index % class_count);
         return Err(ThresholdError::Score { row, label, score: scores[index] });
     }
-    Ok(rows)
+    Ok(scores.chunks_exact(class_count))
 }
 
 /// The pairs of score and label that a falling threshold adds to the predictions, in order, and the initial counts.
@@ -161,7 +174,7 @@ pub(crate) struct Sweep {
 struct Step(u64);
 
 impl Step {
-    fn new(score: f32, class: u8, is_true: bool) -> Step {
+    fn new(score: f32, class: u16, is_true: bool) -> Step {
         Step(u64::from(score.to_bits()) << 32 | u64::from(class) << 1 | u64::from(is_true))
     }
 
@@ -169,8 +182,11 @@ impl Step {
         f64::from(f32::from_bits((self.0 >> 32) as u32))
     }
 
-    fn apply(self, tally: &mut ClassTally) {
-        let counts = &mut tally.classes[(self.0 as u32 >> 1) as usize];
+    fn class(self) -> usize {
+        (self.0 as u32 >> 1) as usize
+    }
+
+    fn apply(self, counts: &mut ClassCounts) {
         counts.predicted += 1;
         counts.true_positives += self.0 & 1;
     }
@@ -178,17 +194,25 @@ impl Step {
 
 impl Sweep {
     /// Arguments and errors as in [`fit_threshold`].
-    pub(crate) fn new(scores: &[f32], targets: &[Labels], empty_rows: EmptyRows) -> Result<Sweep, ThresholdError> {
-        let rows = checked_rows(scores, targets)?;
+    pub(crate) fn new(
+        scores: &[f32],
+        class_count: usize,
+        targets: &[Labels],
+        empty_rows: EmptyRows,
+    ) -> Result<Sweep, ThresholdError> {
+        let rows = checked_rows(scores, class_count, targets)?;
         let mut steps = Vec::with_capacity(scores.len());
-        let mut start = ClassTally::default();
-        for (row, target) in rows.iter().zip(targets) {
+        let mut start = ClassTally::new(class_count);
+        for (row, target) in rows.zip(targets) {
             let always = match empty_rows {
-                EmptyRows::Argmax => labels_where(|class| usize::from(class) == argmax(row)),
+                EmptyRows::Argmax => {
+                    let best = argmax(row);
+                    labels_where(class_count, |class| usize::from(class) == best)
+                }
                 EmptyRows::Leave => Labels::default(),
             };
-            start.add(*target, always);
-            for (class, score) in (0_u8..).zip(row) {
+            start.add(target, &always);
+            for (class, score) in (0_u16..).zip(row) {
                 // A score of 0 is above no threshold, and a label that is always predicted is never added.
                 if *score > 0.0 && !always.contains(class) {
                     steps.push(Step::new(*score, class, target.contains(class)));
@@ -201,7 +225,7 @@ impl Sweep {
 
     /// See [`fit_threshold`].
     pub(crate) fn fit(&self) -> ThresholdFit {
-        let mut tally = self.start;
+        let mut tally = RunningTally::new(self.start.clone());
         let mut waiting = self.steps.as_slice();
         let mut upper = 1.0;
         let mut best: Option<Interval> = None;
@@ -220,7 +244,7 @@ impl Sweep {
                 break;
             }
             while let Some((step, rest)) = waiting.split_last().filter(|(step, _)| step.score() == lower) {
-                step.apply(&mut tally);
+                step.apply(tally.counts_mut(step.class()));
                 waiting = rest;
             }
             upper = lower;
@@ -236,12 +260,12 @@ impl Sweep {
     pub(crate) fn curve(&self, thresholds: &[f64]) -> Vec<f64> {
         let mut falling: Vec<usize> = (0..thresholds.len()).collect();
         falling.sort_by(|a, b| thresholds[*b].total_cmp(&thresholds[*a]));
-        let mut tally = self.start;
+        let mut tally = self.start.clone();
         let mut waiting = self.steps.as_slice();
         let mut values = vec![0.0; thresholds.len()];
         for index in falling {
             while let Some((step, rest)) = waiting.split_last().filter(|(step, _)| step.score() > thresholds[index]) {
-                step.apply(&mut tally);
+                step.apply(&mut tally.classes[step.class()]);
                 waiting = rest;
             }
             values[index] = tally.macro_f1();
@@ -269,6 +293,7 @@ fn better(best: Option<Interval>, candidate: Option<Interval>) -> Option<Interva
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels::LABEL_COUNT;
 
     /// Rows that score only the first labels; the others are 0.
     fn matrix(rows: &[&[f32]]) -> Vec<f32> {
@@ -286,7 +311,7 @@ mod tests {
     #[test]
     fn the_middle_of_the_best_gap() {
         let scores = matrix(&[&[0.75], &[0.5], &[0.25]]);
-        let fit = fit_threshold(&scores, &labels(&["0", "0", "1"]), EmptyRows::Leave).unwrap();
+        let fit = fit_threshold(&scores, LABEL_COUNT, &labels(&["0", "0", "1"]), EmptyRows::Leave).unwrap();
         assert_eq!((fit.threshold, fit.lower, fit.upper), (0.375, 0.25, 0.5));
         assert_eq!(fit.macro_f1, 1.0 / 28.0);
     }
@@ -295,7 +320,7 @@ mod tests {
     fn neighbouring_intervals_with_the_same_f1_are_one() {
         // No row has label 2: its score at 0.5 changes nothing.
         let scores = matrix(&[&[0.75, 0.0, 0.5], &[0.25]]);
-        let fit = fit_threshold(&scores, &labels(&["0", ""]), EmptyRows::Leave).unwrap();
+        let fit = fit_threshold(&scores, LABEL_COUNT, &labels(&["0", ""]), EmptyRows::Leave).unwrap();
         assert_eq!((fit.lower, fit.upper, fit.threshold), (0.25, 0.75, 0.5));
     }
 
@@ -304,10 +329,10 @@ mod tests {
         // F1 of label 0 is 2/3 with one of one, 1/2 with one of two, 2/3 with two of four.
         let targets = labels(&["0", "", "", "0"]);
         let wide_above = matrix(&[&[0.875], &[0.5], &[0.375], &[0.25]]);
-        let fit = fit_threshold(&wide_above, &targets, EmptyRows::Leave).unwrap();
+        let fit = fit_threshold(&wide_above, LABEL_COUNT, &targets, EmptyRows::Leave).unwrap();
         assert_eq!((fit.lower, fit.upper), (0.5, 0.875));
         let equal = matrix(&[&[0.75], &[0.5], &[0.375], &[0.25]]);
-        let fit = fit_threshold(&equal, &targets, EmptyRows::Leave).unwrap();
+        let fit = fit_threshold(&equal, LABEL_COUNT, &targets, EmptyRows::Leave).unwrap();
         assert_eq!((fit.lower, fit.upper), (0.0, 0.25));
     }
 
@@ -315,7 +340,8 @@ mod tests {
     fn neighbouring_floats_are_separated() {
         let low = 0.3_f32;
         let high = f32::from_bits(low.to_bits() + 1);
-        let fit = fit_threshold(&matrix(&[&[high], &[low]]), &labels(&["0", ""]), EmptyRows::Leave).unwrap();
+        let fit =
+            fit_threshold(&matrix(&[&[high], &[low]]), LABEL_COUNT, &labels(&["0", ""]), EmptyRows::Leave).unwrap();
         assert!(f64::from(high) > fit.threshold && f64::from(low) <= fit.threshold);
         assert_eq!(fit.macro_f1, 1.0 / 28.0);
     }
@@ -323,15 +349,17 @@ mod tests {
     #[test]
     fn the_ends_of_the_range() {
         // Each row's only score is its highest, which is always predicted: every threshold is the same.
-        let fit = fit_threshold(&matrix(&[&[1.0, 0.0], &[0.5, 0.0]]), &labels(&["", "0"]), EmptyRows::Argmax).unwrap();
+        let fit =
+            fit_threshold(&matrix(&[&[1.0, 0.0], &[0.5, 0.0]]), LABEL_COUNT, &labels(&["", "0"]), EmptyRows::Argmax)
+                .unwrap();
         assert_eq!((fit.lower, fit.upper, fit.threshold), (0.0, 1.0, 0.5));
         // Only a threshold of 1 keeps the second row from label 1.
         let scores = matrix(&[&[0.75, 1.0], &[1.0, 1.0]]);
-        let fit = fit_threshold(&scores, &labels(&["1", "0"]), EmptyRows::Argmax).unwrap();
+        let fit = fit_threshold(&scores, LABEL_COUNT, &labels(&["1", "0"]), EmptyRows::Argmax).unwrap();
         assert_eq!((fit.lower, fit.upper, fit.threshold), (1.0, 1.0, 1.0));
         assert_eq!(fit.macro_f1, 2.0 / 28.0);
         // All scores 0: every threshold is the same.
-        let fit = fit_threshold(&matrix(&[&[0.0]]), &labels(&["0"]), EmptyRows::Leave).unwrap();
+        let fit = fit_threshold(&matrix(&[&[0.0]]), LABEL_COUNT, &labels(&["0"]), EmptyRows::Leave).unwrap();
         assert_eq!((fit.threshold, fit.macro_f1), (0.5, 0.0));
     }
 
@@ -351,13 +379,13 @@ mod tests {
         for wrong in [f32::NAN, -0.1, 1.5, f32::INFINITY] {
             let mut scores = vec![0.5; 2 * LABEL_COUNT];
             scores[LABEL_COUNT + 3] = wrong;
-            let error = fit_threshold(&scores, &targets, EmptyRows::Argmax).unwrap_err();
+            let error = fit_threshold(&scores, LABEL_COUNT, &targets, EmptyRows::Argmax).unwrap_err();
             assert!(error.to_string().starts_with("row 2, label 3: "), "{error}");
-            assert!(macro_f1_at(&scores, &targets, 0.5, EmptyRows::Leave).is_err());
+            assert!(macro_f1_at(&scores, LABEL_COUNT, &targets, 0.5, EmptyRows::Leave).is_err());
         }
-        assert_eq!(fit_threshold(&[], &[], EmptyRows::Leave), Err(ThresholdError::NoRows));
-        let error = fit_threshold(&[0.5; 29], &targets[..1], EmptyRows::Leave);
-        assert_eq!(error, Err(ThresholdError::Shape { scores: 29, rows: 1 }));
+        assert_eq!(fit_threshold(&[], LABEL_COUNT, &[], EmptyRows::Leave), Err(ThresholdError::NoRows));
+        let error = fit_threshold(&[0.5; 29], LABEL_COUNT, &targets[..1], EmptyRows::Leave);
+        assert_eq!(error, Err(ThresholdError::Shape { scores: 29, rows: 1, class_count: 28 }));
     }
 
     #[test]

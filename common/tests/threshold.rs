@@ -80,14 +80,14 @@ fn macro_f1_is_scikit_learn_s_at_every_threshold() {
         for empty_rows in BOTH_WAYS {
             let judged = case.judged(empty_rows);
             assert_eq!(thresholds.len(), judged.curve.len(), "{}", case.name);
-            let curve = macro_f1_curve(&scores, &targets, &thresholds, empty_rows).unwrap();
+            let curve = macro_f1_curve(&scores, LABEL_COUNT, &targets, &thresholds, empty_rows).unwrap();
             for ((threshold, reference), in_curve) in thresholds.iter().zip(&judged.curve).zip(curve) {
                 let what = format!("{}, {empty_rows}, threshold {threshold}", case.name);
-                let ours = macro_f1_at(&scores, &targets, *threshold, empty_rows).unwrap().macro_f1;
+                let ours = macro_f1_at(&scores, LABEL_COUNT, &targets, *threshold, empty_rows).unwrap().macro_f1;
                 assert_close(ours, *reference, &what);
                 assert_eq!(ours, in_curve, "{what}");
             }
-            let best = macro_f1_at(&scores, &targets, thresholds[judged.best], empty_rows).unwrap();
+            let best = macro_f1_at(&scores, LABEL_COUNT, &targets, thresholds[judged.best], empty_rows).unwrap();
             for (label, class) in best.per_class.iter().enumerate() {
                 let what = format!("{}, {empty_rows}, label {label}", case.name);
                 assert_close(class.precision, judged.precision[label], &what);
@@ -105,12 +105,12 @@ fn no_threshold_does_better_by_scikit_learn_s_count() {
         let Scored { scores, targets } = case.scored();
         for empty_rows in BOTH_WAYS {
             let judged = case.judged(empty_rows);
-            let fit = fit_threshold(&scores, &targets, empty_rows).unwrap();
+            let fit = fit_threshold(&scores, LABEL_COUNT, &targets, empty_rows).unwrap();
             let what = format!("{}, {empty_rows}", case.name);
             assert_close(fit.macro_f1, judged.curve[judged.best], &what);
             assert_eq!(
                 fit.macro_f1,
-                macro_f1_at(&scores, &targets, fit.threshold, empty_rows).unwrap().macro_f1,
+                macro_f1_at(&scores, LABEL_COUNT, &targets, fit.threshold, empty_rows).unwrap().macro_f1,
                 "{what}"
             );
             assert!(fit.lower <= fit.threshold && fit.threshold <= fit.upper, "{what}: {fit:?}");
@@ -138,8 +138,8 @@ fn drawn(rows: usize, grid: f32, seed: u64) -> Scored {
     let mut scored = Scored { scores: Vec::with_capacity(rows * LABEL_COUNT), targets: Vec::with_capacity(rows) };
     for _ in 0..rows {
         let target =
-            Labels::from_indices((0..LABEL_COUNT as u8).filter(|_| uniform() < 0.06)).expect("labels below 28");
-        for label in 0..LABEL_COUNT as u8 {
+            Labels::from_indices((0..LABEL_COUNT as u16).filter(|_| uniform() < 0.06)).expect("labels below 28");
+        for label in 0..LABEL_COUNT as u16 {
             let score = 0.5 * uniform() + if target.contains(label) { 0.5 * uniform() } else { 0.0 };
             scored.scores.push((score * grid).round() / grid);
         }
@@ -154,8 +154,8 @@ fn brute_force_finds_no_better_threshold() {
         let grid = [2.0, 10.0, 37.0, 1e6][seed as usize % 4];
         let Scored { scores, targets } = drawn(1 + seed as usize % 12, grid, seed);
         for empty_rows in BOTH_WAYS {
-            let fit = fit_threshold(&scores, &targets, empty_rows).unwrap();
-            let at = |threshold| macro_f1_at(&scores, &targets, threshold, empty_rows).unwrap().macro_f1;
+            let fit = fit_threshold(&scores, LABEL_COUNT, &targets, empty_rows).unwrap();
+            let at = |threshold| macro_f1_at(&scores, LABEL_COUNT, &targets, threshold, empty_rows).unwrap().macro_f1;
             let best = thresholds(&scores).into_iter().map(at).fold(0.0, f64::max);
             assert_eq!(fit.macro_f1, best, "seed {seed}, {empty_rows}");
             assert_eq!(at(fit.threshold), best, "seed {seed}, {empty_rows}");
@@ -169,8 +169,8 @@ fn a_slightly_better_threshold_is_better() {
     // With many rows the steps of macro F1 are tiny: the curve, held against scikit-learn above, shows them all.
     let Scored { scores, targets } = drawn(3_000, 1e6, 1);
     for empty_rows in BOTH_WAYS {
-        let fit = fit_threshold(&scores, &targets, empty_rows).unwrap();
-        let curve = macro_f1_curve(&scores, &targets, &thresholds(&scores), empty_rows).unwrap();
+        let fit = fit_threshold(&scores, LABEL_COUNT, &targets, empty_rows).unwrap();
+        let curve = macro_f1_curve(&scores, LABEL_COUNT, &targets, &thresholds(&scores), empty_rows).unwrap();
         assert_eq!(fit.macro_f1, curve.into_iter().fold(0.0, f64::max), "{empty_rows}");
     }
 }
@@ -180,7 +180,7 @@ fn a_hundred_thousand_rows_are_fitted_quickly() {
     let Scored { scores, targets } = drawn(100_000, 16_777_216.0, 1);
     for empty_rows in BOTH_WAYS {
         let start = Instant::now();
-        let fit = fit_threshold(&scores, &targets, empty_rows).unwrap();
+        let fit = fit_threshold(&scores, LABEL_COUNT, &targets, empty_rows).unwrap();
         let took = start.elapsed();
         println!("100,000 rows, {empty_rows}: {took:?}, {fit:?}");
         // The promise of one second is for an optimised build on an idle machine; this catches another complexity.

@@ -83,11 +83,11 @@ async fn a_report_is_the_same_after_a_restart_before_the_fit() {
     app::resume_work(&restarted.coordinator).await.unwrap();
     app::sweep(&restarted.coordinator).await.unwrap();
 
-    let merged = ScoreTable { rows: tables.into_iter().flat_map(|table| table.rows).collect() };
+    let merged = ScoreTable { class_count: 28, rows: tables.into_iter().flat_map(|table| table.rows).collect() };
     let fit = app::job_set(&restarted.coordinator, &id).await.unwrap().fit.unwrap();
     assert_eq!(rig.blobs.get(fit.oof.digest).unwrap(), csv(&merged));
     let report: Report = serde_json::from_slice(&rig.blobs.get(fit.report.digest).unwrap()).unwrap();
-    let expected = build_report(&merged, spec.empty_rows).unwrap();
+    let expected = build_report(&merged, &spec.class_names(), spec.empty_rows).unwrap();
     let Report { job_set, made_by, .. } = report.clone();
     assert_eq!(report, Report { job_set, made_by, ..expected });
     assert_eq!(report.oof_digest, fit.oof.digest.to_string());
@@ -272,7 +272,8 @@ async fn grouped_submission(rig: &Rig, spec: &JobSetSpec, folds_csv: Option<&str
 
 /// Completes every fold of a job set of [`grouped_lists`], and returns the report.
 async fn grouped_report(rig: &Rig, id: &JobSetId) -> Report {
-    let read = |text: String| Manifest::read_labelled_csv("list", "patient", text.as_bytes()).unwrap();
+    let spec = JobSetSpec { group_column: "patient".to_owned(), ..JobSetSpec::default() };
+    let read = |text: String| Manifest::read_labelled_csv("list", &spec, text.as_bytes()).unwrap();
     let (train, hpa) = grouped_lists();
     let (train, hpa) = (read(train), read(hpa));
     let patient = |id: &str| {

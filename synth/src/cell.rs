@@ -18,7 +18,7 @@ pub(crate) struct Picture {
 }
 
 /// Draws the image of one row, `size` pixels a side.
-pub(crate) fn draw(size: u32, labels: Labels, stream: &mut Stream) -> Picture {
+pub(crate) fn draw(size: u32, labels: &Labels, stream: &mut Stream) -> Picture {
     let mut picture = Picture {
         red: Canvas::new(size),
         green: Canvas::new(size),
@@ -162,7 +162,7 @@ mod tests {
         let mut hasher = blake3::Hasher::new();
         for label in 0..28 {
             let labels = Labels::from_indices([label]).unwrap();
-            let picture = draw(64, labels, &mut stream(1, List::Train, u64::from(label)));
+            let picture = draw(64, &labels, &mut stream(1, List::Train, u64::from(label)));
             for canvas in [picture.red, picture.green, picture.blue, picture.yellow] {
                 hasher.update(&canvas.to_bytes());
             }

@@ -29,6 +29,8 @@ pub struct DataSet {
     pub test_rows: u64,
     /// Side of the square images, in pixels.
     pub side_pixels: u32,
+    /// The number of classes, 2 to 28: the first ones of the Human Protein Atlas.
+    pub class_count: usize,
     /// The seed.
     pub seed: u64,
 }
@@ -60,13 +62,13 @@ pub fn write_data_set(folder: &Path, data_set: &DataSet) -> Result<(), SynthErro
     if std::fs::read_dir(folder).map_err(failed(folder))?.next().is_some() {
         return Err(SynthError::NotEmpty { folder: folder.to_owned() });
     }
-    let DataSet { train_rows, hpa_rows, test_rows, side_pixels, seed } = *data_set;
+    let DataSet { train_rows, hpa_rows, test_rows, side_pixels, class_count, seed } = *data_set;
     for (list, count) in [(List::Train, train_rows), (List::Hpa, hpa_rows), (List::Test, test_rows)] {
-        let rows = rows(seed, list, count as usize);
+        let rows = rows(seed, list, count as usize, class_count);
         let images = folder.join(list.folder());
         create_folder(&images)?;
         rows.par_iter().enumerate().try_for_each(|(index, row)| {
-            let picture = draw(side_pixels, row.labels, &mut stream(seed, list, index as u64));
+            let picture = draw(side_pixels, &row.labels, &mut stream(seed, list, index as u64));
             write_picture(&images, &row.id, side_pixels, &picture)
         })?;
         let labels = |row: &Row| row.labels.to_string();
@@ -116,12 +118,13 @@ fn write_picture(folder: &Path, id: &str, side_pixels: u32, picture: &Picture) -
 #[cfg(test)]
 mod tests {
     use fivefold_common::manifest::Manifest;
+    use fivefold_common::spec::JobSetSpec;
 
     use super::*;
 
     fn data_set(seed: u64) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let data_set = DataSet { train_rows: 6, hpa_rows: 3, test_rows: 2, side_pixels: 32, seed };
+        let data_set = DataSet { train_rows: 6, hpa_rows: 3, test_rows: 2, side_pixels: 32, class_count: 28, seed };
         let data = folder.path().join("data");
         write_data_set(&data, &data_set).unwrap();
         assert!(write_data_set(&data, &data_set).unwrap_err().to_string().contains("not empty"));
@@ -155,9 +158,12 @@ mod tests {
         let data = first.path().join("data");
         let open = |list: &str| std::fs::File::open(data.join(list)).unwrap();
         for (list, count) in [("train.csv", 6), ("HPAv18RGBY_wodpl.csv", 3)] {
-            assert_eq!(Manifest::read_labelled_csv(list, "", open(list)).unwrap().rows.len(), count);
+            assert_eq!(
+                Manifest::read_labelled_csv(list, &JobSetSpec::default(), open(list)).unwrap().rows.len(),
+                count
+            );
         }
         let list = "sample_submission.csv";
-        assert_eq!(Manifest::read_test_csv(list, open(list)).unwrap().rows.len(), 2);
+        assert_eq!(Manifest::read_test_csv(list, &JobSetSpec::default(), open(list)).unwrap().rows.len(), 2);
     }
 }

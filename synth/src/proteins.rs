@@ -9,7 +9,7 @@ use crate::cell::Cell;
 
 impl Cell {
     /// Draws the protein of a label into the green channel.
-    pub(crate) fn draw_protein(&self, label: u8, green: &mut Canvas, stream: &mut Stream) {
+    pub(crate) fn draw_protein(&self, label: u16, green: &mut Canvas, stream: &mut Stream) {
         let (reach, unit) = (self.reach(), self.unit);
         let around = stream.between(0.0, TAU);
         let nucleus = |x: f64, y: f64| self.nucleus_distance(x, y);

@@ -37,17 +37,17 @@ pub(crate) struct Row {
 
 /// The rows of a list. Labels are dealt from a deck that has them in proportion, so short lists have the right
 /// frequencies too.
-pub(crate) fn rows(seed: u64, list: List, count: usize) -> Vec<Row> {
+pub(crate) fn rows(seed: u64, list: List, count: usize, class_count: usize) -> Vec<Row> {
     let mut stream = stream(seed, list, u64::MAX);
     let mut counts: Vec<usize> =
         in_proportion(&ROWS_BY_LABEL_COUNT, count).into_iter().map(|place| usize::from(place) + 1).collect();
     shuffle(&mut counts, &mut stream);
-    let mut deck = in_proportion(&LABEL_ROWS, counts.iter().sum());
+    let mut deck = in_proportion(&LABEL_ROWS[..class_count.min(LABEL_COUNT)], counts.iter().sum());
     shuffle(&mut deck, &mut stream);
     let mut rows = Vec::with_capacity(count);
     let mut next = 0;
     for (index, label_count) in counts.into_iter().enumerate() {
-        let mut labels: Vec<u8> = Vec::new();
+        let mut labels: Vec<u16> = Vec::new();
         while labels.len() < label_count && next < deck.len() {
             // The next card that the row lacks. Without one, the row gets fewer labels.
             let fitting = (next..deck.len().min(next + 200)).find(|&place| !labels.contains(&deck[place]));
@@ -65,10 +65,10 @@ pub(crate) fn rows(seed: u64, list: List, count: usize) -> Vec<Row> {
 }
 
 /// `count` indices into `weights`, in proportion to the weights (systematic sampling) and ascending.
-fn in_proportion(weights: &[u32], count: usize) -> Vec<u8> {
+fn in_proportion(weights: &[u32], count: usize) -> Vec<u16> {
     let total: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
     let mut places = Vec::with_capacity(count);
-    let (mut place, mut until) = (0_u8, u64::from(weights[0]));
+    let (mut place, mut until) = (0_u16, u64::from(weights[0]));
     for draw in 0..count as u64 {
         let position = (2 * draw + 1) * total / (2 * count as u64);
         while position >= until {
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn labels_are_as_frequent_as_in_the_real_list() {
         for count in [300, 5000] {
-            let rows = rows(7, List::Train, count);
+            let rows = rows(7, List::Train, count, 28);
             assert_eq!(rows.iter().map(|row| &row.id).collect::<HashSet<_>>().len(), count);
             assert!(rows.iter().all(|row| (1..=5).contains(&row.labels.len())));
             for label in [0, 25, 21, 2, 23, 7] {
@@ -130,7 +130,19 @@ mod tests {
 
     #[test]
     fn a_seed_names_its_rows() {
-        assert_eq!(rows(1, List::Hpa, 50), rows(1, List::Hpa, 50));
-        assert_ne!(rows(1, List::Hpa, 50), rows(2, List::Hpa, 50));
+        assert_eq!(rows(1, List::Hpa, 50, 28), rows(1, List::Hpa, 50, 28));
+        assert_ne!(rows(1, List::Hpa, 50, 28), rows(2, List::Hpa, 50, 28));
+    }
+
+    #[test]
+    fn fewer_classes_are_the_first_ones() {
+        for class_count in [2, 5] {
+            let rows = rows(1, List::Train, 200, class_count);
+            assert!(rows.iter().all(|row| (1..=class_count).contains(&row.labels.len())));
+            for label in 0..28 {
+                let is_there = rows.iter().any(|row| row.labels.contains(label));
+                assert_eq!(is_there, usize::from(label) < class_count, "label {label} of {class_count}");
+            }
+        }
     }
 }

@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
         None => JobSetSpec::default(),
     };
     let name = train_csv.display().to_string();
-    let list = Manifest::read_labelled_csv(&name, &spec.group_column, File::open(&train_csv)?)?;
+    let list = Manifest::read_labelled_csv(&name, &spec, File::open(&train_csv)?)?;
     let folds = FoldTable::split(&spec, &list, None)?;
     let rows = FoldRows::of(&spec, fold, &list, None, &folds)?;
     fs::create_dir_all(&out)?;
@@ -69,9 +69,9 @@ fn main() -> anyhow::Result<()> {
     if let TrainOutcome::Finished { checkpoint, out_of_fold } = trainer.run(&mut report, &StopFlag::new())? {
         let table = out.join("oof.csv");
         out_of_fold.write_csv(BufWriter::new(File::create(&table)?))?;
-        let scores: Vec<f32> = out_of_fold.rows.iter().flat_map(|row| row.scores).collect();
-        let labels: Vec<_> = out_of_fold.rows.iter().map(|row| row.target).collect();
-        let fit = fit_threshold(&scores, &labels, trainer.spec.empty_rows)?;
+        let scores: Vec<f32> = out_of_fold.rows.iter().flat_map(|row| &row.scores).copied().collect();
+        let labels: Vec<_> = out_of_fold.rows.iter().map(|row| row.target.clone()).collect();
+        let fit = fit_threshold(&scores, out_of_fold.class_count, &labels, trainer.spec.empty_rows)?;
         println!("out of fold: macro F1 {:.4} at threshold {:.4}", fit.macro_f1, fit.threshold);
         println!("{}\n{}", checkpoint.path.display(), table.display());
     }

@@ -25,7 +25,7 @@ use crate::reference::{units, write_plane};
 mod reference;
 
 const SIZE: u32 = 32;
-const LABELS: [u8; 4] = [0, 5, 11, 25];
+const LABELS: [u16; 4] = [0, 5, 11, 25];
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Course {
@@ -93,7 +93,7 @@ fn train() -> Course {
     let trainer = Trainer { spec, fold: Fold(0), data, device: Device::Cpu, folder, start: Start::Seed };
     let trained = trainer.run(&mut sink, &StopFlag::new()).unwrap();
     let TrainOutcome::Finished { out_of_fold, .. } = trained else { panic!("stopped without being asked to") };
-    let report = build_report(&out_of_fold, trainer.spec.empty_rows).unwrap();
+    let report = build_report(&out_of_fold, &trainer.spec.class_names(), trainer.spec.empty_rows).unwrap();
     Course {
         train_losses: epochs.iter().map(|epoch| epoch.train_loss).collect(),
         valid_losses: epochs.iter().map(|epoch| epoch.valid_loss).collect(),

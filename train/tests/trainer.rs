@@ -146,7 +146,7 @@ struct Outcome {
 
 fn row(place: u8) -> LabelledRow {
     let source = if place % 3 == 2 { Source::Hpa } else { Source::Train };
-    let labels = Labels::from_indices([place % 5, 5 + place % 23]).unwrap();
+    let labels = Labels::from_indices([place % 5, 5 + place % 23].map(u16::from)).unwrap();
     LabelledRow { id: format!("image{place}"), source, labels }
 }
 
@@ -429,7 +429,7 @@ fn scoring_keeps_the_rows_and_stops_when_asked() {
     table.check("scores").unwrap();
     assert_eq!(table.rows.len(), fixture.data.valid.len());
     for (scored, row) in table.rows.iter().zip(&*fixture.data.valid) {
-        assert_eq!((&scored.id, scored.source, scored.target, scored.fold), (&row.id, row.source, row.labels, FOLD));
+        assert_eq!((&scored.id, scored.source, &scored.target, scored.fold), (&row.id, row.source, &row.labels, FOLD));
     }
     let stop = StopFlag::new();
     let scored = scoring.run(&model, &mut |_: Event| stop.ask(Stop::SaveAndStop), &stop).unwrap();

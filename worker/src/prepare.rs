@@ -54,7 +54,7 @@ async fn trainer(
         blocking(move || read_fold_rows(&spec, fold, &train_list, hpa_list.as_deref(), &folds)).await?
     };
     if let Some(digest) = task.test_list {
-        let list = read_test_list(attempt, digest).await?;
+        let list = read_test_list(attempt, &spec, digest).await?;
         images.push(listed(Source::Test, &list));
     }
     if check_images(attempt, spec.image_size, images).await?.is_break() {
@@ -70,9 +70,7 @@ async fn trainer(
         (Some(checkpoint), _) => checkpoint,
         (None, Initial::Weights(digest)) => Start::Weights(fetch(attempt, digest).await?),
         // Of this fold alone, so no later job needs it.
-        (None, Initial::Model(digest)) => {
-            Start::Model(attempt.transfers().fetch(digest, &attempt.folder).await?)
-        }
+        (None, Initial::Model(digest)) => Start::Model(attempt.transfers().fetch(digest, &attempt.folder).await?),
         (None, Initial::Seed) => Start::Seed,
     };
     Ok(Some(Trainer { spec, fold, data, device: attempt.worker.device, folder: attempt.folder.clone(), start }))
@@ -84,7 +82,7 @@ async fn predictor(
     fold: Fold,
     task: &PredictTask,
 ) -> Result<Option<Predictor>, AttemptError> {
-    let list = read_test_list(attempt, task.test_list).await?;
+    let list = read_test_list(attempt, &spec, task.test_list).await?;
     if check_images(attempt, spec.image_size, vec![listed(Source::Test, &list)]).await?.is_break() {
         return Ok(None);
     }
@@ -116,7 +114,7 @@ fn read_fold_rows(
     hpa_list: Option<&Path>,
     folds: &Path,
 ) -> anyhow::Result<(FoldRows, Vec<ListedImages>)> {
-    let labelled = |path: &Path| read_list(path, |file| Manifest::read_labelled_csv("list", &spec.group_column, file));
+    let labelled = |path: &Path| read_list(path, |file| Manifest::read_labelled_csv("list", spec, file));
     let train = labelled(train_list)?;
     let hpa = hpa_list.map(labelled).transpose()?;
     let file = File::open(folds).with_context(|| folds.display().to_string())?;
@@ -129,9 +127,9 @@ fn read_fold_rows(
     Ok((rows, images))
 }
 
-async fn read_test_list(attempt: &Attempt<'_>, digest: Digest) -> Result<Manifest, AttemptError> {
-    let path = fetch(attempt, digest).await?;
-    blocking(move || read_list(&path, |file| Manifest::read_test_csv("list", file))).await
+async fn read_test_list(attempt: &Attempt<'_>, spec: &JobSetSpec, digest: Digest) -> Result<Manifest, AttemptError> {
+    let (path, spec) = (fetch(attempt, digest).await?, spec.clone());
+    blocking(move || read_list(&path, |file| Manifest::read_test_csv("list", &spec, file))).await
 }
 
 fn listed(source: Source, list: &Manifest) -> ListedImages {

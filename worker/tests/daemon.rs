@@ -70,7 +70,7 @@ impl Data {
         let train = list("train", 24, "Id,Target");
         let hpa = list("hpa", 8, "Id,Target");
         let test = list("test", 4, "Id,Predicted");
-        let read = |csv: &[u8]| Manifest::read_labelled_csv("list", "", csv).unwrap();
+        let read = |csv: &[u8]| Manifest::read_labelled_csv("list", &JobSetSpec::default(), csv).unwrap();
         let mut folds = Vec::new();
         FoldTable::split(&spec(), &read(&train), Some(&read(&hpa))).unwrap().write_csv(&mut folds).unwrap();
         Self { folder, train, hpa, test, folds }
@@ -181,8 +181,8 @@ async fn a_fold_is_trained_and_delivered() {
     let data = Data::new();
     let coordinator = undisturbed(&data).await;
     let table = ScoreTable::read_csv("oof.csv", oof(&coordinator).as_slice()).unwrap();
-    let train = Manifest::read_labelled_csv("train.csv", "", data.train.as_slice()).unwrap();
-    let hpa = Manifest::read_labelled_csv("hpa.csv", "", data.hpa.as_slice()).unwrap();
+    let train = Manifest::read_labelled_csv("train.csv", &JobSetSpec::default(), data.train.as_slice()).unwrap();
+    let hpa = Manifest::read_labelled_csv("hpa.csv", &JobSetSpec::default(), data.hpa.as_slice()).unwrap();
     let folds = FoldTable::split(&spec(), &train, Some(&hpa)).unwrap();
     let expected = folds.rows.iter().filter(|row| row.fold == Fold(1)).map(|row| (row.id.as_str(), row.source));
     assert!(table.rows.iter().map(|row| (row.id.as_str(), row.source)).eq(expected));

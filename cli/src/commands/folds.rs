@@ -11,13 +11,18 @@ use fivefold_common::spec::{JobSetSpec, SplitMethod};
 use serde_json::json;
 
 use crate::console::{OutputFormat, notify, print, print_json};
+use crate::error::UsageError;
 use crate::image_list::{ImageList, split_warnings};
+use crate::spec_flags::read_spec_file;
 
 #[derive(Debug, Args)]
 pub(crate) struct FoldsArgs {
-    /// Training list (`Id,Target`, and a column of groups if there are any)
+    /// Training list (`Id,Target` or the columns of `--spec`, and a column of groups if there are any)
     #[arg(long, value_name = "FILE")]
     csv: PathBuf,
+    /// Settings of `submit` as TOML or JSON, of which the keys on classes, labels and their columns are used
+    #[arg(long, value_name = "FILE")]
+    spec: Option<PathBuf>,
     /// Method of the split; gkf and sgkf keep groups whole
     #[arg(long, value_name = "METHOD", default_value_t = SplitMethod::Mskf, value_parser = method_parser())]
     method: SplitMethod,
@@ -45,7 +50,17 @@ fn method_parser() -> impl clap::builder::TypedValueParser<Value = SplitMethod> 
 }
 
 pub(crate) fn run(args: &FoldsArgs, format: OutputFormat) -> anyhow::Result<()> {
+    let mut described = JobSetSpec::default();
+    if let Some(path) = &args.spec {
+        read_spec_file(path)?.apply_to(&mut described);
+    }
+    let JobSetSpec { classes, id_column, label_column, label_format, label_separator, .. } = described;
     let spec = JobSetSpec {
+        classes,
+        id_column,
+        label_column,
+        label_format,
+        label_separator,
         folds: args.folds,
         split_method: args.method,
         split_seed: args.seed,
@@ -53,7 +68,8 @@ pub(crate) fn run(args: &FoldsArgs, format: OutputFormat) -> anyhow::Result<()> 
         group_column: args.group_column.clone(),
         ..JobSetSpec::default()
     };
-    let list = ImageList::read_labelled(&args.csv, &spec.group_column)?.manifest;
+    spec.check().map_err(|error| UsageError(error.to_string()))?;
+    let list = ImageList::read_labelled(&args.csv, &spec)?.manifest;
     let folds = FoldTable::split(&spec, &list, None).with_context(|| args.csv.display().to_string())?;
     let report = SplitReport::of(&spec, &list, None, &folds);
     durable_file::write(&args.out, |output| {

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use fivefold_client::Connection;
-use fivefold_proto::convert::required;
+use fivefold_proto::convert::{required, spec_from_wire};
 use fivefold_proto::v1::PredictJobSetRequest;
 
 use crate::commands::completions::job_set_ids;
+use crate::commands::get_job_set;
 use crate::commands::submit::{print_id, upload_list};
 use crate::console::OutputFormat;
 use crate::image_list::ImageList;
@@ -18,7 +19,7 @@ pub(crate) struct PredictArgs {
     /// Job set: its id or the beginning of it, its name, or @ for the newest
     #[arg(value_name = "ID", add = job_set_ids())]
     id: JobSetName,
-    /// Test list (`Id` or `Id,Predicted`) [default: the one that the job set has]
+    /// Test list (`Id`, or the columns of a submission) [default: the one that the job set has]
     #[arg(long, alias = "test_csv", value_name = "FILE", required_unless_present = "folds")]
     test_csv: Option<PathBuf>,
     /// Folds that predict, such as 0,2 [default: all of the fit]
@@ -31,8 +32,14 @@ pub(crate) struct PredictArgs {
 
 /// Uploads the test list, queues its prediction and prints the job set's id.
 pub(crate) async fn run(args: PredictArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
-    let test = args.test_csv.as_deref().map(ImageList::read_test).transpose()?;
     let id = args.id.resolve(coordinator).await?;
+    let test = match &args.test_csv {
+        Some(path) => {
+            let job_set = get_job_set(coordinator, &id).await?;
+            Some(ImageList::read_test(path, &spec_from_wire(required("spec", job_set.spec)?)?)?)
+        }
+        None => None,
+    };
     let rows = test.as_ref().map(|test| test.manifest.rows.len());
     let test_digest = match test {
         Some(test) => upload_list(coordinator, test.file).await?,

@@ -253,13 +253,19 @@ async fn write_array(
     path: &Path,
 ) -> anyhow::Result<()> {
     let downloads = tempfile::tempdir_in(out).with_context(|| format!("cannot write into {}", out.display()))?;
-    let mut table = ScoreTable::default();
+    let mut all: Option<ScoreTable> = None;
     for (job, artifact) in tables {
         let path = downloads.path().join("scores.csv");
         download(coordinator, artifact, &path).await?;
         let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        table.rows.extend(ScoreTable::read_csv(&format!("the scores of fold {}", job.fold), file)?.rows);
+        let table = ScoreTable::read_csv(&format!("the scores of fold {}", job.fold), file)?;
+        match &mut all {
+            Some(all) => all.rows.extend(table.rows),
+            None => all = Some(table),
+        }
     }
-    durable_file::write(path, |output| table.write_npy(output))?;
+    if let Some(all) = all {
+        durable_file::write(path, |output| all.write_npy(output))?;
+    }
     Ok(())
 }

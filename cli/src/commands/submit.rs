@@ -27,7 +27,7 @@ use crate::weights_file::check_weights;
 
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
-    /// Training list (`Id,Target`, and a column of groups if there are any)
+    /// Training list (`Id,Target` or as the settings on classes say, and a column of groups if there are any)
     #[arg(
         long,
         alias = "train_csv",
@@ -39,7 +39,7 @@ pub(crate) struct SubmitArgs {
     /// HPA list, with the columns of the training list
     #[arg(long, alias = "hpa_csv", value_name = "FILE", help_heading = "Lists and files")]
     hpa_csv: Option<PathBuf>,
-    /// Test list (`Id` or `Id,Predicted`), for a submission
+    /// Test list (`Id`, or the columns of a submission), for a submission
     #[arg(long, alias = "test_csv", value_name = "FILE", help_heading = "Lists and files")]
     test_csv: Option<PathBuf>,
     /// Folds made elsewhere (`Id,Fold`, each image of the training and HPA list once), in place of a split
@@ -158,11 +158,11 @@ async fn read(args: &SubmitArgs, coordinator: &Connection) -> anyhow::Result<(Jo
         }
         (given, _) => given,
     };
-    let labelled = |file| ImageList::labelled(file, &spec.group_column);
+    let labelled = |file| ImageList::labelled(file, &spec);
     let files = Files {
         train: labelled(train)?,
         hpa: hpa.map(labelled).transpose()?,
-        test: test.map(ImageList::test).transpose()?,
+        test: test.map(|file| ImageList::test(file, &spec)).transpose()?,
         folds,
         weights: match (&args.weights, &args.warm_start, like) {
             (Some(path), ..) => Weights::File(path.clone()),

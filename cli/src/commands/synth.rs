@@ -25,14 +25,18 @@ pub(crate) struct SynthArgs {
     /// Side of the images, in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=2048))]
     size: u32,
+    /// Number of classes: the first ones of the Human Protein Atlas, as numbers from 0
+    #[arg(long, value_name = "N", default_value_t = 28, value_parser = clap::value_parser!(u16).range(2..=28))]
+    classes: u16,
     /// Seed; the same seed gives the same bytes
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
 }
 
 pub(crate) fn run(args: &SynthArgs) -> anyhow::Result<()> {
-    let SynthArgs { ref out, train, hpa, test, size, seed } = *args;
-    let data_set = DataSet { train_rows: train, hpa_rows: hpa, test_rows: test, side_pixels: size, seed };
+    let SynthArgs { ref out, train, hpa, test, size, classes, seed } = *args;
+    let class_count = classes.into();
+    let data_set = DataSet { train_rows: train, hpa_rows: hpa, test_rows: test, side_pixels: size, class_count, seed };
     write_data_set(out, &data_set)?;
     eprintln!("Wrote {train} training, {hpa} HPA and {test} test rows of {size} px to {}", out.display());
     Ok(())

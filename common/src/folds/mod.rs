@@ -22,6 +22,8 @@ pub use mskf::multilabel_stratified_folds;
 pub use sgkf::stratified_group_folds;
 pub use skf::stratified_folds;
 
+use crate::classes::MOST_CLASSES;
+
 /// The largest number of folds: the number of a fold is a `u8`.
 const MOST_FOLDS: usize = 256;
 
@@ -64,7 +66,7 @@ pub enum FoldsError {
         row_count: usize,
     },
     /// A number of labels out of range.
-    #[error("{label_count} labels cannot be stratified: 2 to 28 are possible")]
+    #[error("{label_count} labels cannot be stratified: 2 to {MOST_CLASSES} are possible")]
     LabelCount {
         /// The number of labels.
         label_count: usize,
@@ -75,7 +77,7 @@ pub enum FoldsError {
         /// The index of the row, from 0.
         row: usize,
         /// The label.
-        label: u8,
+        label: u16,
         /// The number of labels.
         label_count: usize,
     },

@@ -8,13 +8,14 @@
 //! needs most is the one with the fewest rows, and whole numbers counting up suffice.
 
 use super::{FoldsError, RowOrder, check_counts};
-use crate::labels::{LABEL_COUNT, Labels};
+use crate::classes::MOST_CLASSES;
+use crate::labels::Labels;
 use crate::random_state::RandomState;
 
 /// Splits `rows` into `fold_count` folds. Returns the fold of each row, `0..fold_count`, in the order of `rows`.
 ///
-/// `label_count` (2 to 28) is the number of labels. Labels that no row has change nothing. Rows without labels are assigned
-/// last, to the smallest folds. The result equals that of `MultilabelStratifiedKFold(fold_count, shuffle,
+/// `label_count` (2 to 1,000) is the number of labels. Labels that no row has change nothing. Rows without labels are
+/// assigned last, to the smallest folds. The result equals that of `MultilabelStratifiedKFold(fold_count, shuffle,
 /// random_state=seed)` in iterative-stratification 0.1.9, row by row.
 ///
 /// # Errors
@@ -29,12 +30,12 @@ pub fn multilabel_stratified_folds(
     let row_count = check(rows, label_count, fold_count)?;
     let mut random = RandomState::new(seed);
     match order {
-        RowOrder::AsGiven => Ok(stratify(rows, fold_count, &mut random)),
+        RowOrder::AsGiven => Ok(stratify(rows, label_count, fold_count, &mut random)),
         RowOrder::Shuffled => {
             let permutation = random.permutation(row_count);
-            let shuffled: Vec<Labels> = permutation.iter().map(|&row| rows[row as usize]).collect();
+            let shuffled: Vec<Labels> = permutation.iter().map(|&row| rows[row as usize].clone()).collect();
             let mut folds = vec![0; rows.len()];
-            for (&row, fold) in permutation.iter().zip(stratify(&shuffled, fold_count, &mut random)) {
+            for (&row, fold) in permutation.iter().zip(stratify(&shuffled, label_count, fold_count, &mut random)) {
                 folds[row as usize] = fold;
             }
             Ok(folds)
@@ -45,7 +46,7 @@ pub fn multilabel_stratified_folds(
 /// Checks the arguments and returns the number of rows.
 fn check(rows: &[Labels], label_count: usize, fold_count: usize) -> Result<u32, FoldsError> {
     let row_count = check_counts(rows.len(), fold_count)?;
-    if !(2..=LABEL_COUNT).contains(&label_count) {
+    if !(2..=MOST_CLASSES).contains(&label_count) {
         return Err(FoldsError::LabelCount { label_count });
     }
     for (row, labels) in rows.iter().enumerate() {
@@ -57,15 +58,15 @@ fn check(rows: &[Labels], label_count: usize, fold_count: usize) -> Result<u32, 
 }
 
 /// The package's `IterativeStratification` with equal shares for all folds.
-fn stratify(rows: &[Labels], fold_count: usize, random: &mut RandomState) -> Vec<u8> {
-    let mut rows_left = [0_u32; LABEL_COUNT];
+fn stratify(rows: &[Labels], label_count: usize, fold_count: usize, random: &mut RandomState) -> Vec<u8> {
+    let mut rows_left = vec![0_u32; label_count];
     for row in rows {
         for label in row.iter() {
             rows_left[usize::from(label)] += 1;
         }
     }
     let mut taken = vec![0; fold_count];
-    let mut taken_by_label = vec![vec![0; fold_count]; LABEL_COUNT];
+    let mut taken_by_label = vec![vec![0; fold_count]; label_count];
 
     let mut folds = vec![0; rows.len()];
     let mut waiting: Vec<usize> = (0..rows.len()).collect();
@@ -101,9 +102,10 @@ fn stratify(rows: &[Labels], fold_count: usize, random: &mut RandomState) -> Vec
 }
 
 /// The label with the fewest rows left, but at least one; a random one if there are several. `None` if no label is left.
-fn choose_rarest(rows_left: &[u32; LABEL_COUNT], random: &mut RandomState) -> Option<u8> {
+fn choose_rarest(rows_left: &[u32], random: &mut RandomState) -> Option<u16> {
     let fewest = rows_left.iter().copied().filter(|&count| count > 0).min()?;
-    let rarest: Vec<u8> = (0..).zip(rows_left).filter(|&(_, &count)| count == fewest).map(|(label, _)| label).collect();
+    let rarest: Vec<u16> =
+        (0..).zip(rows_left).filter(|&(_, &count)| count == fewest).map(|(label, _)| label).collect();
     Some(choose(&rarest, random))
 }
 
@@ -147,11 +149,12 @@ mod tests {
         }
         assert_eq!(folds(28, 5), Err(FoldsError::MoreFoldsThanRows { fold_count: 5, row_count: 4 }));
         assert_eq!(folds(28, 257), Err(FoldsError::TooManyFolds { fold_count: 257 }));
-        for label_count in [0, 1, 29] {
+        for label_count in [0, 1, 1001] {
             assert_eq!(folds(label_count, 2), Err(FoldsError::LabelCount { label_count }));
         }
         assert_eq!(folds(5, 2), Err(FoldsError::LabelOutside { row: 2, label: 5, label_count: 5 }));
         assert!(folds(6, 2).is_ok());
+        assert_eq!(folds(1000, 2), folds(6, 2), "classes without rows change nothing");
         let none = multilabel_stratified_folds(&[], 28, 2, 42, RowOrder::Shuffled);
         assert_eq!(none, Err(FoldsError::MoreFoldsThanRows { fold_count: 2, row_count: 0 }));
     }

@@ -50,6 +50,22 @@ pub enum ManifestProblem {
         /// The header of the file.
         found: String,
     },
+    /// No column for a class.
+    #[error("the header should have the column {column:?} for the class of that name, but is {found:?}")]
+    NoClassColumn {
+        /// The name of the class.
+        column: String,
+        /// The header of the file.
+        found: String,
+    },
+    /// A value that says neither that the image is of the class nor that it is not.
+    #[error("{column}: {text:?} should be 0 or 1")]
+    OneHot {
+        /// The column.
+        column: String,
+        /// Its text.
+        text: String,
+    },
     /// Invalid CSV or UTF-8, or a wrong number of fields.
     #[error("{0}")]
     Csv(String),
@@ -67,8 +83,13 @@ pub enum ManifestProblem {
         first_line: u64,
     },
     /// Invalid labels.
-    #[error("Target: {0}")]
-    Labels(#[from] LabelsError),
+    #[error("{column}: {error}")]
+    Labels {
+        /// The column.
+        column: String,
+        /// What is wrong.
+        error: LabelsError,
+    },
     /// A row without a group, or with one that cannot be shown.
     #[error(
         "{column}: {text:?} is not the name of a group: expected 1 to 200 bytes without line breaks; a row that is a \

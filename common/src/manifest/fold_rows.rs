@@ -89,7 +89,7 @@ impl FoldRows {
                 (false, _) => (&mut rows.train, true),
             };
             if wanted {
-                part.push(LabelledRow { id: row.id.clone(), source, labels: row.labels });
+                part.push(LabelledRow { id: row.id.clone(), source, labels: row.labels.clone() });
             }
         }
         for (part, rows) in [("training", &rows.train), ("validation", &rows.valid)] {

@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
 use super::csv_rows::{MAX_NAME_BYTES, checked_id, find_column, read_rows, shown, wrong_header};
+use super::label_columns::LabelColumns;
 use super::{ManifestError, ManifestProblem};
 use crate::labels::Labels;
+use crate::spec::{JobSetSpec, LabelFormat};
 
 /// A list of images in the order of the file, with unique ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,17 +40,22 @@ pub struct GroupColumn {
 /// The places of a labelled list's columns.
 struct LabelledColumns {
     id: usize,
-    target: usize,
+    labels: LabelColumns,
     group: Option<(usize, String)>,
 }
 
 impl LabelledColumns {
-    /// Finds the columns. `group_column` is the name in the spec, which the header has to have unless it is empty.
-    fn find(header: &[&str], group_column: &str) -> Result<LabelledColumns, ManifestProblem> {
-        let (Some(id), Some(target)) = (find_column(header, "Id")?, find_column(header, "Target")?) else {
-            return Err(wrong_header("Id,Target", header));
+    /// Finds the columns that the spec describes. The header has to have the column of groups that the spec names.
+    fn find(header: &[&str], spec: &JobSetSpec) -> Result<LabelledColumns, ManifestProblem> {
+        let Some(id) = find_column(header, &spec.id_column)? else {
+            let expected = match spec.label_format {
+                LabelFormat::Numbers | LabelFormat::Names => format!("{},{}", spec.id_column, spec.label_column),
+                LabelFormat::OneHot => format!("{} and a column for each class", spec.id_column),
+            };
+            return Err(wrong_header(expected, header));
         };
-        let group = match group_column {
+        let labels = LabelColumns::find(header, spec)?;
+        let group = match spec.group_column.as_str() {
             "" => match header.iter().find(|column| column.eq_ignore_ascii_case("group")) {
                 Some(&column) => find_column(header, column)?.map(|place| (place, column.to_owned())),
                 None => None,
@@ -61,33 +68,34 @@ impl LabelledColumns {
                 }
             },
         };
-        let known = |place| place == id || place == target || group.as_ref().is_some_and(|(group, _)| *group == place);
+        let known =
+            |place| place == id || labels.has(place) || group.as_ref().is_some_and(|(group, _)| *group == place);
         match header.iter().enumerate().find(|(place, _)| !known(*place)) {
             Some((_, column)) => Err(ManifestProblem::ExtraColumn { column: shown(column) }),
-            None => Ok(LabelledColumns { id, target, group }),
+            None => Ok(LabelledColumns { id, labels, group }),
         }
     }
 }
 
 impl Manifest {
-    /// Reads and checks a list of images and labels: `Id`, `Target`, and perhaps a column of groups, in any order. The
-    /// column of groups is `group_column`; if that is empty, it is `Group`, in upper or lower case, if there is one.
-    /// `file` is the list's name in errors.
+    /// Reads and checks a list of images and labels: the columns that the spec names, by default `Id` and `Target`, and
+    /// perhaps a column of groups, in any order. The column of groups is the spec's `group_column`; if that is empty, it
+    /// is `Group`, in upper or lower case, if there is one. `file` is the list's name in errors.
     ///
     /// # Errors
     /// The first invalid line.
-    pub fn read_labelled_csv(file: &str, group_column: &str, input: impl Read) -> Result<Manifest, ManifestError> {
+    pub fn read_labelled_csv(file: &str, spec: &JobSetSpec, input: impl Read) -> Result<Manifest, ManifestError> {
         let mut rows = Vec::new();
         let mut groups = Vec::new();
         let mut ids = UniqueIds::default();
         let columns = read_rows(
             file,
             input,
-            |header| LabelledColumns::find(header, group_column),
+            |header| LabelledColumns::find(header, spec),
             |columns, line, record| {
                 let field = |place| record.get(place).unwrap_or_default();
                 let id = ids.add(field(columns.id), line)?;
-                let labels = field(columns.target).parse()?;
+                let labels = columns.labels.read(record)?;
                 if let Some((place, name)) = &columns.group {
                     groups.push(checked_group(name, field(*place))?);
                 }
@@ -99,17 +107,18 @@ impl Manifest {
         Ok(Manifest { rows, groups })
     }
 
-    /// Reads and checks a test list: `Id` or `Id,Predicted`. The second column is ignored. `file` is the list's name in
-    /// errors.
+    /// Reads and checks a test list: the column of ids alone, or the columns of a submission, by default `Id,Predicted`.
+    /// Only the ids are read. `file` is the list's name in errors.
     ///
     /// # Errors
     /// The first invalid line.
-    pub fn read_test_csv(file: &str, input: impl Read) -> Result<Manifest, ManifestError> {
+    pub fn read_test_csv(file: &str, spec: &JobSetSpec, input: impl Read) -> Result<Manifest, ManifestError> {
         let mut rows = Vec::new();
         let mut ids = UniqueIds::default();
-        let columns = |header: &[&str]| match header {
-            ["Id"] | ["Id", "Predicted"] => Ok(()),
-            _ => Err(wrong_header("Id,Predicted", header)),
+        let submitted = spec.submission_header();
+        let columns = |header: &[&str]| {
+            let is_known = header == [spec.id_column.as_str()] || header == submitted;
+            if is_known { Ok(()) } else { Err(wrong_header(shown(&submitted.join(",")), header)) }
         };
         read_rows(file, input, columns, |(), line, record| {
             let id = ids.add(record.get(0).unwrap_or_default(), line)?;
@@ -157,13 +166,18 @@ pub fn shared_id<'a>(train: &'a Manifest, hpa: &Manifest) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::LabelSeparator;
 
     fn labelled(text: &str) -> Result<Manifest, String> {
         grouped(text, "")
     }
 
     fn grouped(text: &str, group_column: &str) -> Result<Manifest, String> {
-        Manifest::read_labelled_csv("train.csv", group_column, text.as_bytes()).map_err(|error| error.to_string())
+        read(&JobSetSpec { group_column: group_column.to_owned(), ..JobSetSpec::default() }, text)
+    }
+
+    fn read(spec: &JobSetSpec, text: &str) -> Result<Manifest, String> {
+        Manifest::read_labelled_csv("train.csv", spec, text.as_bytes()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -207,6 +221,98 @@ mod tests {
         // Another column is not taken for the one that is named.
         let message = grouped("Id,Target,Group,patient\na,1,g,p\n", "patient").unwrap_err();
         assert!(message.contains("the column \"Group\" is not expected"), "{message}");
+    }
+
+    fn birds(label_format: LabelFormat) -> JobSetSpec {
+        JobSetSpec {
+            classes: ["owl", "grey heron", "tit, blue"].map(str::to_owned).to_vec(),
+            id_column: "image".to_owned(),
+            label_format,
+            label_separator: LabelSeparator::Bar,
+            ..JobSetSpec::default()
+        }
+    }
+
+    #[test]
+    fn labels_are_numbers_names_or_columns() {
+        let expected = ["0 2", "", "1"];
+        let numbers = "image,Target\na,2|0\nb,\nc, 1 \n";
+        let names = "Group,Target,image\np,\"tit, blue | owl\",a\np,,b\nq,grey heron,c\n";
+        let one_hot = "\"tit, blue\",image,owl,grey heron\n1,a,1,0\n0,b,0,0\n0,c,0,1\n";
+        for (format, text) in
+            [(LabelFormat::Numbers, numbers), (LabelFormat::Names, names), (LabelFormat::OneHot, one_hot)]
+        {
+            let manifest = read(&birds(format), text).unwrap();
+            let labels: Vec<String> = manifest.rows.iter().map(|row| row.labels.to_string()).collect();
+            assert_eq!(labels, expected, "{format}");
+            let ids: Vec<&str> = manifest.rows.iter().map(|row| row.id.as_str()).collect();
+            assert_eq!(ids, ["a", "b", "c"], "{format}");
+            assert_eq!(manifest.groups.is_some(), format == LabelFormat::Names);
+        }
+    }
+
+    #[test]
+    fn labels_that_are_none_are_refused_with_line_and_column() {
+        for (format, text, wanted) in [
+            (
+                LabelFormat::Numbers,
+                "image,Target\na,1\nb,3\n",
+                "line 3: Target: label 3 is out of range: expected 0 to 2",
+            ),
+            (LabelFormat::Numbers, "image,Target\na,0 1\n", "line 2: Target: \"0 1\" is not a label: labels are whole"),
+            (LabelFormat::Numbers, "Id,Target\na,0\n", "line 1: the header should be image,Target, not \"Id,Target\""),
+            (
+                LabelFormat::Names,
+                "image,Target\na,owl|Owl\n",
+                "line 2: Target: \"Owl\" is not one of the 3 classes, such",
+            ),
+            (LabelFormat::Names, "image,Target\na,owl|owl\n", "line 2: Target: label \"owl\" is given twice"),
+            (LabelFormat::Names, "image,Labels\na,owl\n", "line 1: the header should be image,Target"),
+            (
+                LabelFormat::OneHot,
+                "image,owl,grey heron\na,0,1\n",
+                "line 1: the header should have the column \"tit, blue\"",
+            ),
+            (
+                LabelFormat::OneHot,
+                "image,owl,\"tit, blue\",grey heron\na,0,1,\n",
+                "line 2: grey heron: \"\" should be 0 or 1",
+            ),
+            (
+                LabelFormat::OneHot,
+                "image,owl,\"tit, blue\",grey heron\na,0,2,1\n",
+                "line 2: tit, blue: \"2\" should be 0 or",
+            ),
+            (
+                LabelFormat::OneHot,
+                "image,owl,\"tit, blue\",grey heron,eagle\n",
+                "line 1: the column \"eagle\" is not expected",
+            ),
+            (LabelFormat::OneHot, "Id,owl\n", "line 1: the header should be image and a column for each class"),
+        ] {
+            let message = read(&birds(format), text).unwrap_err();
+            assert!(message.contains(wanted), "{text:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_test_list_has_the_ids_or_the_columns_of_a_submission() {
+        let ids = |spec: &JobSetSpec, text: &str| {
+            let manifest =
+                Manifest::read_test_csv("test.csv", spec, text.as_bytes()).map_err(|error| error.to_string())?;
+            Ok::<_, String>(manifest.rows.into_iter().map(|row| row.id).collect::<Vec<_>>())
+        };
+        let hpa = JobSetSpec::default();
+        for text in ["Id\na\n", "Id,Predicted\na,0 99\n"] {
+            assert_eq!(ids(&hpa, text), Ok(vec!["a".to_owned()]));
+        }
+        let message = ids(&hpa, "Id,Target\na,0\n").unwrap_err();
+        assert!(message.contains("should be Id,Predicted, not \"Id,Target\""), "{message}");
+        let one_hot = birds(LabelFormat::OneHot);
+        for text in ["image\na\n", "image,owl,grey heron,\"tit, blue\"\na,0,0,0.5\n"] {
+            assert_eq!(ids(&one_hot, text), Ok(vec!["a".to_owned()]));
+        }
+        assert!(ids(&one_hot, "Id\na\n").is_err());
     }
 
     #[test]

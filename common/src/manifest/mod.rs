@@ -8,6 +8,7 @@ mod error;
 mod fold_rows;
 mod fold_table;
 mod given_folds;
+mod label_columns;
 mod list;
 mod split;
 mod split_report;

@@ -9,7 +9,7 @@ use crate::folds::{
     stratified_group_folds,
 };
 use crate::ids::Fold;
-use crate::labels::{LABEL_COUNT, Labels};
+use crate::labels::Labels;
 use crate::scores::Source;
 use crate::spec::{JobSetSpec, SplitMethod};
 
@@ -77,9 +77,9 @@ fn folds_of_list(spec: &JobSetSpec, list: Source, manifest: &Manifest) -> Result
     let groups = || groups_of(spec.split_method, list, manifest).map(group_numbers);
     let folds = match spec.split_method {
         SplitMethod::Mskf => {
-            let labels: Vec<Labels> = manifest.rows.iter().map(|row| row.labels).collect();
+            let labels: Vec<Labels> = manifest.rows.iter().map(|row| row.labels.clone()).collect();
             let order = if spec.split_shuffle { RowOrder::Shuffled } else { RowOrder::AsGiven };
-            multilabel_stratified_folds(&labels, LABEL_COUNT, fold_count, spec.split_seed, order)
+            multilabel_stratified_folds(&labels, spec.class_count(), fold_count, spec.split_seed, order)
         }
         SplitMethod::Kfold => k_folds(manifest.rows.len(), fold_count, shuffle_seed),
         SplitMethod::Skf => stratified_folds(&classes(manifest), fold_count, shuffle_seed),
@@ -149,11 +149,11 @@ pub fn rare_labels(spec: &JobSetSpec, train: &Manifest) -> Option<RareLabels> {
     }
     let mut rows_of_set: BTreeMap<String, (Labels, usize)> = BTreeMap::new();
     for row in &train.rows {
-        rows_of_set.entry(row.labels.to_string()).or_insert((row.labels, 0)).1 += 1;
+        rows_of_set.entry(row.labels.to_string()).or_insert_with(|| (row.labels.clone(), 0)).1 += 1;
     }
     let fold_count = spec.folds as usize;
     let rare = || rows_of_set.values().filter(|(_, rows)| *rows < fold_count);
-    let &(labels, row_count) = rare().min_by_key(|(_, rows)| *rows)?;
+    let (labels, row_count) = rare().min_by_key(|(_, rows)| *rows)?.clone();
     Some(RareLabels { labels, row_count, set_count: rare().count(), fold_count })
 }
 
@@ -165,7 +165,7 @@ mod tests {
     fn list(prefix: &str, count: usize, group: impl Fn(usize) -> String) -> Manifest {
         let rows: String = (0..count).map(|row| format!("{prefix}{row},{},{}\n", row % 3, group(row))).collect();
         let text = format!("Id,Target,Group\n{rows}");
-        Manifest::read_labelled_csv("list.csv", "", text.as_bytes()).unwrap()
+        Manifest::read_labelled_csv("list.csv", &JobSetSpec::default(), text.as_bytes()).unwrap()
     }
 
     fn spec(split_method: SplitMethod) -> JobSetSpec {
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn rare_sets_of_labels_are_found() {
         let text = "Id,Target\na,1\nb,1\nc,1 2\nd,1\ne,\nf,1\ng,1\n";
-        let train = Manifest::read_labelled_csv("list.csv", "", text.as_bytes()).unwrap();
+        let train = Manifest::read_labelled_csv("list.csv", &JobSetSpec::default(), text.as_bytes()).unwrap();
         let rare = rare_labels(&spec(SplitMethod::Skf), &train).unwrap();
         assert_eq!(
             rare.to_string(),

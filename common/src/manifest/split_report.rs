@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn list(text: &str) -> Manifest {
-        Manifest::read_labelled_csv("list.csv", "", text.as_bytes()).unwrap()
+        Manifest::read_labelled_csv("list.csv", &JobSetSpec::default(), text.as_bytes()).unwrap()
     }
 
     #[test]

@@ -31,6 +31,71 @@ impl SplitMethod {
 }
 
 words! {
+    /// How lists have the labels of an image.
+    pub enum LabelFormat, "label_format" {
+        /// One column with the numbers of the classes, counted from 0.
+        Numbers,
+        /// One column with the names of the classes.
+        Names,
+        /// One column per class, with its name in the header and 0 or 1 in each row.
+        OneHot,
+    }
+}
+
+words! {
+    /// What separates the labels of an image, if one column has all of them.
+    pub enum LabelSeparator, "label_separator" {
+        /// White space.
+        Space,
+        /// `|`, with or without spaces around it.
+        Bar,
+        /// A comma, with or without spaces around it.
+        Comma,
+        /// A semicolon, with or without spaces around it.
+        Semicolon,
+    }
+}
+
+impl LabelSeparator {
+    /// The separator as it is written.
+    pub fn character(self) -> char {
+        match self {
+            Self::Space => ' ',
+            Self::Bar => '|',
+            Self::Comma => ',',
+            Self::Semicolon => ';',
+        }
+    }
+
+    /// The parts of a text, without the spaces around them; none if the text is blank.
+    pub fn split(self, text: &str) -> Vec<&str> {
+        match self {
+            Self::Space => text.split_ascii_whitespace().collect(),
+            Self::Bar | Self::Comma | Self::Semicolon if text.trim_ascii().is_empty() => Vec::new(),
+            Self::Bar | Self::Comma | Self::Semicolon => text.split(self.character()).map(str::trim_ascii).collect(),
+        }
+    }
+
+    /// Whether the separator is part of a name, which it would cut in two.
+    pub(super) fn is_in(self, name: &str) -> bool {
+        match self {
+            Self::Space => name.contains(|character: char| character.is_ascii_whitespace()),
+            Self::Bar | Self::Comma | Self::Semicolon => name.contains(self.character()),
+        }
+    }
+
+    /// The separator in a sentence.
+    pub(crate) fn plural(self) -> &'static str {
+        match self {
+            Self::Space => "spaces",
+            Self::Bar => "bars (|)",
+            Self::Comma => "commas",
+            Self::Semicolon => "semicolons",
+        }
+    }
+}
+
+words! {
     /// The network, under torchvision's name. [`crate::network`] has the layers of each.
     pub enum ModelName, "model_name" {
         /// ResNet18.

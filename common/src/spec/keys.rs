@@ -2,17 +2,20 @@
 
 use super::SpecError;
 use super::choices::{
-    Augmentation, Head, Loss, LrSchedule, ModelName, Normalization, Optimizer, Precision, ScoredCheckpoint, SplitMethod,
+    Augmentation, Head, LabelFormat, LabelSeparator, Loss, LrSchedule, ModelName, Normalization, Optimizer, Precision,
+    ScoredCheckpoint, SplitMethod,
 };
 use super::table::{Group, Key, KeyDifference, Resume, keys};
 use super::value::KeyValue;
+use crate::classes::MOST_CLASSES;
 use crate::threshold::EmptyRows;
 
 // The order is that of stored specs: new keys go to the end. An entry has these fields:
 //
 // - the doc comment: the documentation of the field and, without its last full stop, the help of the flag;
 // - `default`: the default, which is the recipe of the Human Protein Atlas solution;
-// - `limits`: the range of a number, or of the length of a text in characters;
+// - `limits`: the range of a number, of the length of a text in characters, or of the length of a list of
+//   names, which may be empty nevertheless;
 // - `resume`: whether a checkpoint trained with another value can be resumed;
 // - `group`: the heading in the help; `value`: the placeholder of the value there;
 // - `help_default`, if the help should show something else than the default;
@@ -126,4 +129,14 @@ keys! {
     checkpoint_minutes: u32 { default: 10, limits: 0..=1440, resume: MayDiffer, group: Machine, value: "MINUTES", absent: 0 }
     /// Keep the state of each trained fold's optimiser, three times the size of its model, so that training can go on.
     keep_optimizer: bool { default: false, resume: MayDiffer, group: Machine, value: "BOOL" }
+    /// The names of the classes, 2 to 1,000, in the order of their numbers; as a flag `--classes=a,b,c`.
+    classes: Vec<String> { default: Vec::new(), limits: 2..=MOST_CLASSES, resume: MustMatch, group: Classes, value: "NAME", help_default: "the 28 of the Human Protein Atlas" }
+    /// Column of the lists with the ids.
+    id_column: String { default: "Id".to_owned(), limits: 1..=100, resume: MustMatch, group: Classes, value: "COLUMN" }
+    /// Column of the lists with the labels.
+    label_column: String { default: "Target".to_owned(), limits: 1..=100, resume: MustMatch, group: Classes, value: "COLUMN" }
+    /// How the lists have the labels: as numbers from 0, as names, or in a column of 0 and 1 for each class.
+    label_format: LabelFormat { default: LabelFormat::Numbers, resume: MustMatch, group: Classes, value: "FORMAT" }
+    /// What separates the numbers or names of a row.
+    label_separator: LabelSeparator { default: LabelSeparator::Space, resume: MustMatch, group: Classes, value: "WHAT" }
 }

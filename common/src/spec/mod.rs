@@ -8,6 +8,7 @@
 //! of Fivefold ([`JobSetSpec::from_stored_json`]). Both use the same names and words.
 
 mod choices;
+mod classes;
 mod file;
 mod keys;
 mod stored;
@@ -15,7 +16,8 @@ mod table;
 mod value;
 
 pub use choices::{
-    Augmentation, Head, Loss, LrSchedule, ModelName, Normalization, Optimizer, Precision, ScoredCheckpoint, SplitMethod,
+    Augmentation, Head, LabelFormat, LabelSeparator, Loss, LrSchedule, ModelName, Normalization, Optimizer, Precision,
+    ScoredCheckpoint, SplitMethod,
 };
 pub use file::SpecFileError;
 pub use keys::{JobSetSpec, KEYS, SpecOverrides};
@@ -95,7 +97,7 @@ impl JobSetSpec {
             let problem = format!("{} is above learning_rate = {}", self.min_learning_rate, self.learning_rate);
             return refuse("min_learning_rate", problem);
         }
-        Ok(())
+        self.check_classes()
     }
 }
 
@@ -188,13 +190,22 @@ mod tests {
             let key = KEYS.iter().find(|key| key.name == name).unwrap();
             key.set(&mut overrides, text)
         };
-        for (name, text) in [("fold", "3,4"), ("fold", "1"), ("seed", "7"), ("nesterov", "True"), ("loss", "soft_f1")] {
+        for (name, text) in [
+            ("fold", "3,4"),
+            ("fold", "1"),
+            ("classes", "a,b c"),
+            ("classes", "d"),
+            ("seed", "7"),
+            ("nesterov", "True"),
+            ("loss", "soft_f1"),
+        ] {
             assert_eq!(set(name, text), Ok(()), "{name}");
         }
         assert_eq!(set("tta", "many"), Err("expected a whole number below 2^32".into()));
         assert_eq!(set("nesterov", "yes"), Err("expected True or False".into()));
         let expected = SpecOverrides {
             fold: Some(vec![3, 4, 1]),
+            classes: Some(["a", "b c", "d"].map(str::to_owned).to_vec()),
             seed: Some(7),
             nesterov: Some(true),
             loss: Some(Loss::SoftF1),

@@ -45,7 +45,7 @@ pub enum Syntax {
     Truth,
     /// One of the words that the function returns.
     Word(fn() -> Vec<&'static str>),
-    /// Any number of whole numbers.
+    /// Any number of whole numbers or names, with commas between them.
     List,
 }
 
@@ -63,6 +63,7 @@ pub enum Resume {
 #[expect(missing_docs, reason = "`heading` describes them")]
 pub enum Group {
     General,
+    Classes,
     Folds,
     Rows,
     Model,
@@ -77,6 +78,7 @@ impl Group {
     pub fn heading(self) -> Option<&'static str> {
         match self {
             Self::General => None,
+            Self::Classes => Some("Classes and labels"),
             Self::Folds => Some("Folds"),
             Self::Rows => Some("Which rows are used"),
             Self::Model => Some("Model and images"),

@@ -119,6 +119,43 @@ impl KeyValue for Vec<u32> {
     }
 }
 
+/// Names, none of them blank. As a flag they have commas between them; a name with a comma needs a file.
+impl KeyValue for Vec<String> {
+    /// The number of names, if there are any.
+    type Limits = RangeInclusive<usize>;
+    const SYNTAX: Syntax = Syntax::List;
+
+    fn check(&self, limits: Self::Limits) -> Result<(), String> {
+        if !self.is_empty() && !limits.contains(&self.len()) {
+            return Err(format!("expected {} to {} names, not {}", limits.start(), limits.end(), self.len()));
+        }
+        let is_name = |name: &&String| {
+            let length = name.chars().count();
+            (1..=100).contains(&length) && name.trim() == name.as_str() && !name.chars().any(char::is_control)
+        };
+        match self.iter().find(|name| !is_name(name)) {
+            Some(name) => Err(format!(
+                "a name is 1 to 100 printable characters without spaces at its ends, but {name:?} is among them"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.split(',').map(|name| name.trim().to_owned()).collect())
+    }
+
+    fn show(&self) -> String {
+        self.join(",")
+    }
+
+    /// Adds to the names that are already there.
+    fn set(slot: &mut Option<Self>, text: &str) -> Result<(), String> {
+        slot.get_or_insert_default().extend(Self::parse(text)?);
+        Ok(())
+    }
+}
+
 impl<T: Word> KeyValue for T {
     type Limits = ();
     const SYNTAX: Syntax = Syntax::Word(all_words::<T>);

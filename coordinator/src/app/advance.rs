@@ -108,17 +108,17 @@ async fn make_submission(
     let fit = job_set.fit.ok_or_else(|| Error::Stored(format!("{id} is predicting without a fit")))?;
     let test = inputs.test.ok_or_else(|| Error::Stored(format!("{id} is predicting without a list")))?;
     let blobs = &*coordinator.blobs;
-    let rows = read_test_rows(blobs, test).await?;
+    let rows = read_test_rows(blobs, spec, test).await?;
     let mut tables = Vec::new();
     for &(fold, digest) in &results {
-        tables.push(take_scores(coordinator, digest, fold, rows.clone()).await?);
+        tables.push(take_scores(coordinator, digest, spec.class_count(), fold, rows.clone()).await?);
     }
-    let empty_rows = spec.empty_rows;
+    let submitted_spec = spec.clone();
     let csv = blocking(move || {
         let ids: Vec<String> = rows.into_iter().map(|row| row.id).collect();
         let means = mean_scores(&tables).map_err(|error| Error::BadContent(error.to_string()))?;
         let mut csv = Vec::new();
-        let written = write_submission(&ids, &means, fit.threshold, empty_rows, &mut csv);
+        let written = write_submission(&ids, &means, fit.threshold, &submitted_spec, &mut csv);
         written.map_err(|error| Error::BadContent(error.to_string()))?;
         Ok(csv)
     })

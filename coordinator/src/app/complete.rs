@@ -84,8 +84,9 @@ async fn check(coordinator: &Coordinator, attempted: &Attempted, completion: &Co
         }
         JobKind::Predict => {
             let test = inputs.test.ok_or_else(|| Error::Stored(format!("{} has no test list", attempted.job_set)))?;
-            read_test_rows(blobs, test).await?
+            read_test_rows(blobs, &attempted.spec, test).await?
         }
     };
-    check_scores(coordinator, completion.table, attempted.fold, expected).await
+    let class_count = attempted.spec.class_count();
+    check_scores(coordinator, completion.table, class_count, attempted.fold, expected).await
 }

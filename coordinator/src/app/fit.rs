@@ -65,24 +65,24 @@ pub(super) async fn fit_folds(
     let (blobs, inputs, spec) = (&*coordinator.blobs, &job_set.inputs, &job_set.spec);
     let lists = Lists::read(blobs, spec, inputs.train, inputs.hpa).await?;
     let fold_table = read_folds(blobs, inputs.folds).await?;
-    let mut table = ScoreTable::default();
+    let mut table = ScoreTable::new(spec.class_count());
     for &(fold, digest) in results {
         let expected = lists.fold_rows(spec, fold, &fold_table)?.valid;
         let scores = match tables {
-            Tables::Release => take_scores(coordinator, digest, fold, expected).await?,
-            Tables::Keep => read_scores(coordinator, digest, fold, expected).await?,
+            Tables::Release => take_scores(coordinator, digest, spec.class_count(), fold, expected).await?,
+            Tables::Keep => read_scores(coordinator, digest, spec.class_count(), fold, expected).await?,
         };
         table.rows.extend(scores.rows);
     }
     let split = lists.split_report(spec, &fold_table);
     let folds: FoldSet = results.iter().map(|(fold, _)| *fold).collect();
     let (made_by, partial) = (made_by(job_set), partial(job_set, folds));
-    let (id, empty_rows) = (job_set.id.to_string(), spec.empty_rows);
+    let (id, class_names, empty_rows) = (job_set.id.to_string(), spec.class_names(), spec.empty_rows);
     let (oof_csv, report_json, macro_f1, threshold) = blocking(move || {
         let (mut oof_csv, mut report_json) = (Vec::new(), Vec::new());
         table.write_csv(&mut oof_csv).map_err(|error| Error::file("oof.csv", error))?;
         let oof_digest = Digest::of(&oof_csv).to_string();
-        let report = build_report_of(&table, oof_digest, empty_rows, FitOn::Train);
+        let report = build_report_of(&table, oof_digest, &class_names, empty_rows, FitOn::Train);
         let mut report = report.map_err(|error| Error::BadContent(error.to_string()))?;
         (report.job_set, report.partial, report.made_by, report.split) = (Some(id), partial, made_by, split);
         report.write_json(&mut report_json).map_err(|error| Error::file("report.json", error))?;

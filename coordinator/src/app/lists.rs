@@ -21,7 +21,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// Reads and checks both lists, with the groups that the spec names.
+    /// Reads and checks both lists, as the spec describes them.
     ///
     /// # Errors
     /// When one cannot be used (list, line, reason), or an id is in both.
@@ -32,8 +32,8 @@ impl Lists {
         hpa: Option<Digest>,
     ) -> Result<Lists, Error> {
         let labelled = |name: &'static str, digest| {
-            let group_column = spec.group_column.clone();
-            read_list(blobs, digest, move |bytes| Manifest::read_labelled_csv(name, &group_column, bytes))
+            let spec = spec.clone();
+            read_list(blobs, digest, move |bytes| Manifest::read_labelled_csv(name, &spec, bytes))
         };
         let train = labelled("train list", train).await?;
         let hpa = match hpa {
@@ -108,16 +108,21 @@ async fn read_list(
 ///
 /// # Errors
 /// When it cannot be used.
-pub(super) async fn read_test_list(blobs: &dyn Blobs, digest: Digest) -> Result<Manifest, Error> {
-    read_list(blobs, digest, |bytes| Manifest::read_test_csv("test list", bytes)).await
+pub(super) async fn read_test_list(blobs: &dyn Blobs, spec: &JobSetSpec, digest: Digest) -> Result<Manifest, Error> {
+    let spec = spec.clone();
+    read_list(blobs, digest, move |bytes| Manifest::read_test_csv("test list", &spec, bytes)).await
 }
 
 /// The rows of a test list.
 ///
 /// # Errors
 /// When it cannot be used.
-pub(super) async fn read_test_rows(blobs: &dyn Blobs, digest: Digest) -> Result<Vec<LabelledRow>, Error> {
-    let manifest = read_test_list(blobs, digest).await?;
+pub(super) async fn read_test_rows(
+    blobs: &dyn Blobs,
+    spec: &JobSetSpec,
+    digest: Digest,
+) -> Result<Vec<LabelledRow>, Error> {
+    let manifest = read_test_list(blobs, spec, digest).await?;
     let row = |row: fivefold_common::manifest::ManifestRow| LabelledRow {
         id: row.id,
         source: Source::Test,

@@ -32,7 +32,8 @@ pub struct Prediction {
 pub async fn predict(coordinator: &Coordinator, id: &JobSetId, prediction: Prediction) -> Result<(), Error> {
     if let Some(test) = prediction.test {
         require_artifact(coordinator, "test_digest", test).await?;
-        read_test_list(&*coordinator.blobs, test).await?;
+        let spec = coordinator.queue.job_set(id).await?.spec;
+        read_test_list(&*coordinator.blobs, &spec, test).await?;
     }
     coordinator.change(id, Box::new(move |job_set| decide_predict(job_set, prediction))).await.map(|_| ())
 }

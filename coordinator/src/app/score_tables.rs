@@ -10,8 +10,9 @@ use fivefold_common::scores::ScoreTable;
 use super::{Coordinator, blocking};
 use crate::error::Error;
 
-/// The most rows that are held, some 200 bytes each. The tables of the Human Protein Atlas's five folds have 105,000.
-const MAX_ROWS: usize = 500_000;
+/// The most scores that are held: 500,000 rows of 28 classes, some 100 MB. The tables of the Human Protein Atlas's five
+/// folds have 105,000 rows.
+const MAX_SCORES: usize = 500_000 * 28;
 
 type Held = VecDeque<(Digest, Arc<ScoreTable>)>;
 
@@ -31,7 +32,7 @@ impl ScoreTables {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         tables.retain(|(held, _)| *held != digest);
         tables.push_back((digest, table));
-        while tables.iter().map(|(_, table)| table.rows.len()).sum::<usize>() > MAX_ROWS {
+        while tables.iter().map(|(_, table)| table.rows.len() * table.class_count).sum::<usize>() > MAX_SCORES {
             tables.pop_front();
         }
     }
@@ -46,10 +47,11 @@ impl ScoreTables {
 pub(super) async fn check_scores(
     coordinator: &Coordinator,
     digest: Digest,
+    class_count: usize,
     fold: Fold,
     expected: Vec<LabelledRow>,
 ) -> Result<(), Error> {
-    let table = read(coordinator, digest, fold, expected).await?;
+    let table = read(coordinator, digest, class_count, fold, expected).await?;
     coordinator.score_tables.insert(digest, table);
     Ok(())
 }
@@ -58,20 +60,22 @@ pub(super) async fn check_scores(
 pub(super) async fn read_scores(
     coordinator: &Coordinator,
     digest: Digest,
+    class_count: usize,
     fold: Fold,
     expected: Vec<LabelledRow>,
 ) -> Result<ScoreTable, Error> {
-    Ok(Arc::unwrap_or_clone(read(coordinator, digest, fold, expected).await?))
+    Ok(Arc::unwrap_or_clone(read(coordinator, digest, class_count, fold, expected).await?))
 }
 
 /// Takes a score table with exactly the expected rows, in their order.
 pub(super) async fn take_scores(
     coordinator: &Coordinator,
     digest: Digest,
+    class_count: usize,
     fold: Fold,
     expected: Vec<LabelledRow>,
 ) -> Result<ScoreTable, Error> {
-    let table = read(coordinator, digest, fold, expected).await?;
+    let table = read(coordinator, digest, class_count, fold, expected).await?;
     coordinator.score_tables.remove(digest);
     Ok(Arc::unwrap_or_clone(table))
 }
@@ -79,6 +83,7 @@ pub(super) async fn take_scores(
 async fn read(
     coordinator: &Coordinator,
     digest: Digest,
+    class_count: usize,
     fold: Fold,
     expected: Vec<LabelledRow>,
 ) -> Result<Arc<ScoreTable>, Error> {
@@ -96,14 +101,25 @@ async fn read(
                 Arc::new(table.map_err(|error| Error::BadContent(error.to_string()))?)
             }
         };
-        compare(&name, &table, fold, &expected)?;
+        compare(&name, &table, class_count, fold, &expected)?;
         Ok(table)
     })
     .await
 }
 
 /// Refuses a table whose rows are not the expected ones.
-fn compare(name: &str, table: &ScoreTable, fold: Fold, expected: &[LabelledRow]) -> Result<(), Error> {
+fn compare(
+    name: &str,
+    table: &ScoreTable,
+    class_count: usize,
+    fold: Fold,
+    expected: &[LabelledRow],
+) -> Result<(), Error> {
+    if table.class_count != class_count {
+        let found = table.class_count;
+        let problem = format!("{name}: it has the scores of {found} classes, where {class_count} are expected");
+        return Err(Error::BadContent(problem));
+    }
     for (place, (row, expected)) in table.rows.iter().zip(expected).enumerate() {
         let same = row.id == expected.id && row.source == expected.source && row.target == expected.labels;
         if !same || row.fold != fold {

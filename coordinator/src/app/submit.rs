@@ -87,7 +87,7 @@ async fn prepare(coordinator: &Coordinator, submission: Submission) -> Result<Ne
     let lists = Lists::read(blobs, &spec, train, hpa).await?;
     require_room(coordinator, &spec).await?;
     if let Some(test) = test {
-        read_test_list(blobs, test).await?;
+        read_test_list(blobs, &spec, test).await?;
     }
     let folds = match (spec.split_method, given) {
         (SplitMethod::Given, Some(given)) => lists.given_folds(blobs, &spec, given).await?,

@@ -157,7 +157,7 @@ pub(crate) fn fit_model(model: &mut Model, set: usize) {
     let tables: Option<Vec<_>> = jobs.map(|job| job.result.clone()).collect();
     let set = &mut model.sets[set];
     let Some(tables) = tables.filter(|_| set.state == JobSetState::Training) else { return };
-    let merged = ScoreTable { rows: tables.into_iter().flat_map(|(table, _)| table.rows).collect() };
+    let merged = ScoreTable { class_count: 28, rows: tables.into_iter().flat_map(|(table, _)| table.rows).collect() };
     let oof = Digest::of(&csv(&merged));
     (set.state, set.paused) = (JobSetState::Succeeded, false);
     if !set.fits.contains(&oof) {

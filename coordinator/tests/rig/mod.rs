@@ -198,7 +198,7 @@ pub(crate) fn submission(request_id: &str, spec: JobSetSpec, test: Option<Digest
 
 /// The out-of-fold rows of a fold.
 pub(crate) fn fold_rows(spec: &JobSetSpec, fold: Fold) -> Vec<LabelledRow> {
-    let list = Manifest::read_labelled_csv("list", "", TRAIN_LIST.as_bytes()).unwrap();
+    let list = Manifest::read_labelled_csv("list", spec, TRAIN_LIST.as_bytes()).unwrap();
     let folds = FoldTable::split(spec, &list, None).unwrap();
     FoldRows::of(spec, fold, &list, None, &folds).unwrap().valid
 }
@@ -212,10 +212,10 @@ pub(crate) fn test_rows() -> Vec<LabelledRow> {
 pub(crate) fn score_table(rows: Vec<LabelledRow>, fold: Fold, content: &str) -> ScoreTable {
     let score = |row: LabelledRow| {
         let bytes = Digest::of(format!("{content} {}", row.id).as_bytes());
-        let scores: [f32; LABEL_COUNT] = std::array::from_fn(|label| f32::from(bytes.as_bytes()[label]) / 255.0);
+        let scores = bytes.as_bytes()[..LABEL_COUNT].iter().map(|byte| f32::from(*byte) / 255.0).collect();
         ScoreRow { id: row.id, source: row.source, fold, target: row.labels, scores }
     };
-    ScoreTable { rows: rows.into_iter().map(score).collect() }
+    ScoreTable { class_count: LABEL_COUNT, rows: rows.into_iter().map(score).collect() }
 }
 
 pub(crate) fn csv(table: &ScoreTable) -> Vec<u8> {

@@ -129,11 +129,11 @@ pub(crate) struct Results {
 
 /// The results of these out-of-fold tables and predictions, in the order of their folds.
 pub(crate) fn results(tables: &[ScoreTable], predictions: &[ScoreTable]) -> Results {
-    let merged = ScoreTable { rows: tables.iter().flat_map(|table| table.rows.clone()).collect() };
-    let empty_rows = spec().empty_rows;
-    let threshold = build_report(&merged, empty_rows).unwrap().threshold;
+    let merged = ScoreTable { class_count: 28, rows: tables.iter().flat_map(|table| table.rows.clone()).collect() };
+    let spec = spec();
+    let threshold = build_report(&merged, &spec.class_names(), spec.empty_rows).unwrap().threshold;
     let ids: Vec<_> = test_rows().into_iter().map(|row| row.id).collect();
     let mut submission = Vec::new();
-    write_submission(&ids, &mean_scores(predictions).unwrap(), threshold, empty_rows, &mut submission).unwrap();
+    write_submission(&ids, &mean_scores(predictions).unwrap(), threshold, &spec, &mut submission).unwrap();
     Results { oof: Digest::of(&csv(&merged)), submission: Digest::of(&submission) }
 }

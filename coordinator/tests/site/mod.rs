@@ -217,9 +217,9 @@ pub(crate) fn scores(lease: &v1::Lease) -> ScoreTable {
     let fold = Fold(lease.fold as u8);
     let rows = match lease.kind() {
         v1::JobKind::Train => {
-            let read = |text: String| Manifest::read_labelled_csv("list", "", text.as_bytes()).unwrap();
-            let (train, hpa) = (read(list("t", 40)), read(list("h", 20)));
             let spec = spec_from_wire(lease.spec.clone().unwrap()).unwrap();
+            let read = |text: String| Manifest::read_labelled_csv("list", &spec, text.as_bytes()).unwrap();
+            let (train, hpa) = (read(list("t", 40)), read(list("h", 20)));
             let folds = FoldTable::split(&spec, &train, Some(&hpa)).unwrap();
             FoldRows::of(&spec, fold, &train, Some(&hpa), &folds).unwrap().valid
         }
@@ -233,11 +233,11 @@ pub(crate) fn scores(lease: &v1::Lease) -> ScoreTable {
         }
     };
     let score = |row: fivefold_common::manifest::LabelledRow| ScoreRow {
-        scores: std::array::from_fn(|label| if row.labels.contains(label as u8) || label == 7 { 0.9 } else { 0.1 }),
+        scores: (0..28).map(|label| if row.labels.contains(label) || label == 7 { 0.9 } else { 0.1 }).collect(),
         id: row.id,
         source: row.source,
         fold,
         target: row.labels,
     };
-    ScoreTable { rows: rows.into_iter().map(score).collect() }
+    ScoreTable { class_count: 28, rows: rows.into_iter().map(score).collect() }
 }

@@ -11,6 +11,14 @@ same_enum! {
     [Mskf, Kfold, Skf, Gkf, Sgkf, Given]
 }
 same_enum! {
+    label_format_to_wire, label_format_from_wire, spec::LabelFormat, v1::LabelFormat, "spec.label_format",
+    [Numbers, Names, OneHot]
+}
+same_enum! {
+    label_separator_to_wire, label_separator_from_wire, spec::LabelSeparator, v1::LabelSeparator, "spec.label_separator",
+    [Space, Bar, Comma, Semicolon]
+}
+same_enum! {
     model_name_to_wire, model_name_from_wire, spec::ModelName, v1::ModelName, "spec.model_name",
     [Resnet50, Resnet18, Resnet34, Resnet101, Resnet152, Resnext5032x4d, Resnext10132x8d, WideResnet502]
 }
@@ -94,6 +102,11 @@ pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
         lr_warmup_epochs: Some(spec.lr_warmup_epochs),
         checkpoint_minutes: Some(spec.checkpoint_minutes),
         keep_optimizer: Some(spec.keep_optimizer),
+        classes: spec.classes.clone(),
+        id_column: Some(spec.id_column.clone()),
+        label_column: Some(spec.label_column.clone()),
+        label_format: Some(label_format_to_wire(spec.label_format).into()),
+        label_separator: Some(label_separator_to_wire(spec.label_separator).into()),
     }
 }
 
@@ -155,6 +168,11 @@ pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
         lr_warmup_epochs: wire.lr_warmup_epochs.unwrap_or(absent.lr_warmup_epochs),
         checkpoint_minutes: wire.checkpoint_minutes.unwrap_or(absent.checkpoint_minutes),
         keep_optimizer: wire.keep_optimizer.unwrap_or(absent.keep_optimizer),
+        classes: wire.classes,
+        id_column: wire.id_column.unwrap_or(absent.id_column),
+        label_column: wire.label_column.unwrap_or(absent.label_column),
+        label_format: wire.label_format.map_or(Ok(absent.label_format), label_format_from_wire)?,
+        label_separator: wire.label_separator.map_or(Ok(absent.label_separator), label_separator_from_wire)?,
     };
     spec.check().map_err(|error| WireError::new(format!("spec.{}", error.key), error.problem))?;
     Ok(spec)
@@ -181,7 +199,7 @@ mod tests {
         let base = JobSetSpec { optimizer, lr_schedule, ..JobSetSpec::default() };
         for key in KEYS {
             let words = if let Syntax::Word(words) = key.syntax { words() } else { Vec::new() };
-            let texts = ["1", "2", "8", "128", "0.5", "0", "true", "false"].into_iter().chain(words);
+            let texts = ["1", "2", "8", "128", "0.5", "0", "true", "false", "a,b"].into_iter().chain(words);
             let mut other_values = texts.filter_map(|text| {
                 let (mut overrides, mut spec) = (SpecOverrides::default(), base.clone());
                 key.set(&mut overrides, text).ok()?;

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
-use fivefold_common::labels::{LABEL_COUNT, Labels};
 use fivefold_common::manifest::LabelledRow;
 use tch::Tensor;
 
@@ -27,11 +26,15 @@ pub struct Batch {
     pub images: Tensor,
 }
 
-/// The labels of a batch as targets: f32 `[N, 28]` on the CPU, 0 or 1. `batch` has places in `rows`.
-pub fn batch_targets(rows: &[LabelledRow], batch: &[u32]) -> Tensor {
-    let held = |labels: Labels| (0..LABEL_COUNT as u8).map(move |label| f32::from(u8::from(labels.contains(label))));
-    let values: Vec<f32> = batch.iter().flat_map(|&row| held(rows[row as usize].labels)).collect();
-    Tensor::from_slice(&values).reshape([batch.len() as i64, LABEL_COUNT as i64])
+/// The labels of a batch as targets: f32 `[N, class_count]` on the CPU, 0 or 1. `batch` has places in `rows`.
+pub fn batch_targets(rows: &[LabelledRow], batch: &[u32], class_count: usize) -> Tensor {
+    let mut values = vec![0.0_f32; batch.len() * class_count];
+    for (&row, targets) in batch.iter().zip(values.chunks_exact_mut(class_count)) {
+        for label in rows[row as usize].labels.iter() {
+            targets[usize::from(label)] = 1.0;
+        }
+    }
+    Tensor::from_slice(&values).reshape([batch.len() as i64, class_count as i64])
 }
 
 /// Reads batches of images with `threads` threads, at least one. `plan` has the places of each batch in `rows`.

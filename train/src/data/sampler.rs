@@ -1,32 +1,32 @@
 //! The rows that an epoch trains on and validates on. They depend on the spec's seed, the fold and the epoch alone.
 
 use fivefold_common::ids::Fold;
-use fivefold_common::labels::LABEL_COUNT;
 use fivefold_common::manifest::LabelledRow;
 use fivefold_common::randomness::{Purpose, Stream};
 use fivefold_common::spec::JobSetSpec;
 
 /// The weight of each label: `round(clip(ln(0.5 * sum(N) / N_l), 1, 10), 2)`, where `N_l` is the number of `rows` with label
 /// `l`. A label that does not occur weighs 10.
-pub fn label_weights(rows: &[LabelledRow]) -> [f64; LABEL_COUNT] {
-    let mut counts = [0u64; LABEL_COUNT];
+pub fn label_weights(rows: &[LabelledRow], class_count: usize) -> Vec<f64> {
+    let mut counts = vec![0u64; class_count];
     for label in rows.iter().flat_map(|row| row.labels.iter()) {
         counts[usize::from(label)] += 1;
     }
     let sum = counts.iter().sum::<u64>() as f64;
-    counts.map(|count| {
+    let weight = |count: u64| {
         if count == 0 {
             return 10.0;
         }
         let weight = (0.5 * sum / count as f64).ln().clamp(1.0, 10.0);
         // numpy rounds ties to even.
         (weight * 100.0).round_ties_even() / 100.0
-    })
+    };
+    counts.into_iter().map(weight).collect()
 }
 
 /// The weight of each row: that of its heaviest label, or 1 without labels.
-pub fn sample_weights(rows: &[LabelledRow]) -> Vec<f64> {
-    let weights = label_weights(rows);
+pub fn sample_weights(rows: &[LabelledRow], class_count: usize) -> Vec<f64> {
+    let weights = label_weights(rows, class_count);
     let weight = |row: &LabelledRow| row.labels.iter().map(|label| weights[usize::from(label)]).fold(1.0, f64::max);
     rows.iter().map(weight).collect()
 }
@@ -39,7 +39,7 @@ pub fn training_rows(spec: &JobSetSpec, fold: Fold, epoch: u32, rows: &[Labelled
     let count = spec.batch_size as usize * spec.train_batch_per_epoch as usize;
     let stream = |index| Stream::new(spec.seed, fold.0.into(), epoch.into(), Purpose::TrainSample, index);
     if spec.weighted_samples {
-        return weighted_draws(&sample_weights(rows), count, &mut stream(0));
+        return weighted_draws(&sample_weights(rows, spec.class_count()), count, &mut stream(0));
     }
     let mut drawn = Vec::with_capacity(count);
     for pass in 0.. {
@@ -126,7 +126,7 @@ mod tests {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data"));
         let read = |name: &str| {
             let file = File::open(folder.join(name)).ok()?;
-            Some(Manifest::read_labelled_csv(name, "", file).unwrap())
+            Some(Manifest::read_labelled_csv(name, &JobSetSpec::default(), file).unwrap())
         };
         let (Some(train), Some(hpa)) = (read("train.csv"), read("HPAv18RBGY_wodpl.csv")) else {
             println!("skipped: {} does not have the real lists", folder.display());
@@ -135,7 +135,7 @@ mod tests {
         let spec = JobSetSpec::default();
         let folds = FoldTable::split(&spec, &train, Some(&hpa)).unwrap();
         let rows = FoldRows::of(&spec, Fold(0), &train, Some(&hpa), &folds).unwrap().train;
-        let weights = sample_weights(&rows);
+        let weights = sample_weights(&rows, 28);
         assert_eq!(weights.len(), 84_570);
         assert_eq!(weights[..10], [3.29, 2.63, 3.29, 3.77, 1.0, 1.0, 2.17, 2.08, 5.26, 2.08]);
         assert!((weights.iter().sum::<f64>() - 184_632.33).abs() < 1e-6);
@@ -144,13 +144,13 @@ mod tests {
     #[test]
     fn rare_labels_weigh_more_and_rows_without_labels_least() {
         let rows = rows(400);
-        let weights = label_weights(&rows);
+        let weights = label_weights(&rows, 28);
         // 0: 300 rows, 1: 100, 5: 90, 27: 10; 500 in all.
         assert_eq!(weights[0], 1.0);
         assert_eq!(weights[5], 1.02);
         assert_eq!(weights[27], 3.22);
         assert_eq!(weights[13], 10.0);
-        let weights = sample_weights(&rows);
+        let weights = sample_weights(&rows, 28);
         assert_eq!([weights[0], weights[19], weights[39]], [1.0, 1.0, 3.22]);
     }
 
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn rows_are_drawn_in_proportion_to_their_weights() {
         let rows = rows(400);
-        let weights = sample_weights(&rows);
+        let weights = sample_weights(&rows, 28);
         let sum: f64 = weights.iter().sum();
         let probabilities: Vec<f64> = weights.iter().map(|weight| weight / sum).collect();
         let mut counts = vec![0.0; rows.len()];

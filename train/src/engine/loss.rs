@@ -3,7 +3,7 @@
 use fivefold_common::spec::Loss;
 use tch::{Kind, Reduction, Tensor};
 
-/// The loss, an fp32 scalar, of `logits` fp32 `[N, 28]` for `targets` f32 `[N, 28]`, 0 or 1.
+/// The loss, an fp32 scalar, of `logits` fp32 `[N, classes]` for `targets` f32 `[N, classes]`, 0 or 1.
 pub fn loss(kind: Loss, logits: &Tensor, targets: &Tensor) -> Tensor {
     match kind {
         Loss::Bce => cross_entropy(logits, targets, Reduction::Mean),

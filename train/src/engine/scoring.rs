@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use fivefold_common::ids::Fold;
-use fivefold_common::labels::LABEL_COUNT;
 use fivefold_common::manifest::LabelledRow;
 use fivefold_common::progress::{Phase, Progress};
 use fivefold_common::scores::{ScoreRow, ScoreTable};
@@ -26,7 +25,7 @@ use crate::transform::warp::warp;
 /// Rows to be scored.
 #[derive(Debug, Clone, Copy)]
 pub struct Scoring<'a> {
-    /// How; of it `tta`, `image_size`, `batch_size`, `precision`, `normalization` and `seed` shape the scores.
+    /// How; of it `tta`, `image_size`, `batch_size`, `precision`, `normalization`, `seed` and `classes` shape the scores.
     pub spec: &'a JobSetSpec,
     /// The fold of the model.
     pub fold: Fold,
@@ -61,7 +60,8 @@ impl Scoring<'_> {
             let plan: Vec<Vec<u32>> = places.chunks(spec.batch_size as usize).map(<[u32]>::to_vec).collect();
             let start = Progress { step_count: plan.len() as u32, ..Progress::start_of(Phase::Scoring) };
             let mut meter = ProgressMeter::start(start, sink);
-            let mut table = ScoreTable { rows: Vec::with_capacity(rows.len()) };
+            let class_count = spec.class_count();
+            let mut table = ScoreTable { class_count, rows: Vec::with_capacity(rows.len()) };
             for (step, batch) in
                 (1u32..).zip(load_batches(folder.clone(), rows.clone(), plan, spec.image_size, decode_threads))
             {
@@ -69,8 +69,8 @@ impl Scoring<'_> {
                 let Some(means) = self.mean_scores(model, &batch.images, table.rows.len() as u64, stop)? else {
                     return Ok(Scored::Stopped);
                 };
-                for (&place, scores) in batch.rows.iter().zip(values(&means)?.as_chunks().0) {
-                    table.rows.push(self.scored_row(place, *scores)?);
+                for (&place, scores) in batch.rows.iter().zip(values(&means)?.chunks_exact(class_count)) {
+                    table.rows.push(self.scored_row(place, scores.to_vec())?);
                 }
                 meter.count(batch.rows.len());
                 if meter.is_due() {
@@ -81,7 +81,7 @@ impl Scoring<'_> {
         })
     }
 
-    /// The mean scores, fp64 `[N, 28]`, of a batch of `images` whose places start at `first_index`; none when a stop was
+    /// The mean scores, fp64 `[N, classes]`, of a batch of `images` whose places start at `first_index`; none when a stop was
     /// asked for. The flag is polled at each pass, since on a CPU a batch may take a while.
     fn mean_scores(
         &self,
@@ -93,7 +93,7 @@ impl Scoring<'_> {
         let (Self { spec, fold, .. }, device) = (*self, model.device());
         let images = images.to_device(device.into());
         let count = images.size()[0];
-        let mut sum = Tensor::zeros([count, LABEL_COUNT as i64], (Kind::Double, device.into()));
+        let mut sum = Tensor::zeros([count, spec.class_count() as i64], (Kind::Double, device.into()));
         for pass in 0..spec.tta {
             if stop.asked().is_some() {
                 return Ok(None);
@@ -106,7 +106,7 @@ impl Scoring<'_> {
         Ok(Some(sum / f64::from(spec.tta)))
     }
 
-    fn scored_row(&self, place: u32, scores: [f32; LABEL_COUNT]) -> Result<ScoreRow, TrainError> {
+    fn scored_row(&self, place: u32, scores: Vec<f32>) -> Result<ScoreRow, TrainError> {
         let LabelledRow { id, source, labels } = self.rows[place as usize].clone();
         if scores.iter().any(|score| !score.is_finite()) {
             return Err(TrainError::NonFiniteScore { id });

@@ -1,6 +1,5 @@
 //! Batches that come from no file, for measurements and checks.
 
-use fivefold_common::labels::LABEL_COUNT;
 use fivefold_common::randomness::{Purpose, Stream};
 use fivefold_common::spec::JobSetSpec;
 use tch::Tensor;
@@ -9,7 +8,7 @@ use tch::Tensor;
 pub struct SyntheticBatch {
     /// u8 `[N, 3, S, S]` on the CPU.
     pub images: Tensor,
-    /// f32 `[N, 28]` on the CPU, 0 or 1.
+    /// f32 `[N, classes]` on the CPU, 0 or 1.
     pub targets: Tensor,
 }
 
@@ -23,7 +22,7 @@ impl SyntheticBatch {
         let blocks = Tensor::from_slice(&blocks).view([count, 3, side, side]);
         let images = blocks.repeat_interleave_self_int(8, 2, None).repeat_interleave_self_int(8, 3, None);
         let images = images.narrow(2, 0, size).narrow(3, 0, size).contiguous();
-        let labels = LABEL_COUNT as i64;
+        let labels = spec.class_count() as i64;
         let targets: Vec<f32> = (0..count * labels).map(|_| f32::from(u8::from(stream.below(16) == 0))).collect();
         Self { images, targets: Tensor::from_slice(&targets).view([count, labels]) }
     }

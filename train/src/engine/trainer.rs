@@ -173,7 +173,8 @@ impl Trainer {
                 break;
             }
             let batch = batch?;
-            let loss = training.step(&batch.images, &batch_targets(&data.train, &batch.rows))?;
+            let targets = batch_targets(&data.train, &batch.rows, spec.class_count());
+            let loss = training.step(&batch.images, &targets)?;
             meter.count(batch.rows.len());
             losses.push(&loss, batch.rows);
 

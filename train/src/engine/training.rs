@@ -41,7 +41,7 @@ impl Training {
     }
 
     /// One training step: augments a batch and updates the weights by it. `images` are u8 `[N, 3, S, S]` and `targets` f32
-    /// `[N, 28]`, 0 or 1, both on the CPU. Returns the mean loss, a scalar that stays on the device.
+    /// `[N, classes]`, 0 or 1, both on the CPU. Returns the mean loss, a scalar that stays on the device.
     ///
     /// # Errors
     /// When libtorch fails. Where tch has no fallible function, it panics instead.
@@ -57,7 +57,7 @@ impl Training {
     }
 
     /// Forward pass, loss, backward pass and the optimiser's step. `images` are fp32 `[N, 3, S, S]`, preferably
-    /// channels-last, and `targets` f32 `[N, 28]`, both on the model's device. Returns the mean loss.
+    /// channels-last, and `targets` f32 `[N, classes]`, both on the model's device. Returns the mean loss.
     ///
     /// # Errors
     /// When libtorch fails. Where tch has no fallible function, it panics instead.

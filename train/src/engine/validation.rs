@@ -51,7 +51,7 @@ impl Trainer {
             }
             let batch = batch?;
             let images = pixels(&batch.images.to_device((*device).into()), spec.normalization);
-            let targets = batch_targets(&data.valid, &batch.rows).to_device((*device).into());
+            let targets = batch_targets(&data.valid, &batch.rows, spec.class_count()).to_device((*device).into());
             let logits = autocast(*device, spec.precision, || model.forward(&images, Mode::Eval))?;
             scores.push(logits.sigmoid());
             meter.count(batch.rows.len());
@@ -67,8 +67,9 @@ impl Trainer {
         }
         losses.read()?;
 
-        let labels: Vec<Labels> = rows.iter().map(|&row| data.valid[row as usize].labels).collect();
-        let fit = fit_threshold(&values(&Tensor::f_cat(&scores, 0)?)?, &labels, spec.empty_rows);
+        let labels: Vec<Labels> = rows.iter().map(|&row| data.valid[row as usize].labels.clone()).collect();
+        let scores = values(&Tensor::f_cat(&scores, 0)?)?;
+        let fit = fit_threshold(&scores, spec.class_count(), &labels, spec.empty_rows);
         // Finite losses come from finite logits, and these give scores in 0..=1.
         let fit = fit.map_err(|error| TrainError::Libtorch(format!("the validation scores are unusable: {error}")))?;
         Ok(Interruptible::Finished(Validation { loss: losses.mean(), fit }))

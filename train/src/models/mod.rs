@@ -5,7 +5,6 @@ mod residual;
 pub mod weights;
 
 use fivefold_common::ids::Fold;
-use fivefold_common::labels::LABEL_COUNT;
 use fivefold_common::network::{IMAGE_CHANNELS, Network};
 use fivefold_common::spec::JobSetSpec;
 use tch::{Kind, Tensor};
@@ -34,12 +33,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// The network of `spec.model_name` for images of three channels, with 28 outputs and its initial weights, which depend
-    /// on `spec.seed` and the fold alone.
+    /// The network of `spec.model_name` for images of three channels, with one output per class and its initial weights,
+    /// which depend on `spec.seed` and the fold alone.
     ///
     /// Panics when the device's memory is full, as tch does.
     pub fn new(spec: &JobSetSpec, fold: Fold, device: Device) -> Self {
-        let network = Network::new(spec, IMAGE_CHANNELS, LABEL_COUNT as u32);
+        let network = Network::new(spec, IMAGE_CHANNELS, spec.class_count() as u32);
         Self::build(&network, spec.seed, fold, device)
     }
 
