@@ -15,7 +15,7 @@ pub(crate) struct ListFile {
 }
 
 impl ListFile {
-    fn read(path: &Path) -> anyhow::Result<ListFile> {
+    pub(crate) fn read(path: &Path) -> anyhow::Result<ListFile> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(ListFile { path: path.to_owned(), bytes: bytes.into() })
     }

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use fivefold_proto::Timestamp;
-use jiff::civil::Time;
-use jiff::{Span, Zoned};
+use jiff::ZonedDateTime;
+use jiff::civil::{Date, Time};
 
 /// Hours and minutes, such as `07:00`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,17 +28,17 @@ impl FromStr for TimeOfDay {
 impl TimeOfDay {
     /// When it is that time next, by this machine's clock and time zone.
     pub(crate) fn next(self) -> anyhow::Result<Timestamp> {
-        let next = self.next_after(&Zoned::now()).context("the time cannot be computed")?;
+        let next = self.next_after(&ZonedDateTime::now()).context("the time cannot be computed")?;
         Ok(Timestamp { seconds: next.timestamp().as_second(), nanos: 0 })
     }
 
-    fn next_after(self, now: &Zoned) -> Result<Zoned, jiff::Error> {
-        let on = |day: jiff::civil::Date| day.to_datetime(self.0).to_zoned(now.time_zone().clone());
+    fn next_after(self, now: &ZonedDateTime) -> Result<ZonedDateTime, jiff::Error> {
+        let on = |day: Date| day.to_datetime(self.0).to_zoned_datetime(now.time_zone().clone());
         let today = on(now.date())?;
         if today > *now {
             return Ok(today);
         }
-        on(now.date().checked_add(Span::new().days(1))?)
+        on(now.date().tomorrow()?)
     }
 }
 
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn the_next_time_of_day_is_today_or_tomorrow_in_local_time() {
         let next = |time: &str, now: &str| {
-            let (time, now): (TimeOfDay, Zoned) = (time.parse().unwrap(), now.parse().unwrap());
+            let (time, now): (TimeOfDay, ZonedDateTime) = (time.parse().unwrap(), now.parse().unwrap());
             time.next_after(&now).unwrap().to_string()
         };
         let evening = "2026-03-28T23:30:00+01:00[+01:00]";

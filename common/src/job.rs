@@ -214,7 +214,7 @@ pub fn retry_decision(spec: &JobSetSpec, cause: FailureCause, failures: u32) -> 
 mod tests {
     use super::*;
 
-    const EVENTS: [JobEvent; 9] = [
+    const EVENTS: [JobEvent; 10] = [
         JobEvent::Leased,
         JobEvent::Reported,
         JobEvent::Completed,

@@ -101,10 +101,17 @@ fn roles_of(path: &str) -> Option<&'static [Role]> {
 /// # Errors
 /// When the system gives no random bytes.
 pub fn new_token() -> Result<String, getrandom::Error> {
+    Ok(format!("{PREFIX}{}", random_hex()?))
+}
+
+/// 32 random bytes in hex.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub(crate) fn random_hex() -> Result<String, getrandom::Error> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)?;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{PREFIX}{hex}"))
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The stored form of a token. A token is as random as a key, so a plain hash protects it.
@@ -189,7 +196,7 @@ impl Guard {
     }
 
     /// The role of a valid token. Takes the same time for every token: all hashes are compared, each in constant time.
-    fn role_of(&self, hash: blake3::Hash) -> Option<Role> {
+    pub(crate) fn role_of(&self, hash: blake3::Hash) -> Option<Role> {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         let mut role = None;
         for (live, live_role) in &tokens.live {

@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod listener;
 pub mod queue;
 pub mod state_folder;
+pub mod web;
 
 use std::fs::TryLockError;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ use crate::grpc::limits::Limits;
 use crate::listener::ConnectionLimits;
 pub use crate::listener::Tls;
 use crate::queue::sqlite::{Durability, SqliteQueue};
+use crate::web::Page;
 
 /// Concurrent calls over one connection; further ones wait in the client.
 const STREAMS_PER_CONNECTION: u32 = 1024;
@@ -60,6 +62,18 @@ pub struct Config {
     pub limits: Limits,
     /// Open connections, and deadlines of those without an authorised call.
     pub connections: ConnectionLimits,
+    /// Where the page is served.
+    pub web: WebAddress,
+}
+
+/// Where the page is served: to browsers of this machine alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebAddress {
+    Off,
+    /// On this address, if it is free. Otherwise there is no page.
+    IfFree(SocketAddr),
+    /// On this address.
+    At(SocketAddr),
 }
 
 /// Whether a coordinator listens on an address that other machines can reach.
@@ -86,6 +100,7 @@ impl Config {
             exposure,
             limits,
             connections,
+            web: WebAddress::Off,
         }
     }
 
@@ -126,6 +141,7 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
         settings: config.settings(),
     };
     resume(&coordinator).await?;
+    serve_page(&config, &coordinator, &guard, &stopping).await?;
     let services = Services::new(coordinator.clone(), config.limits, stopping.clone());
     let upkeep = tokio::spawn(app::run_upkeep(coordinator, stopping.clone()));
     let fresh = tokio::spawn(guard.clone().keep_fresh(stopping.clone()));
@@ -163,6 +179,20 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     upkeep.await.context("upkeep panicked")?;
     fresh.await.context("reading the tokens panicked")?;
     outcome
+}
+
+/// Serves the page, if there is to be one, until `stopping` is cancelled.
+async fn serve_page(
+    config: &Config,
+    coordinator: &Coordinator,
+    guard: &Guard,
+    stopping: &CancellationToken,
+) -> anyhow::Result<()> {
+    if let Some(listener) = web::listen(config.web).await? {
+        let page = Page::new(coordinator.clone(), guard.clone(), listener.local_addr()?, stopping.clone());
+        tokio::spawn(web::serve(listener, page));
+    }
+    Ok(())
 }
 
 /// Deletes unreferenced files and extends the leases, before any call is served.

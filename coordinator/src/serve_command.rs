@@ -1,13 +1,13 @@
 //! The coordinator itself: its arguments and signals.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 use fivefold_coordinator::listener::{ConnectionLimits, raise_open_files};
-use fivefold_coordinator::{Config, Exposure, Tls};
+use fivefold_coordinator::{Config, Exposure, Tls, WebAddress};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,10 @@ pub(crate) struct ServeArguments {
     /// Address to listen on, as HOST:PORT; port 0 takes a free port
     #[arg(long, env = "FIVEFOLD_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7700", value_parser = host_and_port)]
     listen: String,
+    /// Address of the page for browsers of this machine, or `off` [default: 127.0.0.1:7701 if --listen is on this machine and the
+    /// port is free, otherwise off]
+    #[arg(long, env = "FIVEFOLD_WEB", value_name = "ADDR", value_parser = web_address)]
+    web: Option<WebAddress>,
     /// Folder of the queue and of all uploads; it is created if it does not exist
     #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
     state: PathBuf,
@@ -42,6 +46,19 @@ pub(crate) struct ServeArguments {
     /// Listen on an address of the network without encryption or without tokens
     #[arg(long)]
     insecure: bool,
+}
+
+/// Where the page usually is.
+const USUAL_WEB: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7701);
+
+fn web_address(text: &str) -> Result<WebAddress, String> {
+    match text {
+        "off" => Ok(WebAddress::Off),
+        address => address
+            .parse()
+            .map(WebAddress::At)
+            .map_err(|_| "expected an address of this machine with a port, such as 127.0.0.1:7701, or off".to_owned()),
+    }
 }
 
 /// Serves until the process is asked to stop.
@@ -71,6 +88,11 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
         tls,
         exposure: if arguments.insecure { Exposure::Insecure } else { Exposure::Guarded },
         connections: ConnectionLimits::for_open_files(raise_open_files()),
+        web: match arguments.web {
+            Some(address) => address,
+            None if listener.local_addr()?.ip().is_loopback() => WebAddress::IfFree(USUAL_WEB),
+            None => WebAddress::Off,
+        },
         ..Config::new(&arguments.state)
     };
     fivefold_coordinator::run(config, listener, stopping).await

@@ -51,11 +51,12 @@ impl Fixture {
         app::submit(&self.rig.coordinator, submission(request, self.spec.clone(), None)).await.unwrap()
     }
 
-    /// Trains the only fold, with a failure, an epoch and a checkpoint on the way. Returns the digest of the model.
+    /// Trains the only fold, with a failure on another worker, an epoch and a checkpoint on the way. Returns the digest of the
+    /// model.
     async fn train(&self, name: &str) -> Digest {
         let (rig, coordinator) = (&self.rig, &self.rig.coordinator);
-        let failed = app::acquire(coordinator, "w", &format!("{name} 1")).await.unwrap().unwrap().lease;
-        app::fail(coordinator, failed, FailureCause::Error, "it failed").await.unwrap();
+        let failed = app::acquire(coordinator, "x", &format!("{name} 1")).await.unwrap().unwrap().lease;
+        app::fail(coordinator, failed, FailureCause::BadData, "it failed").await.unwrap();
         rig.clock.set(Timestamp(coordinator.clock.now().0 + DAY_MS / 24));
         let lease = app::acquire(coordinator, "w", &format!("{name} 2")).await.unwrap().unwrap().lease;
         let metrics = EpochMetrics {

@@ -1,6 +1,5 @@
 //! A job set that is trained for more epochs ends with the results of one that had as many from the start, and another one
 //! begins from its models.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use fivefold_proto::v1;
 use fivefold_tests::{Site, fivefold, tiny_data};

@@ -1,5 +1,4 @@
 //! Job sets that begin with what another one has.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use fivefold_proto::convert::spec_from_wire;
 use fivefold_tests::{Site, fivefold, tiny_data};

@@ -74,7 +74,7 @@ async fn results(
     };
     let (spec, train, test) = (write("spec.toml", spec), write("train.csv", train), write("test.csv", test));
     let submit = ["submit", "--spec", &spec, "--train-csv", &train, "--test-csv", &test];
-    let id = fivefold(&[&["--coordinator", &site.url], &submit[..]].concat()).unwrap();
+    let id = fivefold(&[&["--coordinator", site.url.as_str()][..], &submit[..]].concat()).unwrap();
     let is_done = |set: &v1::JobSet| set.state() == v1::job_set::State::Succeeded;
     site.wait_until(id.trim(), "the job set has succeeded", is_done).await.unwrap();
     site.results(id.trim(), &out).unwrap();

@@ -103,12 +103,15 @@ pub(crate) struct CheckDataArguments {
     /// Test list
     #[arg(long, value_name = "FILE")]
     pub(crate) test_csv: Option<PathBuf>,
-    /// Column of the lists with the groups, if it is not Group
-    #[arg(long, value_name = "COLUMN", default_value = "", hide_default_value = true)]
-    pub(crate) group_column: String,
-    /// Side of the images in pixels, as in the job set's settings
-    #[arg(long, value_name = "PIXELS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=4096))]
-    pub(crate) image_size: u32,
+    /// Settings that will be submitted (TOML): the columns of the lists, the size of the images
+    #[arg(long, value_name = "FILE")]
+    pub(crate) spec: Option<PathBuf>,
+    /// Column of the lists with the groups [default: as in --spec, or Group]
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) group_column: Option<String>,
+    /// Side of the images in pixels [default: as in --spec, or 512]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=4096))]
+    pub(crate) image_size: Option<u32>,
     /// Images of each list that are decoded, evenly spread over it
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub(crate) decode: usize,

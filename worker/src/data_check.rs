@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use fivefold_common::finding::Finding;
 use fivefold_common::manifest::{Manifest, ManifestError};
 use fivefold_common::scores::Source;
+use fivefold_common::spec::JobSetSpec;
 use fivefold_train::ImageFolder;
 use fivefold_train::data::image_check::{Checked, ImageCheck, ImageFaults, ListedImages};
 use fivefold_train::data::image_file::{ImageError, ImageProblem};
@@ -26,8 +27,8 @@ pub struct DataLists {
     pub hpa: Option<PathBuf>,
     /// The test list.
     pub test: Option<PathBuf>,
-    /// The column of groups in training and HPA lists, as in the settings of a job set.
-    pub group_column: String,
+    /// The settings that say which columns the lists have.
+    pub spec: JobSetSpec,
 }
 
 /// What images are checked for.
@@ -61,9 +62,8 @@ impl DataCheck<'_> {
     /// # Errors
     /// When a list cannot be read or is invalid, or a folder cannot be listed.
     pub fn run(&self, lists: &DataLists) -> anyhow::Result<Vec<Finding>> {
-        let labelled =
-            |path: &Path| read(path, |name, file| Manifest::read_labelled_csv(name, &lists.group_column, file));
-        let test = |path: &Path| read(path, Manifest::read_test_csv);
+        let labelled = |path: &Path| read(path, |name, file| Manifest::read_labelled_csv(name, &lists.spec, file));
+        let test = |path: &Path| read(path, |name, file| Manifest::read_test_csv(name, &lists.spec, file));
         let mut listed = Vec::new();
         for (source, path, manifest) in [
             (Source::Train, &lists.train, lists.train.as_deref().map(labelled)),
@@ -211,7 +211,8 @@ mod tests {
         }
         let list = root.path().join("train.csv");
         std::fs::write(&list, "Id,Target,patient\na,0,p\nb,1,q\n").unwrap();
-        let lists = DataLists { train: Some(list.clone()), group_column: "patient".into(), ..DataLists::default() };
+        let spec = JobSetSpec { group_column: "patient".into(), ..JobSetSpec::default() };
+        let lists = DataLists { train: Some(list.clone()), spec, ..DataLists::default() };
         let found = check(root.path(), &lists);
         assert!(found.len() == 1 && found[0].rating == Rating::Good, "{found:?}");
         // The header and the end are whole, what is between them is not.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, ensure};
 use fivefold_client::{Address, Connection, Notice, RetryPolicy};
 use fivefold_common::finding::Rating;
+use fivefold_common::spec::{JobSetSpec, SpecOverrides};
 use fivefold_program::{command_line, log};
 use fivefold_train::engine::bench_step::{Workload, measure};
 use fivefold_train::engine::device_check::check_device;
@@ -76,13 +77,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 fn check_data(arguments: CheckDataArguments) -> anyhow::Result<()> {
     let folder = image_folder(&arguments.data)?;
     let threads = arguments.decode_threads.unwrap_or_else(cores).max(1);
-    let (image_size, decoded) = (arguments.image_size, arguments.decode);
-    let lists = DataLists {
-        train: arguments.train_csv,
-        hpa: arguments.hpa_csv,
-        test: arguments.test_csv,
-        group_column: arguments.group_column,
-    };
+    let spec = spec_of_data(&arguments)?;
+    let (image_size, decoded) = (spec.image_size, arguments.decode);
+    let lists = DataLists { train: arguments.train_csv, hpa: arguments.hpa_csv, test: arguments.test_csv, spec };
     let findings = DataCheck { folder: &folder, image_size, threads, decoded }.run(&lists)?;
     for finding in &findings {
         println!("{finding}");
@@ -90,6 +87,22 @@ fn check_data(arguments: CheckDataArguments) -> anyhow::Result<()> {
     let is_bad = findings.iter().any(|finding| finding.rating == Rating::Bad);
     ensure!(!is_bad, "{} cannot be used as it is", arguments.data.display());
     Ok(())
+}
+
+/// The settings with which images are going to be submitted.
+fn spec_of_data(arguments: &CheckDataArguments) -> anyhow::Result<JobSetSpec> {
+    let mut spec = JobSetSpec::default();
+    if let Some(path) = &arguments.spec {
+        let name = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+        SpecOverrides::from_toml(&text).with_context(|| name.to_string())?.apply_to(&mut spec);
+    }
+    if let Some(column) = &arguments.group_column {
+        spec.group_column.clone_from(column);
+    }
+    spec.image_size = arguments.image_size.unwrap_or(spec.image_size);
+    spec.check()?;
+    Ok(spec)
 }
 
 fn image_folder(data: &Path) -> anyhow::Result<ImageFolder> {

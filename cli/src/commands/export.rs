@@ -8,9 +8,8 @@ use clap::Args;
 use fivefold_client::Connection;
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::job::JobKind;
-use fivefold_common::report::LABEL_NAMES;
 use fivefold_onnx::{About, TrainedModel};
-use fivefold_proto::convert::{job_kind_from_wire, job_state_from_wire, required};
+use fivefold_proto::convert::{job_kind_from_wire, job_state_from_wire, required, spec_from_wire};
 use fivefold_proto::v1::{Artifact, FitTrainedFoldsRequest, Job, JobSet};
 use serde_json::json;
 
@@ -44,9 +43,10 @@ pub(crate) async fn run(args: &ExportArgs, coordinator: &Connection, format: Out
     let job_set = get_job_set(coordinator, &id).await?;
     let exported = exports(&job_set, args)?;
     fs::create_dir_all(&args.onnx).with_context(|| format!("cannot create {}", args.onnx.display()))?;
+    let spec = spec_from_wire(required("job_set.spec", job_set.spec.clone())?)?;
     let about = About {
         job_set: job_set.id.clone(),
-        classes: LABEL_NAMES.map(str::to_owned).to_vec(),
+        classes: spec.class_names(),
         threshold: threshold(&job_set, coordinator).await?,
     };
     for Export { fold, model, path } in &exported {

@@ -72,7 +72,7 @@ pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
     Ok(ExitStatus::Succeeded)
 }
 
-async fn get_job_set(coordinator: &Connection, id: &JobSetId) -> anyhow::Result<JobSet> {
+pub(crate) async fn get_job_set(coordinator: &Connection, id: &JobSetId) -> anyhow::Result<JobSet> {
     let request = GetJobSetRequest { job_set_id: id.to_string() };
     let answer = coordinator.call(request, async |c, r| c.job_sets().get_job_set(r).await).await?;
     Ok(required("job_set", answer.job_set)?)

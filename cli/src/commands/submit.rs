@@ -131,7 +131,7 @@ enum Weights {
     /// The folds' models of a job set.
     WarmStart(JobSetId),
     /// Held by the coordinator for another job set.
-    Like(Like),
+    Like(Box<Like>),
 }
 
 /// Reads the settings and the files, and checks each of them by itself.
@@ -167,7 +167,7 @@ async fn read(args: &SubmitArgs, coordinator: &Connection) -> anyhow::Result<(Jo
         weights: match (&args.weights, &args.warm_start, like) {
             (Some(path), ..) => Weights::File(path.clone()),
             (None, Some(name), _) => Weights::WarmStart(name.resolve(coordinator).await?),
-            (None, None, Some(like)) => Weights::Like(like),
+            (None, None, Some(like)) => Weights::Like(Box::new(like)),
             (None, None, None) => Weights::Random,
         },
     };

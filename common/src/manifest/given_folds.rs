@@ -154,7 +154,7 @@ mod tests {
 
     fn list(ids: &[&str]) -> Manifest {
         let text = format!("Id,Target\n{},\n", ids.join(",\n"));
-        Manifest::read_labelled_csv("list.csv", "", text.as_bytes()).unwrap()
+        Manifest::read_labelled_csv("list.csv", &JobSetSpec::default(), text.as_bytes()).unwrap()
     }
 
     fn table(csv: &str, train: &[&str], hpa: Option<&[&str]>) -> Result<FoldTable, String> {

@@ -67,9 +67,8 @@ pub fn match_weights(
     network: &[TensorShape],
     file: &BTreeMap<String, FileTensor>,
 ) -> Result<WeightsMatch, WeightsMismatch> {
-    let keeps_head = network.iter().filter(|tensor| is_of_head(&tensor.name) && tensor.kind == TensorKind::Parameter);
-    let keeps_head =
-        keeps_head.into_iter().all(|tensor| file.get(&tensor.name).is_some_and(|found| fits(tensor, found)));
+    let mut head = network.iter().filter(|tensor| is_of_head(&tensor.name) && tensor.kind == TensorKind::Parameter);
+    let keeps_head = head.all(|tensor| file.get(&tensor.name).is_some_and(|found| fits(tensor, found)));
     let is_dropped = |name: &str| (!keeps_head && is_of_head(name)) || name.starts_with("optimizer.");
     let mut matched = WeightsMatch {
         taken: Vec::new(),
@@ -92,7 +91,10 @@ pub fn match_weights(
     if mismatch.missing.is_empty() && mismatch.extra.is_empty() && mismatch.misshaped.is_empty() {
         return Ok(matched);
     }
-    mismatch.prefix = mismatch.extra.iter().find_map(|name| name.strip_suffix(FIRST_LAYER)).map(str::to_owned);
+    if mismatch.missing.iter().any(|name| name == FIRST_LAYER) {
+        let prefixes = mismatch.extra.iter().filter_map(|name| name.strip_suffix(FIRST_LAYER));
+        mismatch.prefix = prefixes.min_by_key(|prefix| prefix.len()).map(str::to_owned);
+    }
     Err(mismatch)
 }
 
@@ -183,6 +185,7 @@ mod tests {
     fn weights_of_another_network_are_told_in_a_few_names() {
         let file = file(&network(ModelName::Resnet50), str::to_owned);
         let mismatch = match_weights(&network(ModelName::Resnet18), &file).unwrap_err();
+        assert_eq!(mismatch.prefix, None);
         assert!(mismatch.extra.len() > 100 && !mismatch.misshaped.is_empty(), "{mismatch:?}");
         let text = mismatch.to_string();
         assert!(

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::ids::JobSetId;
 use fivefold_common::job_set::JobSetState;
-use fivefold_common::labels::LABEL_COUNT;
 use fivefold_common::network::{IMAGE_CHANNELS, Network, TensorKind};
 use fivefold_common::size::size_text;
 use fivefold_common::spec::JobSetSpec;
@@ -142,7 +141,7 @@ pub(super) async fn require_room(coordinator: &Coordinator, spec: &JobSetSpec) -
 
 /// The most room that a fold in training takes: its kept checkpoints and one that is uploaded.
 fn fold_bytes(spec: &JobSetSpec) -> u64 {
-    let tensors = Network::new(spec, IMAGE_CHANNELS, LABEL_COUNT as u32).tensors();
+    let tensors = Network::new(spec, IMAGE_CHANNELS, spec.class_count() as u32).tensors();
     let parameters = tensors.iter().filter(|tensor| tensor.kind == TensorKind::Parameter);
     let count: u64 =
         parameters.map(|tensor| tensor.shape.iter().map(|&length| u64::from(length)).product::<u64>()).sum();

@@ -62,6 +62,9 @@ pub trait Queue: Debug + Send + Sync {
     /// A job's epochs in their order.
     async fn epochs(&self, job: JobId) -> Result<Vec<EpochReport>, Error>;
 
+    /// These epochs of these jobs, as far as there are any.
+    async fn epochs_of(&self, jobs: &[JobId], epochs: &[u32]) -> Result<Vec<(JobId, EpochReport)>, Error>;
+
     /// The job of an attempt.
     ///
     /// # Errors

@@ -75,6 +75,10 @@ impl Queue for MortalQueue {
         self.step()?.epochs(job).await
     }
 
+    async fn epochs_of(&self, jobs: &[JobId], epochs: &[u32]) -> Result<Vec<(JobId, EpochReport)>, Error> {
+        self.step()?.epochs_of(jobs, epochs).await
+    }
+
     async fn attempt(&self, lease: LeaseRef) -> Result<Attempted, Error> {
         self.step()?.attempt(lease).await
     }

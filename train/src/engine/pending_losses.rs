@@ -142,7 +142,8 @@ mod tests {
         }
         assert_eq!(
             losses.read().unwrap_err().to_string(),
-            "the loss of batch 42 of epoch 4/25 (training) is not finite, at learning rate 0.5; its images: row2 row3"
+            "the loss of batch 42 of epoch 4/25 (training) is not finite, at learning rate 0.5: with the same settings it would \
+             be so again; submit with a lower learning_rate; its images: row2 row3"
         );
     }
 }

@@ -57,7 +57,7 @@ fn tensor_shape(NamedTensor { name, tensor }: &NamedTensor) -> TensorShape {
 /// model is unchanged.
 pub fn load_model(path: &Path, model: &Model) -> Result<(), TensorFileError> {
     let file = TensorFile::read(path)?;
-    file.copy_into(&model.tensors(), Formats::Exact, |name| name.starts_with("optimizer."))
+    file.copy_into(&model.tensors(), |name| name.starts_with("optimizer."))
 }
 
 /// The weights of a first convolution, `[outputs, 3, side, side]` for RGB, for images of `channels` channels: one channel gets

@@ -47,10 +47,13 @@ struct ImageArgs {
     /// Test list
     #[arg(long, value_name = "FILE", requires = "data")]
     test_csv: Option<PathBuf>,
-    /// Column of the lists with the groups, if it is not Group
+    /// Settings that are going to be submitted (TOML): the columns of the lists, the size of the images
+    #[arg(long, value_name = "FILE", requires = "data")]
+    spec: Option<PathBuf>,
+    /// Column of the lists with the groups [default: as in --spec, or Group]
     #[arg(long, value_name = "COLUMN", requires = "data")]
     group_column: Option<String>,
-    /// Side of the images in pixels, as `fivefold submit` will get it [default: 512]
+    /// Side of the images in pixels, as `fivefold submit` will get it [default: as in --spec, or 512]
     #[arg(long, value_name = "PIXELS", requires = "data", value_parser = clap::value_parser!(u32).range(16..=4096))]
     image_size: Option<u32>,
 }

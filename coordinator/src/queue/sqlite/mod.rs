@@ -101,6 +101,10 @@ impl Queue for SqliteQueue {
         reports::epochs(&mut *self.reader().await?, job).await
     }
 
+    async fn epochs_of(&self, jobs: &[JobId], epochs: &[u32]) -> Result<Vec<(JobId, EpochReport)>, Error> {
+        reports::epochs_of(&mut *self.reader().await?, jobs, epochs).await
+    }
+
     async fn attempt(&self, lease: LeaseRef) -> Result<Attempted, Error> {
         leases::attempt(&mut *self.reader().await?, lease).await
     }

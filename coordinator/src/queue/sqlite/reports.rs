@@ -122,3 +122,32 @@ pub(super) async fn epochs(connection: &mut SqliteConnection, job: JobId) -> Res
     }
     Ok(epochs)
 }
+
+pub(super) async fn epochs_of(
+    connection: &mut SqliteConnection,
+    jobs: &[JobId],
+    epochs: &[u32],
+) -> Result<Vec<(JobId, EpochReport)>, Error> {
+    let jobs = serde_json::json!(jobs.iter().map(|job| job.0).collect::<Vec<_>>()).to_string();
+    let epochs = serde_json::json!(epochs).to_string();
+    let rows = sqlx::query!(
+        "SELECT job_id, epoch, train_loss, valid_loss, valid_macro_f1, valid_threshold, learning_rate, duration_seconds
+         FROM epoch_metrics
+         WHERE job_id IN (SELECT value FROM json_each(?)) AND epoch IN (SELECT value FROM json_each(?))",
+        jobs,
+        epochs
+    );
+    let mut reports = Vec::new();
+    for row in rows.fetch_all(connection).await? {
+        let metrics = EpochMetrics {
+            epoch: count(row.epoch)?,
+            train_loss: row.train_loss,
+            valid_loss: row.valid_loss,
+            macro_f1: row.valid_macro_f1,
+            threshold: row.valid_threshold,
+            learning_rate: row.learning_rate,
+        };
+        reports.push((JobId(row.job_id), EpochReport { metrics, duration_seconds: row.duration_seconds }));
+    }
+    Ok(reports)
+}
