@@ -39,7 +39,7 @@ began=$SECONDS
 echo "Drawing images of cells: $train_rows train, $hpa_rows HPA, $test_rows test, $size_px px"
 "$bin/fivefold" synth --out demo/data --train "$train_rows" --hpa "$hpa_rows" --test "$test_rows" --size "$size_px" --seed 1
 
-"$bin/fivefold-coordinator" --listen 127.0.0.1:0 --state demo/state 2>> demo/logs/coordinator.log &
+"$bin/fivefold-coordinator" --listen 127.0.0.1:0 --web 127.0.0.1:0 --state demo/state 2>> demo/logs/coordinator.log &
 pids+=($!)
 url=
 for _ in $(seq 200); do
@@ -56,6 +56,7 @@ for name in ada ben; do
 done
 export FIVEFOLD_COORDINATOR=$url
 echo "The coordinator listens at $url; the workers ada and ben use the CPU. Logs: demo/logs/"
+echo "Follow the folds in a browser: $(sed -n 's/.*the page is at \(http:[^ ]*\).*/\1/p' demo/logs/coordinator.log)"
 
 id=$("$bin/fivefold" submit --name demo \
     --train-csv demo/data/train.csv --hpa-csv demo/data/HPAv18RGBY_wodpl.csv --test-csv demo/data/sample_submission.csv \

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs the three programs, libtorch's libraries, shell completions and manual pages. `make install PREFIX=DIR` builds first.
 set -euo pipefail
+# All users may read what is installed.
+umask 022
 
 [ $# -eq 1 ] || {
     echo "usage: deploy/install.sh PREFIX (DESTDIR and PROGRAMS, the folder of the built programs, may be set)" >&2
@@ -9,7 +11,7 @@ set -euo pipefail
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 programs=${PROGRAMS:-$checkout/target/release}
 prefix=${DESTDIR:-}$1
-folder() { install -d -m 755 "$1"; }
+folder() { mkdir -p "$1"; }
 
 folder "$prefix/bin"
 install -m 755 "$programs"/{fivefold,fivefold-coordinator,fivefold-worker} "$prefix/bin"
@@ -32,12 +34,8 @@ folder "$prefix/share/fish/vendor_completions.d"
 "$prefix/bin/fivefold" completions bash >"$prefix/share/bash-completion/completions/fivefold"
 "$prefix/bin/fivefold" completions zsh >"$prefix/share/zsh/site-functions/_fivefold"
 "$prefix/bin/fivefold" completions fish >"$prefix/share/fish/vendor_completions.d/fivefold.fish"
-if "$prefix/bin/fivefold" man --help >/dev/null 2>&1; then
-    folder "$prefix/share/man/man1"
-    "$prefix/bin/fivefold" man --out "$prefix/share/man/man1"
-fi
-chmod -R a+rX "$prefix/share" "$prefix/lib/fivefold"
-
+folder "$prefix/share/man/man1"
+"$prefix/bin/fivefold" --quiet man --out "$prefix/share/man/man1"
 "$prefix/bin/fivefold-worker" devices >/dev/null || {
     echo "the installed worker does not run" >&2
     exit 1

@@ -12,7 +12,7 @@ mod command_line;
 mod commands;
 mod connection;
 mod console;
-mod epoch_history;
+mod epoch_metrics;
 mod error;
 mod exit_status;
 mod image_list;

@@ -281,7 +281,18 @@ mod tests {
         };
         for key in KEYS {
             let words = if let Syntax::Word(words) = key.syntax { words() } else { Vec::new() };
-            let texts = ["0.3000000000000000444", "1", "2", "8", "18446744073709551615", "0", "true", "false"];
+            let texts = [
+                "18446744073709551615",
+                "0.3000000000000000444",
+                "1",
+                "2",
+                "8",
+                "128",
+                "0",
+                "true",
+                "false",
+                "cat,dog",
+            ];
             let mut others = texts.into_iter().chain(words).filter_map(|text| {
                 let (mut overrides, mut spec) = (SpecOverrides::default(), base.clone());
                 key.set(&mut overrides, text).ok()?;

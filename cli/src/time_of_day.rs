@@ -27,7 +27,7 @@ impl FromStr for TimeOfDay {
 
 impl TimeOfDay {
     /// When it is that time next, by this machine's clock and time zone.
-    pub(crate) fn next(self) -> anyhow::Result<Timestamp> {
+    pub(crate) fn upcoming(self) -> anyhow::Result<Timestamp> {
         let next = self.next_after(&ZonedDateTime::now()).context("the time cannot be computed")?;
         Ok(Timestamp { seconds: next.timestamp().as_second(), nanos: 0 })
     }

@@ -28,9 +28,18 @@ pub(crate) async fn upload(
 
 /// Downloads `artifact` to `path`. On an error, the old file, if any, stays.
 pub(crate) async fn download(coordinator: &Connection, artifact: &Artifact, path: &Path) -> anyhow::Result<()> {
+    download_as(coordinator, artifact, path, &path.display().to_string()).await
+}
+
+/// Downloads `artifact`, called `name` in messages, to `path`. On an error, the old file, if any, stays.
+pub(crate) async fn download_as(
+    coordinator: &Connection,
+    artifact: &Artifact,
+    path: &Path,
+    name: &str,
+) -> anyhow::Result<()> {
     let digest = digest_from_wire("artifact.digest", &artifact.digest)?;
-    let name = path.display().to_string();
-    with_bar(coordinator, "downloading", &name)
+    with_bar(coordinator, "downloading", name)
         .download(digest, path)
         .await
         .with_context(|| format!("cannot download {name}"))

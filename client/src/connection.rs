@@ -16,7 +16,7 @@ use tonic::{Response, Status};
 use crate::address::Address;
 use crate::credentials::{AuthorizedChannel, Credentials, CredentialsError, authorized_channel};
 use crate::failure::{CallError, Failure};
-use crate::problem::{ConnectionProblem, uses_tls};
+use crate::problem::{ConnectionProblem, probe};
 use crate::retry::{Retries, RetryPolicy};
 use crate::transfers::Transfers;
 
@@ -196,10 +196,10 @@ impl Connection {
         self.cancellation.run_until_cancelled(work).await.unwrap_or_else(|| Err(CallError::Cancelled.into()))
     }
 
-    /// Whether this connection is unencrypted, and the server uses TLS.
-    pub(crate) async fn meets_tls_unencrypted(&self) -> bool {
+    /// Why an unencrypted connection breaks, if the server speaks something else.
+    pub(crate) async fn other_protocol(&self) -> Option<ConnectionProblem> {
         let (host, port) = self.address.host_and_port();
-        !self.address.is_encrypted() && uses_tls(host, port).await
+        if self.address.is_encrypted() { None } else { probe(host, port).await }
     }
 
     /// Notes that the coordinator answered.

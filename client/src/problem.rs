@@ -42,6 +42,9 @@ pub enum ConnectionProblem {
     /// The address is http, the server's end is https.
     #[error("the server uses TLS: use https:// in the address")]
     ServerWithTls,
+    /// The server speaks HTTP/1, as a web server does, or a proxy.
+    #[error("the server at this address speaks HTTP/1, and a coordinator HTTP/2")]
+    Http1,
     /// Any other cause, such as a connection that broke.
     #[error("{0}")]
     Other(String),
@@ -57,9 +60,13 @@ impl ConnectionProblem {
             | Self::ClientCertificate(_)
             | Self::ServerWithoutTls
             | Self::ServerWithTls => true,
-            Self::NotReady(_) | Self::ConnectionRefused | Self::UnknownHost(_) | Self::NoAnswer | Self::Other(_) => {
-                false
-            }
+            // A proxy speaks HTTP/1 too, while its coordinator is away.
+            Self::NotReady(_)
+            | Self::ConnectionRefused
+            | Self::UnknownHost(_)
+            | Self::NoAnswer
+            | Self::Http1
+            | Self::Other(_) => false,
         }
     }
 
@@ -74,6 +81,7 @@ impl ConnectionProblem {
             Self::NoAnswer => Some("check the address, the firewalls, and that the coordinator's machine is on"),
             Self::WrongHost(_) => Some("use a name that the certificate has, or make one with this name"),
             Self::BadCertificate(_) => Some("make a new certificate for the coordinator"),
+            Self::Http1 => Some("check host and port of the address"),
             Self::Other(_) => Some("check that a coordinator of this version listens at the address"),
             Self::UntrustedIssuer | Self::ClientCertificate(_) | Self::ServerWithoutTls | Self::ServerWithTls => None,
         }
@@ -134,21 +142,32 @@ const CERTIFICATE_ALERTS: [AlertDescription; 5] = [
     AlertDescription::UnknownCA,
 ];
 
-/// How long a server may take to answer the question whether it uses TLS.
+/// How long a server may take to answer the question what it speaks.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether the server at an address answers in TLS. A TLS server closes an unencrypted connection, often before its alert can
-/// be read; this asks it with a record that it reads to the end.
-pub(crate) async fn uses_tls(host: &str, port: u16) -> bool {
-    // A handshake record with an empty message: refused by an alert, whose first byte is 21.
+/// What an unencrypted client of the server at an address did not learn from its broken connection: that the server speaks TLS,
+/// or HTTP/1. `None` where it does neither.
+pub(crate) async fn probe(host: &str, port: u16) -> Option<ConnectionProblem> {
+    // A handshake record with an empty message: refused by an alert, whose first byte is 21. A TLS server closes a connection
+    // without TLS, often before its alert can be read; this is a record that it reads to the end.
     const EMPTY_HANDSHAKE: [u8; 9] = [22, 3, 1, 0, 4, 1, 0, 0, 0];
     const ALERT: u8 = 21;
-    let probe = async {
+    // An HTTP/2 server answers with a frame, whose first byte is that of a small length.
+    const OLD_REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+    if first_byte(host, port, &EMPTY_HANDSHAKE).await == Some(ALERT) {
+        return Some(ConnectionProblem::ServerWithTls);
+    }
+    (first_byte(host, port, OLD_REQUEST).await == Some(b'H')).then_some(ConnectionProblem::Http1)
+}
+
+/// The first byte of a server's answer.
+async fn first_byte(host: &str, port: u16, request: &[u8]) -> Option<u8> {
+    let answer = async {
         let mut stream = TcpStream::connect((host, port)).await?;
-        stream.write_all(&EMPTY_HANDSHAKE).await?;
+        stream.write_all(request).await?;
         stream.read_u8().await
     };
-    matches!(tokio::time::timeout(PROBE_TIMEOUT, probe).await, Ok(Ok(ALERT)))
+    tokio::time::timeout(PROBE_TIMEOUT, answer).await.ok()?.ok()
 }
 
 /// The chain of causes below a status. An `io::Error` hides the error it was made from; here it is included.

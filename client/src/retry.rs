@@ -142,9 +142,9 @@ impl Retries {
         let mut failure = Failure::of(&status);
         if self.failing_since.is_none()
             && matches!(failure, Failure::Away(ConnectionProblem::Other(_)))
-            && self.connection.meets_tls_unencrypted().await
+            && let Some(problem) = self.connection.other_protocol().await
         {
-            failure = Failure::Away(ConnectionProblem::ServerWithTls);
+            failure = Failure::Away(problem);
         }
         let pause = self.pause_for(failure, status)?;
         tokio::time::sleep(pause).await;

@@ -9,6 +9,8 @@ use fivefold_client::{CallError, Connection, ConnectionProblem, Credentials, Fai
 use fivefold_proto::v1::{Artifact, GetUploadRequest, GetUploadResponse};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 mod fake_server;
@@ -107,6 +109,27 @@ async fn http_and_https_are_told_apart() {
     let plain = FakeServer::default().serve(None).await;
     assert_eq!(problem(&format!("http://localhost:{encrypted}"), None).await, ConnectionProblem::ServerWithTls);
     assert_eq!(problem(&format!("https://localhost:{plain}"), None).await, ConnectionProblem::ServerWithoutTls);
+}
+
+#[tokio::test]
+async fn a_web_server_is_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut request = [0; 16];
+                if stream.read(&mut request).await.is_ok() {
+                    // A client that is gone reads no answer.
+                    let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+                }
+            });
+        }
+    });
+    let problem = problem(&format!("http://localhost:{port}"), None).await;
+    assert_eq!(problem, ConnectionProblem::Http1);
+    assert!(!problem.is_lasting() && problem.remedy().unwrap().contains("port"));
 }
 
 #[tokio::test]

@@ -364,7 +364,7 @@ mod tests {
             let mut table = ScoreTable::new(class_count.into());
             assert_eq!(ScoreTable::read_csv("x", written(&table).as_bytes()).unwrap(), table);
             let (target, scores) = (Labels::from_indices([class_count - 1]).unwrap(), vec![0.5; class_count.into()]);
-            table.rows.push(ScoreRow { id: "a".to_owned(), source: Source::Train, fold: Fold(0), target, scores });
+            table.rows.push(ScoreRow { id: "a".to_owned(), source: Source::Train, fold: Fold(7), target, scores });
             assert_eq!(ScoreTable::read_csv("x", written(&table).as_bytes()).unwrap(), table);
             let outside = written(&table).replace(&format!(",{},", class_count - 1), &format!(",{class_count},"));
             let message = ScoreTable::read_csv("x", outside.as_bytes()).unwrap_err().to_string();

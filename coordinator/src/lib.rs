@@ -35,7 +35,7 @@ use crate::grpc::limits::Limits;
 use crate::listener::ConnectionLimits;
 pub use crate::listener::Tls;
 use crate::queue::sqlite::{Durability, SqliteQueue};
-use crate::web::Page;
+use crate::web::{Page, WebAddress};
 
 /// Concurrent calls over one connection; further ones wait in the client.
 const STREAMS_PER_CONNECTION: u32 = 1024;
@@ -64,16 +64,6 @@ pub struct Config {
     pub connections: ConnectionLimits,
     /// Where the page is served.
     pub web: WebAddress,
-}
-
-/// Where the page is served: to browsers of this machine alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WebAddress {
-    Off,
-    /// On this address, if it is free. Otherwise there is no page.
-    IfFree(SocketAddr),
-    /// On this address.
-    At(SocketAddr),
 }
 
 /// Whether a coordinator listens on an address that other machines can reach.

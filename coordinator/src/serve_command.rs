@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use fivefold_coordinator::listener::{ConnectionLimits, raise_open_files};
-use fivefold_coordinator::{Config, Exposure, Tls, WebAddress};
+use fivefold_coordinator::web::WebAddress;
+use fivefold_coordinator::{Config, Exposure, Tls};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -90,7 +91,10 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
         connections: ConnectionLimits::for_open_files(raise_open_files()),
         web: match arguments.web {
             Some(address) => address,
-            None if listener.local_addr()?.ip().is_loopback() => WebAddress::IfFree(USUAL_WEB),
+            // The page does not ask for client certificates.
+            None if listener.local_addr()?.ip().is_loopback() && arguments.tls_client_ca.is_none() => {
+                WebAddress::IfFree(USUAL_WEB)
+            }
             None => WebAddress::Off,
         },
         ..Config::new(&arguments.state)

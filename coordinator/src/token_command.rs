@@ -63,9 +63,16 @@ async fn create(state: &StateArgument, name: &str, role: Role) -> anyhow::Result
             "{folder} is a new state folder: if a coordinator runs already, it has another one, and this token is not for it"
         );
     }
+    let is_first = queue.tokens().await?.is_empty();
     let token = new_token().context("the system gave no random bytes")?;
     let new = NewToken { name: name.to_owned(), role, hash: token_hash(&token) };
     queue.create_token(SystemClock.now(), new).await?;
+    if is_first {
+        eprintln!(
+            "this is the first token: from now on every call needs one, also after it is revoked; workers and users without \
+             one are refused"
+        );
+    }
     eprintln!(
         "token {name} created with the role {role}; only its hash is stored, so keep this line in a private file:"
     );

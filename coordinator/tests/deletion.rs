@@ -83,7 +83,7 @@ impl Fixture {
         let completion = Completion { lease, table, checkpoint: Some(model), made_by_json: "{}".to_owned() };
         app::complete(coordinator, completion).await.unwrap();
         app::sweep(coordinator).await.unwrap();
-        add_submissions(&self.file).await;
+        add_rows(&self.file).await;
         model
     }
 
@@ -96,11 +96,13 @@ impl Fixture {
     }
 }
 
-/// A submission for each fit, without the predictions that it would come from.
-async fn add_submissions(file: &Path) {
+/// A submission for each fit, without the predictions that it would come from, and a model to begin from.
+async fn add_rows(file: &Path) {
     let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
     let add = "INSERT INTO submissions SELECT id, oof_digest, train_digest, '[0]', report_digest, 0 FROM job_sets
                WHERE oof_digest IS NOT NULL ON CONFLICT DO NOTHING";
+    sqlx::query(add).execute(&mut connection).await.unwrap();
+    let add = "INSERT INTO warm_starts SELECT id, 0, train_digest FROM job_sets WHERE true ON CONFLICT DO NOTHING";
     sqlx::query(add).execute(&mut connection).await.unwrap();
 }
 
@@ -138,7 +140,7 @@ async fn everything_of_a_deleted_job_set_goes_and_what_others_share_stays() {
     app::clean(coordinator).await.unwrap();
     assert!(rig.blobs.get(second_model).is_none());
     assert!(rig.blobs.get(first_model).is_some() && rig.blobs.get(Digest::of(TRAIN_LIST.as_bytes())).is_some());
-    assert_eq!(rig.blobs.digests(), coordinator.queue.artifacts().await.unwrap());
+    assert_eq!(rig.blobs.digests(), rig.known().await);
 
     app::delete(coordinator, &first).await.unwrap();
     app::clean(coordinator).await.unwrap();

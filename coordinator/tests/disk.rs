@@ -70,12 +70,12 @@ async fn each_job_set_has_its_bytes_and_those_that_it_shares() {
 async fn a_job_set_without_room_is_refused_before_the_folds_in_training_suffer() {
     let folder = tempfile::tempdir().unwrap();
     let rig = rig(&folder).await;
-    assert!(app::warnings(&rig.coordinator).await.unwrap().is_empty());
+    assert!(app::warnings(&rig.coordinator).await.is_empty());
     // Room for the kept checkpoints of one fold and an upload.
     rig.blobs.leave_free(3 * CHECKPOINT_BYTES);
     submit(&rig, "first", None).await.unwrap();
     submit(&rig, "second", None).await.unwrap();
-    assert!(app::warnings(&rig.coordinator).await.unwrap()[0].contains("nearly full"));
+    assert!(app::warnings(&rig.coordinator).await[0].contains("nearly full"));
 
     app::acquire(&rig.coordinator, "w", "a").await.unwrap().unwrap();
     let refused = submit(&rig, "third", None).await.unwrap_err();

@@ -161,6 +161,11 @@ async fn a_job_set_waits_for_workers_that_are_away_or_busy() {
     }
     let states: Vec<JobState> = site.job_set().await.jobs.iter().map(|job| job.state).collect();
     assert!(states.contains(&JobState::Queued) && states.contains(&JobState::Leased), "{states:?}");
+
+    // It is started again, which takes a while.
+    site.wait(10 * LEASE_SECONDS, &["ada"]).await;
+    assert_eq!(site.job_set().await.state, JobSetState::Training);
+    assert!(site.acquire("ben").await.is_some());
 }
 
 #[tokio::test]

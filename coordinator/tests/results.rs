@@ -72,6 +72,44 @@ async fn a_score_table_is_read_once() {
 }
 
 #[tokio::test]
+async fn a_job_set_has_the_classes_of_its_spec() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(&folder.path().join("q.sqlite"), SETTINGS).await;
+    let classes = ["even", "odd"].map(str::to_owned).to_vec();
+    let spec = JobSetSpec { folds: 2, classes: classes.clone(), ..JobSetSpec::default() };
+    let id = submitted(&rig, &spec).await;
+    let mut leases = 0;
+    while let Some(leased) = app::acquire(&rig.coordinator, "w", &format!("wait {leases}")).await.unwrap() {
+        leases += 1;
+        let (rows, kind) = match leased.task {
+            Task::Train { .. } => (fold_rows(&spec, leased.fold), ArtifactKind::Oof),
+            Task::Predict { .. } => (test_rows(), ArtifactKind::Predictions),
+        };
+        let wide = score_table(rows, leased.fold, "scores");
+        let mut narrow = wide.clone();
+        narrow.class_count = 2;
+        narrow.rows.iter_mut().for_each(|row| row.scores.truncate(2));
+        let (wide, narrow) = (rig.upload(kind, csv(&wide)).await, rig.upload(kind, csv(&narrow)).await);
+        let checkpoint = Some(rig.upload(ArtifactKind::Checkpoint, "a checkpoint").await);
+        let complete = |table| {
+            let made_by_json = "{}".to_owned();
+            app::complete(&rig.coordinator, Completion { lease: leased.lease, table, checkpoint, made_by_json })
+        };
+        let message = complete(wide).await.unwrap_err().to_string();
+        assert!(message.contains("it has the scores of 28 classes, where 2 are expected"), "{message}");
+        complete(narrow).await.unwrap();
+        app::sweep(&rig.coordinator).await.unwrap();
+    }
+    let job_set = app::job_set(&rig.coordinator, &id).await.unwrap();
+    assert_eq!((leases, job_set.state), (4, JobSetState::Succeeded));
+    let fit = job_set.fit.unwrap();
+    let report: Report = serde_json::from_slice(&rig.blobs.get(fit.report.digest).unwrap()).unwrap();
+    assert_eq!(report.per_class.into_iter().map(|class| class.name).collect::<Vec<_>>(), classes);
+    let oof = rig.blobs.get(fit.oof.digest).unwrap();
+    assert!(oof.starts_with(b"Id,Source,Fold,Target,p0,p1\nt"), "{}", String::from_utf8_lossy(&oof));
+}
+
+#[tokio::test]
 async fn a_report_is_the_same_after_a_restart_before_the_fit() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::open(&folder.path().join("q.sqlite"), SETTINGS).await;
@@ -215,6 +253,8 @@ async fn some_folds_predict_and_earlier_submissions_stay() {
     // The prediction of the first list waits for the folds: another list does not take its place unasked.
     let refused = predict(Some(other), None, false).await.unwrap_err().to_string();
     assert!(refused.contains("is not predicted yet") && refused.contains("--replace"), "{refused}");
+    let fewer = predict(None, Some(folds(&[0])), false).await.unwrap_err().to_string();
+    assert!(fewer.contains("is not predicted yet"), "{fewer}");
     for _ in 0..2 {
         complete_all(&rig).await;
         app::sweep(&rig.coordinator).await.unwrap();

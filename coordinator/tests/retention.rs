@@ -80,7 +80,7 @@ impl Fixture {
 
     async fn gone_since(&self, before: &HashSet<Digest>) -> Vec<Digest> {
         let after = self.rig.blobs.digests();
-        assert_eq!(after, self.rig.coordinator.queue.artifacts().await.unwrap());
+        assert_eq!(after, self.rig.known().await);
         before.difference(&after).copied().collect()
     }
 }

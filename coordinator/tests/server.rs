@@ -213,6 +213,22 @@ async fn bad_lists_and_bad_tables_are_refused_before_anything_is_stored() {
 }
 
 #[tokio::test]
+async fn a_job_that_is_worked_on_again_has_no_reason_of_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), 60).await;
+    let id = site.submit("r", &JobSetSpec { fold: vec![0], ..spec() }).await.unwrap().id;
+    site.register("w").await;
+    let lease = site.acquire("w", "a", 10).await.unwrap();
+    site.workers.clone().release_lease(v1::ReleaseLeaseRequest { lease: reference(&lease) }).await.unwrap();
+    let waiting = site.job_set(&id).await.jobs[0].clone();
+    assert!(waiting.state_reason.contains("released it"), "{waiting:?}");
+    site.acquire("w", "b", 10).await.unwrap();
+    let leased = site.job_set(&id).await.jobs[0].clone();
+    assert_eq!((leased.state(), leased.state_reason.as_str()), (v1::job::State::Leased, ""));
+    site.stop().await;
+}
+
+#[tokio::test]
 async fn failures_are_counted_and_a_cancelled_job_set_can_be_tried_again() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path(), 60).await;

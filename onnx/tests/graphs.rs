@@ -51,7 +51,9 @@ fn logits_of_every_network_are_torchvisions() {
     let fixture: Fixture = serde_json::from_str(include_str!("../../train/tests/fixtures/networks.json")).unwrap();
     let mut seen = BTreeSet::new();
     for Forward { model, width, head, count, size, logits, mode } in fixture.forwards {
-        if mode != "eval" {
+        // Every network in narrow, and one in its full width: wide ones take long.
+        let is_wide = width == 64 && model != ModelName::Resnet18;
+        if mode != "eval" || is_wide {
             continue;
         }
         let graph = exported(&spec(model, width, head)).graph.unwrap();

@@ -52,7 +52,7 @@ const FRAMEWORKS: &[&str] = &["axum", "prost", "sqlx", "tonic", "fivefold_proto"
 
 /// `queue/sqlite` and `state_folder.rs` may use sqlx; no other file may. The rule of a folder does not cover its subfolder that
 /// has a rule of its own.
-const COORDINATOR: [ModuleRule; 9] = [
+const COORDINATOR: [ModuleRule; 10] = [
     ModuleRule { path: "app", modules: &["blobs", "clock", "error", "queue"], not: FRAMEWORKS },
     ModuleRule { path: "queue", modules: &["clock", "error"], not: FRAMEWORKS },
     ModuleRule {
@@ -64,6 +64,7 @@ const COORDINATOR: [ModuleRule; 9] = [
     ModuleRule { path: "clock.rs", modules: &[], not: FRAMEWORKS },
     ModuleRule { path: "error.rs", modules: &[], not: FRAMEWORKS },
     ModuleRule { path: "grpc", modules: &["access", "app", "blobs", "clock", "error", "queue"], not: &["sqlx"] },
+    ModuleRule { path: "web", modules: &["access", "app", "clock", "error", "queue"], not: &["sqlx", "tonic"] },
     ModuleRule { path: "access.rs", modules: &["error", "listener", "queue"], not: &["sqlx"] },
     ModuleRule { path: "listener", modules: &[], not: &["sqlx"] },
 ];

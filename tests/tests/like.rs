@@ -58,6 +58,14 @@ async fn a_job_set_is_submitted_like_another_one_with_what_is_given_changed() {
     let copy = submit(&format!("submit {folds} --spec FOLDER/printed")).unwrap();
     assert_eq!(spec(&site.job_set(&copy).await.unwrap()), spec(&given));
 
+    // A pause to come is shown, and dropped by `resume`.
+    let paused = submit("pause @ --at 07:00").unwrap();
+    assert!(paused.contains("training, to be paused at"), "{paused}");
+    assert!(site.job_set(&copy).await.unwrap().pause_time.is_some());
+    assert!(!submit("resume @").unwrap().contains("to be paused"));
+
+    let refused = submit(&format!("submit --like {} --warm-start {}", first.id, first.id)).unwrap_err();
+    assert!(refused.contains("fold 0 of") && refused.contains("is not trained"), "{refused}");
     let refused = submit("submit --like js-zzzzzzzz").unwrap_err();
     assert!(refused.contains("js-zzzzzzzz"), "{refused}");
     let refused = submit("submit --learning_rate=1").unwrap_err();

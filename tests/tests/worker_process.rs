@@ -1,11 +1,10 @@
 //! How worker processes end, and that two of them do not share a name.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fivefold_proto::v1::job;
-use fivefold_tests::{Program, Signal, Site, programs, tiny_data};
+use fivefold_tests::{Program, Signal, Site, tiny_data};
 
 const SPEC: &str = "
 name = 'leaving'
@@ -59,21 +58,4 @@ async fn a_second_worker_of_a_given_name_is_refused() {
     assert_eq!(second.wait().unwrap(), Some(1));
     let log = std::fs::read_to_string(site.folder.join("ada.log")).unwrap();
     assert!(log.contains("--name ada: another worker of this name runs here"), "{log}");
-}
-
-/// It may be an error or the end by a signal, but it is an end.
-#[test]
-fn a_process_without_memory_ends_also_where_backtraces_are_wanted() {
-    let worker = programs().unwrap().join("fivefold-worker");
-    for limit_kib in [600_000, 700_000, 800_000, 1_000_000, 1_500_000] {
-        let mut shell = Command::new("timeout");
-        shell.args(["60", "sh", "-c"]).arg(format!(
-            "ulimit -v {limit_kib}; exec {} bench-step --device cpu --size 512 --batch 32 --steps 1",
-            worker.display()
-        ));
-        let output = shell.env("RUST_BACKTRACE", "1").output().unwrap();
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_ne!(output.status.code(), Some(124), "still there with {limit_kib} KiB: {text}");
-        assert!(!output.status.success(), "{limit_kib} KiB are enough");
-    }
 }

@@ -48,7 +48,7 @@ pub(crate) struct DaemonArguments {
     #[arg(long, env = "FIVEFOLD_CLIENT_KEY", value_name = "FILE")]
     pub(crate) client_key: Option<PathBuf>,
     /// Longest time in seconds to save and release the current job after Ctrl-C or SIGTERM; then the worker ends anyway
-    #[arg(long, env = "FIVEFOLD_LEAVE_SECONDS", value_name = "N", default_value_t = 60)]
+    #[arg(long, env = "FIVEFOLD_LEAVE_SECONDS", value_name = "N", default_value_t = 150)]
     pub(crate) leave_seconds: u32,
     /// Threads that decode images [default: one per core]
     #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N")]

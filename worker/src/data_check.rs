@@ -15,8 +15,8 @@ use fivefold_train::data::image_file::{ImageError, ImageProblem};
 use fivefold_train::data::image_folder::FoundImages;
 use fivefold_train::data::known_images::KnownImages;
 
-/// How many images that cannot be decoded a finding names.
-const NAMED_IMAGES: usize = 3;
+/// How many files of each kind of fault a finding names.
+const NAMED_FILES: usize = 2;
 
 /// The lists whose images are checked.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +118,8 @@ impl DataCheck<'_> {
         let go_on = |_| ControlFlow::Continue(());
         let checked = check.run(std::slice::from_ref(list), &mut KnownImages::new(folder.root()), &go_on)?;
         if let Checked::Faulty(faults) = checked {
-            return Ok(Finding::bad(format!("{images}: {faults}; {}", remedy(&faults))));
+            let remedy = remedy(&faults);
+            return Ok(Finding::bad(format!("{images}: {}; {remedy}", faults.naming(NAMED_FILES))));
         }
         let ids = &list.ids;
         let step = (ids.len() / self.decoded.max(1)).max(1);
@@ -129,7 +130,7 @@ impl DataCheck<'_> {
             let (count, decoded) = (ids.len(), sample.len());
             return Ok(Finding::good(format!("{images}: {count} images {origin} can be used; {decoded} were decoded")));
         }
-        let named: Vec<String> = failed.iter().take(NAMED_IMAGES).map(ToString::to_string).collect();
+        let named: Vec<String> = failed.iter().take(NAMED_FILES).map(ToString::to_string).collect();
         Ok(Finding::bad(format!(
             "{images}: {} of {} images that were decoded cannot be used: {}; copy these files again",
             failed.len(),

@@ -5,6 +5,7 @@ use fivefold_common::job::FailureCause;
 use fivefold_proto::convert::WireError;
 use fivefold_train::TrainError;
 use fivefold_train::models::weights::WeightsError;
+use fivefold_train::torch::tensor_file::TensorFileError;
 
 use crate::run::ThreadStuck;
 
@@ -40,7 +41,9 @@ pub(crate) fn failure_cause(error: &AttemptError) -> FailureCause {
         AttemptError::BadData(_) => FailureCause::BadData,
         AttemptError::Train(error) => match error {
             TrainError::Image(error) if error.problem.is_lasting() => FailureCause::BadData,
-            TrainError::Weights(WeightsError::Mismatch(_)) => FailureCause::BadWeights,
+            TrainError::Weights(WeightsError::Mismatch(_) | WeightsError::File(TensorFileError::Mismatch { .. })) => {
+                FailureCause::BadWeights
+            }
             TrainError::OutOfMemory { .. } => FailureCause::OutOfMemory,
             TrainError::NonFiniteLoss { .. } | TrainError::NonFiniteScore { .. } => FailureCause::NonFiniteLoss,
             TrainError::Image(_)

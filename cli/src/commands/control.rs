@@ -19,7 +19,7 @@ use crate::time_of_day::TimeOfDay;
 #[derive(Debug, Args)]
 pub(crate) struct PauseArgs {
     /// Job set: its id or the beginning of it, its name, or @ for the newest
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = job_set_ids())]
     id: JobSetName,
     /// Pause it at this local time of day, today or tomorrow [default: now]
     #[arg(long, value_name = "HH:MM")]
@@ -60,7 +60,7 @@ pub(crate) async fn cancel(args: &JobSetArgs, coordinator: &Connection, format: 
 
 pub(crate) async fn pause(args: &PauseArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let at_time = match args.at {
-        Some(at) => Some(at.next()?),
+        Some(at) => Some(at.upcoming()?),
         None => None,
     };
     let request = PauseJobSetRequest { job_set_id: args.id.resolve(coordinator).await?.to_string(), at_time };

@@ -11,10 +11,11 @@ use serde_json::json;
 use crate::commands::completions::job_set_ids;
 use crate::commands::get_job_set;
 use crate::console::{OutputFormat, page, print, print_json};
-use crate::epoch_history::EpochHistory;
+use crate::epoch_metrics;
 use crate::error::UsageError;
 use crate::job_set_name::JobSetName;
 use crate::render::chart::{Series, Stroke, chart};
+use crate::render::epoch_history::EpochHistory;
 use crate::render::job::epoch_count;
 use crate::render::json;
 use crate::render::page::{Page, Tone};
@@ -38,7 +39,7 @@ const GAP: usize = 2;
 pub(crate) async fn run(args: &CurvesArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let job_set = get_job_set(coordinator, &args.id.resolve(coordinator).await?).await?;
     let mut history = EpochHistory::default();
-    history.update(coordinator, &job_set).await?;
+    epoch_metrics::update(&mut history, coordinator, &job_set).await?;
     let jobs = trained_jobs(&job_set, args.fold)?;
     match format {
         OutputFormat::Json => {

@@ -13,18 +13,19 @@ use fivefold_proto::convert::{job_kind_from_wire, job_state_from_wire, required,
 use fivefold_proto::v1::{Artifact, FitTrainedFoldsRequest, Job, JobSet};
 use serde_json::json;
 
+use crate::commands::completions::job_set_ids;
 use crate::commands::get_job_set;
 use crate::commands::results::{job_results, nothing_yet};
 use crate::console::{OutputFormat, notify, print, print_json};
 use crate::error::UsageError;
 use crate::job_set_name::JobSetName;
 use crate::render::text::word;
-use crate::transfer::download;
+use crate::transfer::download_as;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// Job set: its id or the beginning of it, its name, or @ for the newest
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = job_set_ids())]
     id: JobSetName,
     /// Folder for ONNX files, created if missing: fold-0.onnx and so on
     #[arg(long, value_name = "DIR")]
@@ -49,8 +50,8 @@ pub(crate) async fn run(args: &ExportArgs, coordinator: &Connection, format: Out
         classes: spec.class_names(),
         threshold: threshold(&job_set, coordinator).await?,
     };
-    for Export { fold, model, path } in &exported {
-        export(coordinator, model, &about, path).await.with_context(|| format!("fold {fold}"))?;
+    for export in &exported {
+        write(coordinator, export, &about).await?;
     }
     if args.fold.is_none() {
         notify_of_missing_folds(&job_set, &exported);
@@ -134,15 +135,16 @@ async fn threshold(job_set: &JobSet, coordinator: &Connection) -> anyhow::Result
     Ok(required("fit", answer.fit)?.threshold)
 }
 
-/// Downloads a model and writes it to `path` as ONNX. The downloaded file is deleted.
-async fn export(coordinator: &Connection, model: &Artifact, about: &About, path: &Path) -> anyhow::Result<()> {
+/// Downloads a model and writes it as ONNX. The downloaded file is deleted.
+async fn write(coordinator: &Connection, export: &Export<'_>, about: &About) -> anyhow::Result<()> {
+    let Export { fold, model, path } = export;
     let folder = path.parent().unwrap_or(Path::new("."));
     let downloads = tempfile::tempdir_in(folder).with_context(|| format!("cannot write into {}", folder.display()))?;
     let checkpoint = downloads.path().join("model.safetensors");
-    download(coordinator, model, &checkpoint).await?;
-    let trained = TrainedModel::read(&checkpoint)?;
-    fivefold_onnx::write(&trained, about, path)?;
-    Ok(())
+    download_as(coordinator, model, &checkpoint, &format!("the model of fold {fold}")).await?;
+    let cannot_export = || format!("cannot export fold {fold}");
+    let trained = TrainedModel::read(&checkpoint).with_context(cannot_export)?;
+    fivefold_onnx::write(&trained, about, path).with_context(cannot_export)
 }
 
 #[cfg(test)]

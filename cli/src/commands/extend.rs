@@ -4,6 +4,7 @@ use clap::Args;
 use fivefold_client::Connection;
 use fivefold_proto::v1::ExtendJobSetRequest;
 
+use crate::commands::completions::job_set_ids;
 use crate::commands::control::print_changed;
 use crate::console::{OutputFormat, notify};
 use crate::job_set_name::JobSetName;
@@ -11,7 +12,7 @@ use crate::job_set_name::JobSetName;
 #[derive(Debug, Args)]
 pub(crate) struct ExtendArgs {
     /// Job set: its id or the beginning of it, its name, or @ for the newest
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = job_set_ids())]
     id: JobSetName,
     /// Number of epochs from the start
     #[arg(long, value_name = "N")]

@@ -9,9 +9,10 @@ use serde_json::json;
 use crate::commands::completions::job_set_ids;
 use crate::commands::warn;
 use crate::console::{OutputFormat, full_page, notify, print, print_json};
-use crate::epoch_history::EpochHistory;
+use crate::epoch_metrics;
 use crate::job_set_name::JobSetName;
 use crate::missing_workers::missing_workers;
+use crate::render::epoch_history::EpochHistory;
 use crate::render::fold_table::{fold_tables, notes};
 use crate::render::job_set::{headline, job_set_table};
 use crate::render::json;
@@ -40,7 +41,7 @@ pub(crate) async fn run(args: &StatusArgs, coordinator: &Connection, format: Out
             let job_set = required("job_set", answer.job_set)?;
             warn(&answer.warnings);
             let mut history = EpochHistory::default();
-            history.update(coordinator, &job_set).await?;
+            epoch_metrics::update(&mut history, coordinator, &job_set).await?;
             let view = View::new(&job_set, &history);
             match format {
                 OutputFormat::Json => print_json(&json::job_set_view(&view)),

@@ -12,6 +12,7 @@ use fivefold_proto::SubmitJobSetRequest;
 use fivefold_proto::convert::{required, spec_to_wire};
 use fivefold_proto::v1::{JobSet, Manifests};
 
+use crate::commands::completions::job_set_ids;
 use crate::commands::warn;
 use crate::console::{OutputFormat, notify, print, print_json};
 use crate::error::UsageError;
@@ -46,13 +47,13 @@ pub(crate) struct SubmitArgs {
     #[arg(long, alias = "folds_csv", value_name = "FILE", help_heading = "Lists and files")]
     folds_csv: Option<PathBuf>,
     /// Take settings, lists and initial weights from this job set, where no other flag gives them. Its name is not taken
-    #[arg(long, value_name = "ID", help_heading = "Lists and files")]
+    #[arg(long, value_name = "ID", help_heading = "Lists and files", add = job_set_ids())]
     like: Option<JobSetName>,
     /// Initial weights under torchvision's names, such as ImageNet's [default: random]
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Lists and files")]
     weights: Option<PathBuf>,
     /// Begin each fold from the model of the same fold of this job set, which has to have the same split and network
-    #[arg(long, alias = "warm_start", value_name = "ID", help_heading = "Lists and files", conflicts_with = "weights")]
+    #[arg(long, alias = "warm_start", value_name = "ID", help_heading = "Lists and files", conflicts_with = "weights", add = job_set_ids())]
     warm_start: Option<JobSetName>,
     /// Settings as TOML or JSON, under the names of the flags below, which take precedence; also a report.json or what
     /// `fivefold status ID --json` prints

@@ -204,7 +204,7 @@ pub(crate) mod tests {
     use fivefold_common::spec::JobSetSpec;
 
     use super::*;
-    use crate::epoch_history::EpochHistory;
+    use crate::render::epoch_history::EpochHistory;
     use crate::render::page::tests::terminal;
 
     /// A spec of 25 epochs.

@@ -147,7 +147,7 @@ mod tests {
     use fivefold_proto::v1::{ArtifactKind, JobKind, Phase, Progress, job, job_set};
 
     use super::*;
-    use crate::epoch_history::EpochHistory;
+    use crate::render::epoch_history::EpochHistory;
     use crate::render::fold_table::tests::{history, spec, training};
 
     /// Programs depend on every key and word.

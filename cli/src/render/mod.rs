@@ -3,6 +3,7 @@
 pub(crate) mod braille;
 pub(crate) mod chart;
 pub(crate) mod disk;
+pub(crate) mod epoch_history;
 pub(crate) mod event;
 pub(crate) mod fold_table;
 pub(crate) mod job;

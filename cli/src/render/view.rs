@@ -9,8 +9,8 @@ use fivefold_proto::convert::{
 use fivefold_proto::v1::{EpochMetrics, Job, JobSet};
 use jiff::{SignedDuration, ZonedDateTime};
 
+use super::epoch_history::EpochHistory;
 use super::job::running_progress;
-use crate::epoch_history::EpochHistory;
 
 /// A job set and what is known beyond its message.
 #[derive(Debug)]

@@ -149,7 +149,8 @@ pub async fn put(coordinator: &Coordinator, kind: ArtifactKind, bytes: Vec<u8>) 
 /// # Errors
 /// If the database or the disk fails.
 pub async fn start_blobs(coordinator: &Coordinator) -> Result<usize, Error> {
-    coordinator.blobs.tidy(&coordinator.queue.artifacts().await?).await
+    let artifacts = coordinator.queue.artifacts().await?;
+    coordinator.blobs.tidy(&artifacts.iter().map(|artifact| artifact.digest).collect()).await
 }
 
 /// Refuses an artifact that is not held, and keeps one that is for a while from now on. `field` is the field of the request

@@ -120,6 +120,7 @@ fn decide_resume(job_set: &JobSet) -> Result<Vec<Effect>, Error> {
     decision.set_pause_at(None);
     if job_set.paused {
         decision.set_paused(false);
+        decision.lift_exclusions();
         decision.log(EventName::Resumed, None, "resumed by a user");
     }
     Ok(decision.effects())
@@ -155,7 +156,7 @@ fn decide_retry(job_set: &JobSet, fold: Option<Fold>) -> Result<Vec<Effect>, Err
     let wants_workers = fold.is_none() && job_set.state != JobSetState::Succeeded;
     let lifts = !job_set.exclusions.is_empty() && (retried > 0 || wants_workers);
     if lifts {
-        decision.add(Effect::LiftExclusions);
+        decision.lift_exclusions();
     }
     if retried == 0 && !lifts && (!has_ended || fold.is_some()) {
         let which = fold.map_or("none of its jobs".to_owned(), |fold| format!("no job of fold {fold}"));

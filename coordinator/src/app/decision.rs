@@ -53,11 +53,22 @@ impl Decision {
 
     pub(super) fn set_state(&mut self, state: JobSetState, reason: impl Into<String>) {
         let reason = reason.into();
+        if self.job_set.state.has_ended() && !state.has_ended() {
+            self.lift_exclusions();
+        }
         (self.job_set.state, self.job_set.state_reason) = (state, reason.clone());
         self.add(Effect::SetState { state, reason });
         if state.has_ended() {
             self.set_paused(false);
             self.set_pause_at(None);
+        }
+    }
+
+    /// Lets every worker take jobs of the job set again: its images may have been mended since.
+    pub(super) fn lift_exclusions(&mut self) {
+        if !self.job_set.exclusions.is_empty() {
+            self.job_set.exclusions.clear();
+            self.add(Effect::LiftExclusions);
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use fivefold_common::artifact::ArtifactKind;
-use fivefold_common::ids::JobSetId;
+use fivefold_common::artifact::{Artifact, ArtifactKind};
+use fivefold_common::ids::{Digest, JobSetId};
 use fivefold_common::job_set::JobSetState;
 use fivefold_common::network::{IMAGE_CHANNELS, Network, TensorKind};
 use fivefold_common::size::size_text;
@@ -12,7 +12,6 @@ use fivefold_common::spec::JobSetSpec;
 use super::Coordinator;
 use crate::blobs::DiskSpace;
 use crate::error::Error;
-use crate::queue::Referenced;
 
 /// Job sets that are read at a time.
 const PAGE_SIZE: u32 = 100;
@@ -66,26 +65,32 @@ pub async fn disk_usage(coordinator: &Coordinator) -> Result<DiskUsage, Error> {
             own_bytes: 0,
         }));
     }
-    let unreferenced_bytes = add_up(&mut job_sets, &coordinator.queue.references().await?);
+    let artifacts = coordinator.queue.artifacts().await?;
+    let mut owners: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
+    for (place, job_set) in job_sets.iter().enumerate() {
+        for digest in coordinator.queue.references(&job_set.id).await? {
+            owners.entry(digest).or_default().push(place);
+        }
+    }
+    let unreferenced_bytes = add_up(&mut job_sets, &artifacts, &owners);
     let disk = coordinator.blobs.disk_space().await?;
     Ok(DiskUsage { disk, job_sets, unreferenced_bytes, upload_bytes: coordinator.blobs.all_held_bytes().await? })
 }
 
-/// Adds each artifact to the job sets that refer to it. Returns the bytes of those without any.
-fn add_up(job_sets: &mut [JobSetUsage], artifacts: &[Referenced]) -> u64 {
-    let places: BTreeMap<JobSetId, usize> =
-        job_sets.iter().enumerate().map(|(place, job_set)| (job_set.id.clone(), place)).collect();
+/// Adds each artifact to the job sets that refer to it, given by their places. Returns the bytes of those without any.
+fn add_up(job_sets: &mut [JobSetUsage], artifacts: &[Artifact], owners: &BTreeMap<Digest, Vec<usize>>) -> u64 {
     let mut unreferenced_bytes = 0;
-    for Referenced { artifact, job_sets: owners } in artifacts {
-        if owners.is_empty() {
-            unreferenced_bytes += artifact.size_bytes;
-        }
-        // A job set that was submitted meanwhile has no place.
-        for &place in owners.iter().filter_map(|owner| places.get(owner)) {
-            let usage = &mut job_sets[place];
-            *usage.bytes.entry(artifact.kind).or_default() += artifact.size_bytes;
-            if owners.len() == 1 {
-                usage.own_bytes += artifact.size_bytes;
+    for artifact in artifacts {
+        match owners.get(&artifact.digest).map_or(&[][..], Vec::as_slice) {
+            [] => unreferenced_bytes += artifact.size_bytes,
+            &[place] => {
+                job_sets[place].own_bytes += artifact.size_bytes;
+                *job_sets[place].bytes.entry(artifact.kind).or_default() += artifact.size_bytes;
+            }
+            places => {
+                for &place in places {
+                    *job_sets[place].bytes.entry(artifact.kind).or_default() += artifact.size_bytes;
+                }
             }
         }
     }
@@ -93,11 +98,11 @@ fn add_up(job_sets: &mut [JobSetUsage], artifacts: &[Referenced]) -> u64 {
 }
 
 /// What a user should know of the coordinator.
-///
-/// # Errors
-/// If the disk fails.
-pub async fn warnings(coordinator: &Coordinator) -> Result<Vec<String>, Error> {
-    Ok(low_disk(coordinator.blobs.disk_space().await?).into_iter().collect())
+pub async fn warnings(coordinator: &Coordinator) -> Vec<String> {
+    match coordinator.blobs.disk_space().await {
+        Ok(disk) => low_disk(disk).into_iter().collect(),
+        Err(error) => vec![format!("the coordinator cannot read the free space of its disk: {error}")],
+    }
 }
 
 /// A warning if less than a tenth of the disk is free.

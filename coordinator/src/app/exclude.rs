@@ -22,7 +22,7 @@ pub(super) fn waiting_for(job_set: &JobSet, worker: &str) -> String {
     format!("waiting for another worker than {}, or a restart with mended images", names.join(", "))
 }
 
-/// Ends the waiting jobs of job sets that every connected worker is excluded from.
+/// Ends the waiting jobs of job sets that every known worker is excluded from.
 pub(super) async fn give_up(coordinator: &Coordinator) -> Result<(), Error> {
     let seconds = coordinator.settings.lease_seconds.saturating_mul(PERIODS);
     let before = coordinator.now().minus_seconds(seconds);

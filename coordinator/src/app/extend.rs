@@ -1,5 +1,6 @@
 //! More epochs for folds that are trained.
 
+use fivefold_common::checkpoint::CheckpointRole;
 use fivefold_common::early_stop::EarlyStop;
 use fivefold_common::event::EventName;
 use fivefold_common::fold_set::FoldSet;
@@ -7,7 +8,7 @@ use fivefold_common::ids::{Attempt, Fold, JobId, JobSetId};
 use fivefold_common::job::{JobEvent, JobKind, JobState};
 use fivefold_common::job_set::JobSetState;
 use fivefold_common::progress::EpochReport;
-use fivefold_common::spec::JobSetSpec;
+use fivefold_common::spec::{JobSetSpec, ScoredCheckpoint};
 
 use super::decision::Decision;
 use super::{Coordinator, resumable};
@@ -110,6 +111,7 @@ impl Found {
             self.stopped_early = self.stopped_early.union(one);
         } else if trained.last().is_none_or(|last| last.metrics.epoch + 1 < epochs) {
             resumable(coordinator, &job_set.id, job.fold).await?;
+            require_best(coordinator, job_set, job).await?;
             self.to_extend.push((job.id, job.attempt));
         }
         Ok(())
@@ -131,6 +133,20 @@ impl Found {
             )
         }))
     }
+}
+
+/// Refuses a fold that would be scored with its best checkpoint if that is gone: no later epoch may be better.
+async fn require_best(coordinator: &Coordinator, job_set: &JobSet, job: &Job) -> Result<(), Error> {
+    let needs_best = job_set.spec.oof_checkpoint == ScoredCheckpoint::Best;
+    let checkpoints = coordinator.queue.checkpoints(job.id).await?;
+    if !needs_best || checkpoints.iter().any(|checkpoint| checkpoint.role == CheckpointRole::Best) {
+        return Ok(());
+    }
+    let (id, fold) = (&job_set.id, job.fold);
+    Err(Error::WrongState(format!(
+        "the best checkpoint of fold {fold} of {id} is gone, with which it is scored (oof_checkpoint = best): `fivefold \
+         submit --like {id}` trains for longer from the start"
+    )))
 }
 
 /// Whether the early stop ended a training of these epochs.

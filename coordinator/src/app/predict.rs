@@ -64,7 +64,7 @@ fn decide_predict(job_set: &JobSet, Prediction { test, folds, replace }: Predict
         return Err(Error::WrongState(format!("{id} is {state}: its folds are not all trained{advice}")));
     }
     let is_waiting = matches!(state, JobSetState::Training | JobSetState::Predicting);
-    if is_waiting && job_set.inputs.test.is_some() && !is_same_list && !replace {
+    if is_waiting && job_set.inputs.test.is_some() && !replace {
         return Err(Error::WrongState(format!(
             "the test list that {id} has is not predicted yet: wait for it with `fivefold watch {id}`, or drop its \
              prediction with --replace"

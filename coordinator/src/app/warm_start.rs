@@ -52,7 +52,12 @@ pub(super) async fn warm_start(
 fn network_difference(ours: &JobSetSpec, theirs: &JobSetSpec) -> Option<(&'static str, String, String)> {
     let keys = |spec: &JobSetSpec| {
         let JobSetSpec { model_name, head, base_width, .. } = spec;
-        [("model_name", model_name.to_string()), ("head", head.to_string()), ("base_width", base_width.to_string())]
+        [
+            ("model_name", model_name.to_string()),
+            ("head", head.to_string()),
+            ("base_width", base_width.to_string()),
+            ("classes", spec.class_names().join(", ")),
+        ]
     };
     let different = keys(ours).into_iter().zip(keys(theirs)).find(|(ours, theirs)| ours != theirs);
     different.map(|((key, ours), (_, theirs))| (key, ours, theirs))

@@ -126,7 +126,10 @@ impl Blobs for FolderBlobs {
     }
 
     async fn disk_space(&self) -> Result<DiskSpace, Error> {
-        let disk = rustix::fs::statvfs(&self.whole).map_err(|error| at(&self.whole, error.into()))?;
+        let folder = self.whole.clone();
+        let read = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&folder)).await;
+        let read = read.map_err(|_| Error::EndedEarly("the look at the disk"))?;
+        let disk = read.map_err(|error| at(&self.whole, error.into()))?;
         Ok(DiskSpace { free_bytes: disk.f_bavail * disk.f_frsize, total_bytes: disk.f_blocks * disk.f_frsize })
     }
 

@@ -61,7 +61,7 @@ impl JobSetService for Services {
     ) -> Result<Response<v1::SubmitJobSetResponse>, Status> {
         let submission = submission(request.into_inner())?;
         let id = app::submit(&self.coordinator, submission).await?;
-        let warnings = app::warnings(&self.coordinator).await?;
+        let warnings = app::warnings(&self.coordinator).await;
         Ok(Response::new(v1::SubmitJobSetResponse { job_set: self.job_set(&id).await?, warnings }))
     }
 
@@ -70,7 +70,7 @@ impl JobSetService for Services {
         request: Request<v1::GetJobSetRequest>,
     ) -> Result<Response<v1::GetJobSetResponse>, Status> {
         let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
-        let warnings = app::warnings(&self.coordinator).await?;
+        let warnings = app::warnings(&self.coordinator).await;
         Ok(Response::new(v1::GetJobSetResponse { job_set: self.job_set(&id).await?, warnings }))
     }
 
@@ -106,7 +106,7 @@ impl JobSetService for Services {
         Ok(Response::new(v1::ListJobSetsResponse {
             job_sets: job_sets.iter().map(messages::job_set).collect(),
             next_page_token: next.map(|number| number.0.to_string()).unwrap_or_default(),
-            warnings: app::warnings(&self.coordinator).await?,
+            warnings: app::warnings(&self.coordinator).await,
         }))
     }
 

@@ -8,7 +8,7 @@ mod change;
 mod job_set;
 pub mod sqlite;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use fivefold_common::artifact::{Artifact, ArtifactKind};
@@ -58,6 +58,9 @@ pub trait Queue: Debug + Send + Sync {
 
     /// At most `limit` events of a job set after `cursor`, oldest first.
     async fn events(&self, id: &JobSetId, cursor: i64, limit: u32) -> Result<Vec<Event>, Error>;
+
+    /// At most `limit` of the newest events of a job set, newest first.
+    async fn newest_events(&self, id: &JobSetId, limit: u32) -> Result<Vec<Event>, Error>;
 
     /// A job's epochs in their order.
     async fn epochs(&self, job: JobId) -> Result<Vec<EpochReport>, Error>;
@@ -156,10 +159,11 @@ pub trait Queue: Debug + Send + Sync {
     /// with.
     async fn is_needed_by(&self, job: JobId, digest: Digest) -> Result<bool, Error>;
 
-    async fn artifacts(&self) -> Result<HashSet<Digest>, Error>;
+    /// Every artifact that is held.
+    async fn artifacts(&self) -> Result<Vec<Artifact>, Error>;
 
-    /// Every artifact with the job sets that refer to it.
-    async fn references(&self) -> Result<Vec<Referenced>, Error>;
+    /// The artifacts that a job set refers to.
+    async fn references(&self, id: &JobSetId) -> Result<BTreeSet<Digest>, Error>;
 
     /// The train jobs that are leased.
     async fn folds_in_training(&self) -> Result<Vec<FoldInTraining>, Error>;
@@ -299,14 +303,6 @@ pub struct Event {
     pub name: EventName,
     /// A sentence for users.
     pub message: String,
-}
-
-/// An artifact and what refers to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Referenced {
-    pub artifact: Artifact,
-    /// By id; empty for an artifact that is about to be deleted.
-    pub job_sets: BTreeSet<JobSetId>,
 }
 
 /// A leased train job.

@@ -3,6 +3,7 @@
 use axum::extract::Form;
 use axum::extract::{Extension, Path, State};
 use axum::response::Redirect;
+use fivefold_common::job_set::JobSetState;
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -27,7 +28,7 @@ pub(super) fn job_set_controls(job_set: &JobSet) -> Markup {
         div.controls {
             @if !has_ended && !job_set.paused { (button(job_set, "pause", "Pause")) }
             @if !has_ended && job_set.paused { (button(job_set, "resume", "Resume")) }
-            @if has_ended && job_set.jobs.iter().any(|job| job.result.is_none()) { (button(job_set, "retry", "Retry")) }
+            @if matches!(job_set.state, JobSetState::Failed | JobSetState::Cancelled) { (button(job_set, "retry", "Retry")) }
             @if !has_ended {
                 details {
                     summary { "Cancel" }

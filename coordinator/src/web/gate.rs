@@ -1,6 +1,6 @@
 //! What every request passes: the right host, no forged form, a session where tokens are needed.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
@@ -93,7 +93,7 @@ pub(super) fn viewer(page: &Page, headers: &HeaderMap) -> Option<Viewer> {
     if !page.guard.asks_for_tokens() {
         return Some(Viewer::Anybody);
     }
-    let token = page.sessions.token(session_id(headers, page.address)?)?;
+    let token = page.sessions.token(session_id(headers)?)?;
     match page.guard.role_of(token)? {
         Role::Worker => None,
         role => Some(Viewer::Holder { token, role }),
@@ -107,7 +107,8 @@ fn is_of_this_machine(host: &str) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Whether a form was sent by this page: browsers say so, and scripts of other pages cannot change it.
@@ -122,14 +123,17 @@ fn is_own_form(headers: &HeaderMap, host: &str) -> bool {
     }
 }
 
-/// Cookies belong to a host whatever its port, and there may be several coordinators.
-pub(super) fn cookie_name(address: SocketAddr) -> String {
-    format!("fivefold_session_{}", address.port())
+/// Cookies belong to a host whatever its port, and there may be several coordinators. The port is that of the browser's side,
+/// which a tunnel may have chosen.
+pub(super) fn cookie_name(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let port: u16 = host.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(80);
+    format!("fivefold_session_{port}")
 }
 
 /// The session that the browser names.
-pub(super) fn session_id(headers: &HeaderMap, address: SocketAddr) -> Option<&str> {
-    let name = cookie_name(address);
+pub(super) fn session_id(headers: &HeaderMap) -> Option<&str> {
+    let name = cookie_name(headers);
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, id)| id)
@@ -157,7 +161,7 @@ mod tests {
 
     #[test]
     fn other_names_of_this_machine_are_refused() {
-        for host in ["localhost:7701", "127.0.0.1:7701", "[::1]:7701", "localhost"] {
+        for host in ["localhost:7701", "127.0.0.1:7701", "127.0.0.2:7701", "[::1]:7701", "localhost"] {
             assert!(is_of_this_machine(host), "{host}");
         }
         for host in ["evil.example:7701", "", "127.0.0.1.evil.example", "[::2]:7701"] {
@@ -185,10 +189,10 @@ mod tests {
 
     #[test]
     fn the_session_is_found_among_cookies() {
-        let address = "127.0.0.1:7701".parse().unwrap();
-        let found = headers(&[("cookie", "a=b; fivefold_session_7701=cafe; c=d")]);
-        assert_eq!(session_id(&found, address), Some("cafe"));
-        assert_eq!(session_id(&headers(&[("cookie", "fivefold_session_7702=cafe")]), address), None);
+        let found = headers(&[("host", "localhost:7701"), ("cookie", "a=b; fivefold_session_7701=cafe; c=d")]);
+        assert_eq!(session_id(&found), Some("cafe"));
+        let of_another = headers(&[("host", "localhost:7701"), ("cookie", "fivefold_session_7702=cafe")]);
+        assert_eq!(session_id(&of_another), None);
     }
 
     #[test]

@@ -22,9 +22,7 @@ use crate::error::Error;
 use crate::queue::{Event, Job, JobSet};
 
 /// The newest events that are shown.
-const EVENTS: usize = 100;
-/// Events that are read at a time.
-const EVENT_PAGE: u32 = 1000;
+const EVENTS: u32 = 100;
 
 pub(super) async fn show(
     State(page): State<Page>,
@@ -50,7 +48,7 @@ pub(super) fn parsed(id: &str) -> Result<JobSetId, Problem> {
 
 pub(super) async fn content(page: &Page, viewer: Viewer, id: &JobSetId) -> Result<Markup, Error> {
     let job_set = app::job_set(&page.coordinator, id).await?;
-    let events = newest_events(page, id).await?;
+    let events = page.coordinator.queue.newest_events(id, EVENTS).await?;
     let has_epochs = job_set.jobs.iter().any(|job| job.last_epoch.is_some());
     Ok(html! {
         h1 { (name_of(&job_set)) " " (state_of_set(&job_set)) }
@@ -180,36 +178,14 @@ fn files(job_set: &JobSet) -> Markup {
     }
 }
 
-async fn newest_events(page: &Page, id: &JobSetId) -> Result<Vec<Event>, Error> {
-    let mut newest = Vec::new();
-    let mut cursor = 0;
-    loop {
-        let events = app::events(&page.coordinator, id, cursor, EVENT_PAGE).await?;
-        let Some(last) = events.last() else { break };
-        cursor = last.cursor;
-        let is_last_page = events.len() < EVENT_PAGE as usize;
-        newest.extend(events);
-        newest.drain(..newest.len().saturating_sub(EVENTS));
-        if is_last_page {
-            break;
-        }
-    }
-    newest.reverse();
-    Ok(newest)
-}
-
 fn timeline(job_set: &JobSet, events: &[Event]) -> Markup {
-    let fold = |event: &Event| {
-        let job = event.job.and_then(|id| job_set.job(id));
-        job.map_or(String::new(), |job| format!("fold {}: ", job.fold))
-    };
     html! {
         ol.timeline reversed {
             @for event in events {
-                li { (time(event.time)) " " strong { (event_words(event.name)) } " " (fold(event)) (event.message) }
+                li { (time(event.time)) " " strong { (event_words(event.name)) } " " (event.message) }
             }
         }
-        @if events.len() == EVENTS { p { "Earlier events: " code { "fivefold watch " (job_set.id) } } }
+        @if events.len() == EVENTS as usize { p { "Earlier events: " code { "fivefold watch " (job_set.id) } } }
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn follow(
 
 pub(super) async fn content(page: &Page, before: Option<SubmissionNumber>) -> Result<Markup, Error> {
     let (job_sets, next) = app::job_sets(&page.coordinator, before, PAGE_SIZE).await?;
-    let warnings = app::warnings(&page.coordinator).await?;
+    let warnings = app::warnings(&page.coordinator).await;
     Ok(html! {
         h1 { "Job sets" }
         @for warning in &warnings { p.problem { (warning) } }
@@ -94,6 +94,7 @@ fn item(job_set: &JobSet) -> Markup {
             dl {
                 @if let Some(fit) = &job_set.fit {
                     div { dt { "macro F1" } dd { (format!("{:.4}", fit.macro_f1)) } }
+                    @if fit.folds != job_set.spec.fold_set() { div { dt { "partial" } dd { "folds " (fit.folds) } } }
                 } @else {
                     div { dt { "best validation F1" } dd { (number(best, 4)) } }
                 }

@@ -49,7 +49,11 @@ fn form(next: &str, problem: Option<&str>) -> Markup {
     bare_page(TOP, "Log in", &content)
 }
 
-pub(super) async fn enter(State(page): State<Page>, Form(login): Form<Login>) -> Result<Response, Problem> {
+pub(super) async fn enter(
+    State(page): State<Page>,
+    headers: HeaderMap,
+    Form(login): Form<Login>,
+) -> Result<Response, Problem> {
     let hash = token_hash(login.token.trim());
     let problem = match page.guard.role_of(hash) {
         Some(Role::User | Role::ReadOnly) => None,
@@ -62,21 +66,21 @@ pub(super) async fn enter(State(page): State<Page>, Form(login): Form<Login>) ->
     let failed = |_| Problem::Refused("the system has no random numbers".into());
     let id = page.sessions.open(hash).map_err(failed)?;
     let mut response = Redirect::to(&checked(&login.next)).into_response();
-    set_cookie(&page, &mut response, &id, SESSION_SECONDS);
+    set_cookie(&headers, &mut response, &id, SESSION_SECONDS);
     Ok(response)
 }
 
 pub(super) async fn leave(State(page): State<Page>, headers: HeaderMap) -> Response {
-    if let Some(id) = session_id(&headers, page.address) {
+    if let Some(id) = session_id(&headers) {
         page.sessions.close(id);
     }
     let mut response = Redirect::to("./login").into_response();
-    set_cookie(&page, &mut response, "", 0);
+    set_cookie(&headers, &mut response, "", 0);
     response
 }
 
-fn set_cookie(page: &Page, response: &mut Response, id: &str, seconds: u32) {
-    let name = cookie_name(page.address);
+fn set_cookie(headers: &HeaderMap, response: &mut Response, id: &str, seconds: u32) {
+    let name = cookie_name(headers);
     let cookie = format!("{name}={id}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}");
     if let Ok(value) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(header::SET_COOKIE, value);

@@ -33,12 +33,21 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::sessions::Sessions;
-use crate::WebAddress;
 use crate::access::Guard;
 use crate::app::Coordinator;
 
 /// Open pages that are kept up to date at a time.
 const LIVE_PAGES: usize = 256;
+
+/// Where the page is served: to browsers of this machine alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebAddress {
+    Off,
+    /// On this address, if it is free. Otherwise there is no page.
+    IfFree(SocketAddr),
+    /// On this address.
+    At(SocketAddr),
+}
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -71,7 +80,10 @@ pub async fn listen(address: WebAddress) -> anyhow::Result<Option<TcpListener>> 
          as 127.0.0.1:7701, and open it from elsewhere through `ssh -L 7701:127.0.0.1:7701 HUB`"
     );
     match (TcpListener::bind(wanted).await, address) {
-        (Ok(listener), _) => Ok(Some(listener)),
+        (Ok(listener), _) => {
+            tracing::info!("the page is at http://{}", listener.local_addr()?);
+            Ok(Some(listener))
+        }
         (Err(error), WebAddress::IfFree(_)) if error.kind() == ErrorKind::AddrInUse => {
             tracing::warn!("there is no page: {wanted} is in use; name another address with --web");
             Ok(None)
@@ -82,7 +94,6 @@ pub async fn listen(address: WebAddress) -> anyhow::Result<Option<TcpListener>> 
 
 /// Serves the page on `listener` until it is stopped.
 pub async fn serve(listener: TcpListener, page: Page) {
-    tracing::info!("the page is at http://{}", page.address);
     let stopping = page.stopping.clone();
     if let Err(error) = axum::serve(listener, router(page)).with_graceful_shutdown(stopping.cancelled_owned()).await {
         tracing::error!("the page ended: {error}");

@@ -46,14 +46,14 @@ pub(super) fn of_job_set(job_set: &JobSet) -> f64 {
 
 /// Where a job is, in words.
 pub(super) fn words(job: &Job, epoch_count: u32) -> String {
-    match (&job.progress, job.state) {
-        (_, JobState::Succeeded) if job.kind == JobKind::Train => {
-            job.last_epoch.map_or(String::new(), |last| format!("{}/{epoch_count} epochs", last.metrics.epoch + 1))
-        }
-        (Some(progress), JobState::Leased) => progress.words(epoch_count),
-        (_, JobState::Queued | JobState::Failed | JobState::Cancelled) if job.kind == JobKind::Train => {
-            job.last_epoch.map_or(String::new(), |last| format!("{}/{epoch_count} epochs", last.metrics.epoch + 1))
-        }
-        _ => String::new(),
+    match (&job.progress, job.kind, job.state) {
+        (Some(progress), _, JobState::Leased) => progress.words(epoch_count),
+        (_, JobKind::Train, _) => trained_epochs(job, epoch_count),
+        (_, JobKind::Predict, _) => String::new(),
     }
+}
+
+fn trained_epochs(job: &Job, epoch_count: u32) -> String {
+    let Some(last) = job.last_epoch else { return String::new() };
+    format!("{}/{epoch_count} epochs", last.metrics.epoch + 1)
 }

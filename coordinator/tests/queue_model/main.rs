@@ -369,6 +369,9 @@ async fn retrain(real: &Rig, model: &mut Model, set: usize, fold: Fold) {
     job.on(JobEvent::Retrained);
     (job.not_before_ms, job.worker, job.request, job.result) = (0, String::new(), String::new(), None);
     job.failures.clear();
+    if set.state.has_ended() {
+        set.exclusions.clear();
+    }
     set.state = JobSetState::Training;
 }
 
@@ -377,6 +380,9 @@ async fn pause(real: &Rig, model: &mut Model, set: usize, paused: bool) {
     let changed = if paused { app::pause(coordinator, id).await } else { app::resume(coordinator, id).await };
     if model.sets[set].state == JobSetState::Training {
         changed.unwrap();
+        if model.sets[set].paused && !paused {
+            model.sets[set].exclusions.clear();
+        }
         model.sets[set].paused = paused;
     } else {
         assert!(matches!(changed, Err(Error::WrongState(_))), "{changed:?}");

@@ -84,13 +84,12 @@ pub(crate) fn is_free(job: &ModelJob, sets: &[ModelSet], now: Timestamp, worker:
     is_due && !set.paused && !set.exclusions.contains_key(worker)
 }
 
-/// The waiting jobs of a job set fail when every worker that was heard of in two lease periods is excluded, for so long.
+/// The waiting jobs of a job set fail when every worker is excluded, for two lease periods, and one was heard of in that time.
 pub(crate) fn give_up(model: &mut Model, set: usize, limit_seconds: u32) {
     let before = model.now.minus_seconds(limit_seconds).0;
-    let live = || WORKERS.iter().zip(model.seen_ms).filter(|(_, seen_ms)| *seen_ms >= before);
     let exclusions = &model.sets[set].exclusions;
-    let is_stuck = live().count() > 0
-        && live().all(|(worker, _)| exclusions.contains_key(*worker))
+    let is_stuck = model.seen_ms.iter().any(|seen_ms| *seen_ms >= before)
+        && WORKERS.iter().all(|worker| exclusions.contains_key(*worker))
         && exclusions.values().all(|since_ms| *since_ms < before);
     if !is_stuck || model.sets[set].paused {
         return;

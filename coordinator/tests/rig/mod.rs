@@ -163,6 +163,12 @@ impl Rig {
         Rig { coordinator, clock, blobs }
     }
 
+    /// The digests of the artifacts that the queue knows.
+    pub(crate) async fn known(&self) -> HashSet<Digest> {
+        let artifacts = self.coordinator.queue.artifacts().await.unwrap();
+        artifacts.iter().map(|artifact| artifact.digest).collect()
+    }
+
     /// Uploads an artifact, as one of a worker without tokens.
     pub(crate) async fn upload(&self, kind: ArtifactKind, bytes: impl Into<Bytes>) -> Digest {
         let bytes = bytes.into();

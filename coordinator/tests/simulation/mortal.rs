@@ -1,6 +1,6 @@
 //! A queue that dies after a number of steps, and with it the coordinator: no later step of a use case happens.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fivefold_common::artifact::Artifact;
@@ -73,6 +73,10 @@ impl Queue for MortalQueue {
 
     async fn epochs(&self, job: JobId) -> Result<Vec<EpochReport>, Error> {
         self.step()?.epochs(job).await
+    }
+
+    async fn newest_events(&self, id: &JobSetId, limit: u32) -> Result<Vec<Event>, Error> {
+        self.step()?.newest_events(id, limit).await
     }
 
     async fn epochs_of(&self, jobs: &[JobId], epochs: &[u32]) -> Result<Vec<(JobId, EpochReport)>, Error> {
@@ -173,12 +177,12 @@ impl Queue for MortalQueue {
         self.step()?.is_needed_by(job, digest).await
     }
 
-    async fn artifacts(&self) -> Result<HashSet<Digest>, Error> {
+    async fn artifacts(&self) -> Result<Vec<Artifact>, Error> {
         self.step()?.artifacts().await
     }
 
-    async fn references(&self) -> Result<Vec<Referenced>, Error> {
-        self.step()?.references().await
+    async fn references(&self, id: &JobSetId) -> Result<BTreeSet<Digest>, Error> {
+        self.step()?.references(id).await
     }
 
     async fn folds_in_training(&self) -> Result<Vec<FoldInTraining>, Error> {

@@ -75,6 +75,13 @@ impl ImageFaults {
         self.missing_count > 0 || self.has_lasting
     }
 
+    /// The same faults, of which at most `count` of each kind are named.
+    pub fn naming(mut self, count: usize) -> Self {
+        self.missing.truncate(count);
+        self.unusable.truncate(count);
+        self
+    }
+
     fn is_empty(&self) -> bool {
         self.missing_count + self.unusable_count == 0
     }
@@ -341,6 +348,7 @@ mod tests {
         assert!(message.starts_with("7 image files are missing: "), "{message}");
         assert!(found.missing[0].ends_with("train/a_green.png") && found.missing[1].ends_with("train/x_red.png"));
         assert!(message.ends_with("test/y_red.png, and 2 more"), "{message}");
+        assert!(found.naming(1).to_string().ends_with("train/a_green.png, and 6 more"));
     }
 
     #[test]

@@ -79,7 +79,8 @@ pub fn scheduled_learning_rate(spec: &JobSetSpec, epoch: u32, step: u32) -> f64 
     match spec.lr_schedule {
         LrSchedule::Plateau => spec.learning_rate,
         LrSchedule::Step => {
-            let reductions = (epoch - spec.lr_warmup_epochs) / spec.lr_step_epochs;
+            // The end of the warm-up is within its last epoch: after all batches of that.
+            let reductions = epoch.saturating_sub(spec.lr_warmup_epochs) / spec.lr_step_epochs;
             (spec.learning_rate * spec.lr_factor.powf(reductions.into())).max(spec.min_learning_rate)
         }
         LrSchedule::Cosine => {

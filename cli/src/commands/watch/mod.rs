@@ -17,9 +17,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use self::screen::Screen;
 use crate::commands::{JobSetArgs, get_job_set};
 use crate::console::{OutputFormat, notify, print};
-use crate::epoch_history::EpochHistory;
+use crate::epoch_metrics;
 use crate::exit_status::ExitStatus;
 use crate::missing_workers::missing_workers;
+use crate::render::epoch_history::EpochHistory;
 use crate::render::job::job_name;
 use crate::render::job_set::headline;
 use crate::render::view::View;
@@ -91,7 +92,7 @@ async fn follow(id: &JobSetId, coordinator: &Connection, screen: &mut Screen) ->
                     retries.succeeded();
                     after_cursor = change.events.iter().map(|event| event.cursor).fold(after_cursor, i64::max);
                     if let Some(job_set) = &change.job_set {
-                        history.update(coordinator, job_set).await?;
+                        epoch_metrics::update(&mut history, coordinator, job_set).await?;
                     }
                     let view = change.job_set.as_ref().map(|job_set| View::new(job_set, &history));
                     screen.show(&change.events, view.as_ref())?;

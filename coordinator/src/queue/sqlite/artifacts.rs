@@ -1,7 +1,5 @@
 //! Artifacts whose bytes are held whole.
 
-use std::collections::HashSet;
-
 use fivefold_common::artifact::Artifact;
 use fivefold_common::ids::Digest;
 use sqlx::SqliteConnection;
@@ -65,9 +63,14 @@ pub(super) async fn size_bytes(connection: &mut SqliteConnection, digest: Digest
     size.fetch_optional(connection).await?.map(rows::size).transpose()
 }
 
-pub(super) async fn digests(connection: &mut SqliteConnection) -> Result<HashSet<Digest>, Error> {
-    let digests = sqlx::query_scalar!("SELECT digest FROM artifacts").fetch_all(connection).await?;
-    digests.iter().map(|digest| rows::digest(digest)).collect()
+pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Artifact>, Error> {
+    let rows = sqlx::query!("SELECT digest, kind, size_bytes FROM artifacts").fetch_all(connection).await?.into_iter();
+    rows.map(|row| {
+        let (kind, digest, size_bytes) =
+            (rows::parsed(&row.kind)?, rows::digest(&row.digest)?, rows::size(row.size_bytes)?);
+        Ok(Artifact { kind, digest, size_bytes })
+    })
+    .collect()
 }
 
 /// Replaced checkpoints, results of attempts that lost their lease, lists that were never submitted, and what belonged to

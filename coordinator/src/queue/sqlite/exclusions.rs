@@ -75,8 +75,8 @@ pub(super) async fn of_worker(connection: &mut SqliteConnection, worker: &str) -
     ids.fetch_all(connection).await?.iter().map(|id| rows::job_set_id(id)).collect()
 }
 
-/// Job sets with waiting jobs, some excluded workers and no newer exclusion than `before`: of the workers that were heard of
-/// since `live_since`, of which there are some, each is excluded.
+/// Job sets with waiting jobs, some excluded workers and no newer exclusion than `before`: each known worker is excluded, and
+/// one was heard of since `live_since`. A worker that is away may come back until it is forgotten.
 pub(super) async fn without_a_worker(
     connection: &mut SqliteConnection,
     live_since: Timestamp,
@@ -88,7 +88,7 @@ pub(super) async fn without_a_worker(
                        WHERE j.job_set_id = exclusions.job_set_id AND j.state = 'queued' AND j.paused = 0)
            AND EXISTS (SELECT 1 FROM workers WHERE last_seen_ms >= ?1)
            AND NOT EXISTS (
-               SELECT 1 FROM workers WHERE last_seen_ms >= ?1 AND NOT EXISTS (
+               SELECT 1 FROM workers WHERE NOT EXISTS (
                    SELECT 1 FROM exclusions x WHERE x.job_set_id = exclusions.job_set_id AND x.worker_name = workers.name))
          GROUP BY job_set_id HAVING max(since_ms) < ?2"#,
         live_since.0,

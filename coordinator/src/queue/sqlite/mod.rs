@@ -15,7 +15,7 @@ mod usage;
 mod workers;
 mod writer;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use fivefold_common::artifact::Artifact;
@@ -95,6 +95,10 @@ impl Queue for SqliteQueue {
 
     async fn events(&self, id: &JobSetId, cursor: i64, limit: u32) -> Result<Vec<Event>, Error> {
         events::after(&mut *self.reader().await?, id, cursor, limit).await
+    }
+
+    async fn newest_events(&self, id: &JobSetId, limit: u32) -> Result<Vec<Event>, Error> {
+        events::newest(&mut *self.reader().await?, id, limit).await
     }
 
     async fn epochs(&self, job: JobId) -> Result<Vec<EpochReport>, Error> {
@@ -213,12 +217,12 @@ impl Queue for SqliteQueue {
         leases::is_needed_by(&mut *self.reader().await?, job, digest).await
     }
 
-    async fn artifacts(&self) -> Result<HashSet<Digest>, Error> {
-        artifacts::digests(&mut *self.reader().await?).await
+    async fn artifacts(&self) -> Result<Vec<Artifact>, Error> {
+        artifacts::all(&mut *self.reader().await?).await
     }
 
-    async fn references(&self) -> Result<Vec<Referenced>, Error> {
-        read_at_once!(self, |c| usage::references(c))
+    async fn references(&self, id: &JobSetId) -> Result<BTreeSet<Digest>, Error> {
+        usage::references(&mut *self.reader().await?, id).await
     }
 
     async fn folds_in_training(&self) -> Result<Vec<FoldInTraining>, Error> {

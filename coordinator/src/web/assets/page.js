@@ -112,8 +112,10 @@ async function draw(place) {
   );
 }
 
+let source = null;
+
 function follow() {
-  const source = new EventSource(main.dataset.live);
+  source = new EventSource(main.dataset.live);
   source.onmessage = (event) => {
     line.textContent = "";
     show(event.data);
@@ -129,5 +131,12 @@ if (main) {
   localTimes(document);
   const place = main.querySelector("[data-curves]");
   if (place) draw(place);
-  if (main.dataset.live) follow();
+  if (main.dataset.live) {
+    follow();
+    // Browsers have few connections to a host: pages that are not looked at leave theirs to others.
+    document.addEventListener("visibilitychange", () => {
+      source.close();
+      if (!document.hidden) follow();
+    });
+  }
 }

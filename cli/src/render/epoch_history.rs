@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use fivefold_client::Connection;
-use fivefold_common::job::JobKind;
-use fivefold_proto::convert::job_kind_from_wire;
-use fivefold_proto::v1::{EpochMetrics, Job, JobSet, ListEpochMetricsRequest};
+use fivefold_proto::v1::{EpochMetrics, Job};
 
 /// The epochs of each fold, ascending. Kept between the changes of a watch, so that they are fetched once.
 #[derive(Debug, Default)]
@@ -14,19 +11,8 @@ pub(crate) struct EpochHistory {
 }
 
 impl EpochHistory {
-    /// Fetches the epochs of the jobs of `set` that this history lacks.
-    pub(crate) async fn update(&mut self, coordinator: &Connection, set: &JobSet) -> anyhow::Result<()> {
-        for job in set.jobs.iter().filter(|job| job_kind_from_wire(job.kind) == Ok(JobKind::Train)) {
-            if !self.has_newest(job) {
-                let epochs = fold_epochs(coordinator, &set.id, job.fold).await?;
-                self.by_job.insert(job.id, epochs);
-            }
-        }
-        Ok(())
-    }
-
     /// Whether the epochs of `job` are known, after its newest one is added if it follows the others.
-    fn has_newest(&mut self, job: &Job) -> bool {
+    pub(crate) fn has_newest(&mut self, job: &Job) -> bool {
         let epochs = self.by_job.entry(job.id).or_default();
         let Some(newest) = job.last_epoch else {
             epochs.clear();
@@ -40,7 +26,6 @@ impl EpochHistory {
     }
 
     /// Keeps the epochs of a job.
-    #[cfg(test)]
     pub(crate) fn insert(&mut self, job_id: i64, epochs: Vec<EpochMetrics>) {
         self.by_job.insert(job_id, epochs);
     }
@@ -49,17 +34,6 @@ impl EpochHistory {
     pub(crate) fn of(&self, job: &Job) -> &[EpochMetrics] {
         self.by_job.get(&job.id).map_or(&[], Vec::as_slice)
     }
-}
-
-/// The epochs of a fold, ascending.
-pub(crate) async fn fold_epochs(
-    coordinator: &Connection,
-    job_set_id: &str,
-    fold: u32,
-) -> anyhow::Result<Vec<EpochMetrics>> {
-    let request = ListEpochMetricsRequest { job_set_id: job_set_id.to_owned(), fold };
-    let answer = coordinator.call(request, async |c, r| c.job_sets().list_epoch_metrics(r).await).await?;
-    Ok(answer.epochs)
 }
 
 #[cfg(test)]
