@@ -6,7 +6,8 @@ use crate::scores::{ScoreRow, ScoreTable};
 
 impl ScoreTable {
     /// Writes the table as one NPY array (format 1.0) of records: `Id` and `Source` as bytes, padded with zeros to the
-    /// longest; `Fold` as u8; `Target` as [`TargetForm`] says; `p0` and so on as f32, with the same bits as in the CSV.
+    /// longest; `Fold` as u8; `Target` as a bit mask, or `t0` and so on as u8 above 64 classes; `p0` and so on as f32, with
+    /// the same bits as in the CSV.
     ///
     /// # Errors
     /// If writing fails.

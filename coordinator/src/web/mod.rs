@@ -1,7 +1,7 @@
 //! The page: job sets and workers in a browser.
 //!
 //! Pages are rendered here and work without a script. The script replaces the content of an open page whenever the
-//! coordinator sends it anew ([`live`]), and draws the curves. Links are relative, for a proxy that serves the page below a
+//! coordinator sends it anew, and draws the curves. Links are relative, for a proxy that serves the page below a
 //! path.
 
 mod assets;
