@@ -53,9 +53,6 @@ impl Decision {
 
     pub(super) fn set_state(&mut self, state: JobSetState, reason: impl Into<String>) {
         let reason = reason.into();
-        if self.job_set.state.has_ended() && !state.has_ended() {
-            self.lift_exclusions();
-        }
         (self.job_set.state, self.job_set.state_reason) = (state, reason.clone());
         self.add(Effect::SetState { state, reason });
         if state.has_ended() {
@@ -64,7 +61,7 @@ impl Decision {
         }
     }
 
-    /// Lets every worker take jobs of the job set again: its images may have been mended since.
+    /// Lets every worker take jobs of the job set again, when a user lets it go on: images may have been mended since.
     pub(super) fn lift_exclusions(&mut self) {
         if !self.job_set.exclusions.is_empty() {
             self.job_set.exclusions.clear();

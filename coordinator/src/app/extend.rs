@@ -177,6 +177,9 @@ fn decide_extend(job_set: &JobSet, jobs: &[(JobId, Option<Attempt>)], epochs: u3
     }
     decision.add(Effect::SetEpochs { epochs });
     decision.add(Effect::ClearFit);
+    if job_set.state.has_ended() {
+        decision.lift_exclusions();
+    }
     decision.set_state(JobSetState::Training, "");
     let folds: FoldSet = folds.into_iter().collect();
     decision.log(EventName::Extended, None, format!("folds to be trained on to {epochs} epochs: {folds}"));
