@@ -204,9 +204,9 @@ Examples:
   fivefold delete js-abcdefgh
   fivefold delete --yes js-abcdefgh js-mnopqrst")]
     Delete(DeleteArgs),
-    /// Show what takes room on the coordinator's disk, and what could go
+    /// Show what uses the coordinator's disk, and what can be freed
     #[command(after_help = "\
-Sizes are those of all files that a job set needs; OF IT ALONE is what deleting it would free. The coordinator warns when less \
+Sizes are those of all files that a job set needs; UNSHARED is what deleting it would free. The coordinator warns when less \
 than a tenth of its disk is free, and refuses job sets for which there is no room beside the folds in training.
 
 Example:

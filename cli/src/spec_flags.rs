@@ -159,18 +159,11 @@ impl SpecFlags {
     }
 }
 
-/// The values in a spec file, which is JSON if its name ends in `.json` or its text begins with a brace, and TOML otherwise.
+/// The values in a spec file, see [`SpecOverrides::from_file_text`].
 pub(crate) fn read_spec_file(path: &Path) -> anyhow::Result<SpecOverrides> {
     let name = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-    let has_name_of_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    let is_json = has_name_of_json || text.trim_start().starts_with('{');
-    let overrides = match spec_within(&text) {
-        Some(spec) if is_json => SpecOverrides::from_json(&spec),
-        None if is_json => SpecOverrides::from_json(&text),
-        _ => SpecOverrides::from_toml(&text),
-    };
-    let problem = match overrides {
+    let problem = match SpecOverrides::from_file_text(path, &text) {
         Ok(overrides) => return Ok(overrides),
         Err(error @ SpecFileError::UnknownKey { .. }) => {
             format!("{name}, {error}; `fivefold submit --help` lists the keys")
@@ -178,13 +171,6 @@ pub(crate) fn read_spec_file(path: &Path) -> anyhow::Result<SpecOverrides> {
         Err(error) => format!("{name}, {error}"),
     };
     Err(UsageError(problem).into())
-}
-
-/// The spec within a report or a job set as `fivefold status ID --json` prints it.
-fn spec_within(json: &str) -> Option<String> {
-    let document: serde_json::Value = serde_json::from_str(json).ok()?;
-    let spec = document.pointer("/made_by/spec").or_else(|| document.get("spec"))?;
-    spec.is_object().then(|| spec.to_string())
 }
 
 #[cfg(test)]

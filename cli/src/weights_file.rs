@@ -6,8 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
-use fivefold_common::labels::LABEL_COUNT;
-use fivefold_common::network::{FileTensor, IMAGE_CHANNELS, Network, Numbers, match_weights};
+use fivefold_common::network::{FileTensor, Network, Numbers, match_weights};
 use fivefold_common::spec::JobSetSpec;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -19,7 +18,7 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// wrong or truncated file is refused before its upload.
 pub(crate) fn check_weights(path: &Path, spec: &JobSetSpec) -> anyhow::Result<()> {
     let metadata = read_header(path)?;
-    let network = Network::new(spec, IMAGE_CHANNELS, LABEL_COUNT as u32);
+    let network = Network::of(spec);
     let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, file_tensor(info)));
     if let Err(mismatch) = match_weights(&network.tensors(), &tensors.collect::<BTreeMap<_, _>>()) {
         let (name, model, width) = (path.display(), spec.model_name, spec.base_width);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::progress::EpochReport;
 use crate::spec::JobSetSpec;
 
 /// Whether training continues after an epoch.
@@ -33,6 +34,15 @@ impl EarlyStop {
         }
     }
 
+    /// The early stop after these epochs, which are a training from its start.
+    pub fn after(spec: &JobSetSpec, epochs: &[EpochReport]) -> Self {
+        let mut early_stop = Self::new(spec);
+        for epoch in epochs {
+            early_stop.end_epoch(epoch.metrics.macro_f1);
+        }
+        early_stop
+    }
+
     /// Takes the score of an epoch; higher is better.
     pub fn end_epoch(&mut self, score: f64) -> Continuation {
         if self.best.is_none_or(|best| score > best + self.min_delta) && !score.is_nan() {
@@ -42,6 +52,12 @@ impl EarlyStop {
             self.bad_epochs += 1;
         }
         if self.has_stopped() { Continuation::Stop } else { Continuation::GoOn }
+    }
+
+    /// The least number of epochs until training ends. The first score always counts as a rise.
+    pub fn least_epochs_left(&self) -> u32 {
+        let is_before_first = self.best.is_none() && self.bad_epochs == 0;
+        self.patience_epochs.saturating_sub(self.bad_epochs) + u32::from(is_before_first)
     }
 
     /// Whether training has ended.

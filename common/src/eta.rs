@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::early_stop::EarlyStop;
 use crate::job::{JobKind, JobState};
 use crate::progress::{EpochReport, Phase, Progress};
 use crate::spec::JobSetSpec;
@@ -56,7 +57,7 @@ const NEWEST_EPOCHS: usize = 5;
 /// The remaining time of each of `jobs`, which are those of one job set, and of all together.
 pub fn remaining(spec: &JobSetSpec, jobs: &[JobPace]) -> Remaining {
     let own: Vec<Option<Eta>> = jobs.iter().map(|job| running(spec, job, None)).collect();
-    let is_training = jobs.iter().any(|job| job.kind == JobKind::Train && !has_ended(job.state));
+    let is_training = jobs.iter().any(|job| job.kind == JobKind::Train && job.state.is_unfinished());
     let kind = if is_training { JobKind::Train } else { JobKind::Predict };
     Remaining { jobs: own, job_set: all_together(spec, jobs, kind) }
 }
@@ -167,30 +168,13 @@ fn batch_seconds(spec: &JobSetSpec, progress: &Progress) -> Option<f64> {
     (progress.images_per_second > 0.0).then(|| f64::from(spec.batch_size) / progress.images_per_second)
 }
 
-fn has_ended(state: JobState) -> bool {
-    match state {
-        JobState::Queued | JobState::Leased => false,
-        JobState::Succeeded | JobState::Failed | JobState::Cancelled => true,
-    }
-}
-
 fn completed_epochs(job: &JobPace) -> u32 {
     job.epochs.last().map_or(0, |epoch| epoch.metrics.epoch + 1)
 }
 
 /// `AtMost` if the training may end before its last epoch.
 fn early_stop(spec: &JobSetSpec, job: &JobPace) -> Certainty {
-    let (mut best, mut epochs_without_rise) = (f64::NEG_INFINITY, 0);
-    for EpochReport { metrics, .. } in &job.epochs {
-        if metrics.macro_f1 > best + spec.early_stop_min_delta {
-            (best, epochs_without_rise) = (metrics.macro_f1, 0);
-        } else {
-            epochs_without_rise += 1;
-        }
-    }
-    // The first epoch always counts as a rise.
-    let left_before_stop =
-        spec.early_stop_patience.saturating_sub(epochs_without_rise) + u32::from(job.epochs.is_empty());
+    let left_before_stop = EarlyStop::after(spec, &job.epochs).least_epochs_left();
     if completed_epochs(job).saturating_add(left_before_stop) < spec.epochs {
         Certainty::AtMost
     } else {

@@ -1,4 +1,4 @@
-//! What takes room on the disk, and what happens when little is left.
+//! The use of the disk, and what happens when little of it is free.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use fivefold_common::artifact::ArtifactKind;

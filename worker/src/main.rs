@@ -95,7 +95,7 @@ fn spec_of_data(arguments: &CheckDataArguments) -> anyhow::Result<JobSetSpec> {
     if let Some(path) = &arguments.spec {
         let name = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-        SpecOverrides::from_toml(&text).with_context(|| name.to_string())?.apply_to(&mut spec);
+        SpecOverrides::from_file_text(path, &text).with_context(|| name.to_string())?.apply_to(&mut spec);
     }
     if let Some(column) = &arguments.group_column {
         spec.group_column.clone_from(column);

@@ -59,10 +59,7 @@ pub(crate) async fn cancel(args: &JobSetArgs, coordinator: &Connection, format: 
 }
 
 pub(crate) async fn pause(args: &PauseArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
-    let at_time = match args.at {
-        Some(at) => Some(at.upcoming()?),
-        None => None,
-    };
+    let at_time = args.at.map(TimeOfDay::upcoming).transpose()?;
     let request = PauseJobSetRequest { job_set_id: args.id.resolve(coordinator).await?.to_string(), at_time };
     let answer = coordinator.call(request, async |c, r| c.job_sets().pause_job_set(r).await).await?;
     print_changed(answer.job_set, format)

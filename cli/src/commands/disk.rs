@@ -1,4 +1,4 @@
-//! `fivefold disk`: what takes room on the coordinator's disk.
+//! `fivefold disk`: the use of the coordinator's disk.
 
 use fivefold_client::Connection;
 use fivefold_proto::v1::GetDiskUsageRequest;

@@ -1,4 +1,4 @@
-//! What takes room on the coordinator's disk.
+//! The use of the coordinator's disk.
 
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::job_set::JobSetState;
@@ -11,18 +11,18 @@ use serde_json::{Value, json};
 use super::table::{NOTHING, table};
 use super::text::word;
 
-/// The disk, a table of job sets, and what could go.
+/// The disk, a table of job sets, and what can be freed.
 pub(crate) fn disk_text(usage: &GetDiskUsageResponse) -> String {
     let share = 100.0 * usage.free_bytes as f64 / usage.total_bytes.max(1) as f64;
     let mut text =
         format!("{} of {} are free ({share:.0}%).\n", size_text(usage.free_bytes), size_text(usage.total_bytes));
     if !usage.job_sets.is_empty() {
-        let header = ["ID", "STATE", "MODELS", "RESULTS", "LISTS", "OF IT ALONE", "NAME"];
+        let header = ["ID", "STATE", "MODELS", "RESULTS", "LISTS", "UNSHARED", "NAME"];
         text += &format!("\n{}", table(header, &usage.job_sets.iter().map(row).collect::<Vec<_>>()));
     }
-    let could_go = could_go(usage);
-    if !could_go.is_empty() {
-        text += &format!("\nWhat could go:\n{}", could_go.concat());
+    let can_be_freed = can_be_freed(usage);
+    if !can_be_freed.is_empty() {
+        text += &format!("\nCan be freed:\n{}", can_be_freed.concat());
     }
     text
 }
@@ -47,7 +47,7 @@ fn size_of(usage: &JobSetUsage, kinds: &[ArtifactKind]) -> String {
 }
 
 /// One line each.
-fn could_go(usage: &GetDiskUsageResponse) -> Vec<String> {
+fn can_be_freed(usage: &GetDiskUsageResponse) -> Vec<String> {
     let mut lines = Vec::new();
     for set in &usage.job_sets {
         if job_set_state_from_wire(set.state).is_ok_and(JobSetState::has_ended) {
@@ -117,15 +117,15 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_room_and_what_could_go_is_shown() {
+    fn the_use_of_the_disk_is_shown() {
         let expected = "\
 7.0 GB of 100 GB are free (7%).
 
-ID           STATE      MODELS  RESULTS  LISTS   OF IT ALONE  NAME
-js-bbbbbbbb  training   470 MB  0 B      5.0 kB  470 MB       -
-js-aaaaaaaa  succeeded  470 MB  0 B      5.0 kB  470 MB       evening
+ID           STATE      MODELS  RESULTS  LISTS   UNSHARED  NAME
+js-bbbbbbbb  training   470 MB  0 B      5.0 kB  470 MB    -
+js-aaaaaaaa  succeeded  470 MB  0 B      5.0 kB  470 MB    evening
 
-What could go:
+Can be freed:
    470 MB  `fivefold delete js-aaaaaaaa`
    295 MB  files that no job set needs: they are deleted within the hour
 ";

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{TensorKind, TensorShape, is_of_head};
+use crate::checkpoint::OPTIMIZER_PREFIX;
 
 /// The weights of the first convolution, `[outputs, channels, side, side]`.
 const FIRST_LAYER: &str = "conv1.weight";
@@ -69,7 +70,7 @@ pub fn match_weights(
 ) -> Result<WeightsMatch, WeightsMismatch> {
     let mut head = network.iter().filter(|tensor| is_of_head(&tensor.name) && tensor.kind == TensorKind::Parameter);
     let keeps_head = head.all(|tensor| file.get(&tensor.name).is_some_and(|found| fits(tensor, found)));
-    let is_dropped = |name: &str| (!keeps_head && is_of_head(name)) || name.starts_with("optimizer.");
+    let is_dropped = |name: &str| (!keeps_head && is_of_head(name)) || name.starts_with(OPTIMIZER_PREFIX);
     let mut matched = WeightsMatch {
         taken: Vec::new(),
         converted: None,

@@ -1,5 +1,7 @@
 //! Specs that users write: strict, so that a misspelt key is found.
 
+use std::path::Path;
+
 use super::{JobSetSpec, SpecError, SpecOverrides};
 
 /// A spec file that cannot be used.
@@ -44,6 +46,22 @@ impl SpecFileError {
 }
 
 impl SpecOverrides {
+    /// The values in the `text` of the file at `path`: JSON if its name ends in `.json` or its text begins with a brace, and
+    /// TOML otherwise. A report, or a job set as `fivefold status ID --json` prints it, gives its spec.
+    ///
+    /// # Errors
+    /// As for [`Self::from_toml`].
+    pub fn from_file_text(path: &Path, text: &str) -> Result<Self, SpecFileError> {
+        let has_name_of_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+        if !has_name_of_json && !text.trim_start().starts_with('{') {
+            return Self::from_toml(text);
+        }
+        match spec_within(text) {
+            Some(spec) => Self::from_json(&spec),
+            None => Self::from_json(text),
+        }
+    }
+
     /// The values in a TOML document, each under its key.
     ///
     /// # Errors
@@ -72,6 +90,13 @@ impl SpecOverrides {
             SpecFileError::new(error.line(), &excerpt, message)
         })
     }
+}
+
+/// The spec within a larger JSON document.
+fn spec_within(json: &str) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_str(json).ok()?;
+    let spec = document.pointer("/made_by/spec").or_else(|| document.get("spec"))?;
+    spec.is_object().then(|| spec.to_string())
 }
 
 impl JobSetSpec {

@@ -213,10 +213,7 @@ fn decide_retrain(job_set: &JobSet, fold: Fold) -> Result<Vec<Effect>, Error> {
         decision.add(Effect::RemoveJob { job: job.id });
     }
     decision.add(Effect::ClearFit);
-    if state.has_ended() {
-        decision.lift_exclusions();
-    }
-    decision.set_state(JobSetState::Training, "");
+    decision.reopen(JobSetState::Training);
     decision.log(EventName::Retrained, None, format!("fold {fold} is to be trained again"));
     Ok(decision.effects())
 }

@@ -69,6 +69,14 @@ impl Decision {
         }
     }
 
+    /// Lets the job set go on in an unfinished state. If it had ended, every worker may take its jobs again.
+    pub(super) fn reopen(&mut self, state: JobSetState) {
+        if self.job_set.state.has_ended() {
+            self.lift_exclusions();
+        }
+        self.set_state(state, "");
+    }
+
     pub(super) fn set_paused(&mut self, paused: bool) {
         if self.job_set.paused != paused {
             self.job_set.paused = paused;

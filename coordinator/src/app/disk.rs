@@ -1,11 +1,11 @@
-//! The room on the coordinator's disk: what takes it, and whether there is enough.
+//! The use of the coordinator's disk, and whether enough of it is free.
 
 use std::collections::BTreeMap;
 
 use fivefold_common::artifact::{Artifact, ArtifactKind};
 use fivefold_common::ids::{Digest, JobSetId};
 use fivefold_common::job_set::JobSetState;
-use fivefold_common::network::{IMAGE_CHANNELS, Network, TensorKind};
+use fivefold_common::network::{Network, TensorKind};
 use fivefold_common::size::size_text;
 use fivefold_common::spec::JobSetSpec;
 
@@ -20,7 +20,7 @@ const PARAMETER_BYTES: u64 = 12;
 /// Below this part of the disk, free space is worth a warning.
 const LOW_PART: u64 = 10;
 
-/// What takes room on the disk.
+/// The use of the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskUsage {
     pub disk: DiskSpace,
@@ -44,7 +44,7 @@ pub struct JobSetUsage {
     pub own_bytes: u64,
 }
 
-/// What takes room on the disk, by job set and kind.
+/// The use of the disk, by job set and kind.
 ///
 /// # Errors
 /// If the database or the disk fails.
@@ -81,17 +81,14 @@ pub async fn disk_usage(coordinator: &Coordinator) -> Result<DiskUsage, Error> {
 fn add_up(job_sets: &mut [JobSetUsage], artifacts: &[Artifact], owners: &BTreeMap<Digest, Vec<usize>>) -> u64 {
     let mut unreferenced_bytes = 0;
     for artifact in artifacts {
-        match owners.get(&artifact.digest).map_or(&[][..], Vec::as_slice) {
+        let places = owners.get(&artifact.digest).map_or(&[][..], Vec::as_slice);
+        for &place in places {
+            *job_sets[place].bytes.entry(artifact.kind).or_default() += artifact.size_bytes;
+        }
+        match places {
             [] => unreferenced_bytes += artifact.size_bytes,
-            &[place] => {
-                job_sets[place].own_bytes += artifact.size_bytes;
-                *job_sets[place].bytes.entry(artifact.kind).or_default() += artifact.size_bytes;
-            }
-            places => {
-                for &place in places {
-                    *job_sets[place].bytes.entry(artifact.kind).or_default() += artifact.size_bytes;
-                }
-            }
+            &[place] => job_sets[place].own_bytes += artifact.size_bytes,
+            _ => {}
         }
     }
     unreferenced_bytes
@@ -109,8 +106,8 @@ pub async fn warnings(coordinator: &Coordinator) -> Vec<String> {
 pub(super) fn low_disk(disk: DiskSpace) -> Option<String> {
     (disk.free_bytes < disk.total_bytes / LOW_PART).then(|| {
         format!(
-            "the coordinator's disk is nearly full: {} of {} are free; `fivefold disk` shows what takes the room and what \
-             could go",
+            "the coordinator's disk is nearly full: {} of {} are free; `fivefold disk` shows what uses it and what can \
+             be freed",
             size_text(disk.free_bytes),
             size_text(disk.total_bytes)
         )
@@ -137,16 +134,16 @@ pub(super) async fn require_room(coordinator: &Coordinator, spec: &JobSetSpec) -
         bytes => format!(" beside {} for the folds in training", size_text(bytes)),
     };
     Err(Error::Exhausted(format!(
-        "the coordinator's disk has {} free, but a fold of this job set needs {}{running}: free some room, then submit \
-         again; `fivefold disk` shows what could go",
+        "the coordinator's disk has {} free, but a fold of this job set needs {}{running}: free some space, then submit \
+         again; `fivefold disk` shows what can be freed",
         size_text(free_bytes),
         size_text(new_bytes)
     )))
 }
 
-/// The most room that a fold in training takes: its kept checkpoints and one that is uploaded.
+/// The most bytes that a fold in training needs: its kept checkpoints and one that is uploaded.
 fn fold_bytes(spec: &JobSetSpec) -> u64 {
-    let tensors = Network::new(spec, IMAGE_CHANNELS, spec.class_count() as u32).tensors();
+    let tensors = Network::of(spec).tensors();
     let parameters = tensors.iter().filter(|tensor| tensor.kind == TensorKind::Parameter);
     let count: u64 =
         parameters.map(|tensor| tensor.shape.iter().map(|&length| u64::from(length)).product::<u64>()).sum();

@@ -11,8 +11,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{Effect, JobSet};
 
-/// How long nothing is heard of a worker that is not there any more, in lease periods. A job set whose every worker is excluded
-/// waits for another one as long.
+/// How long a job set whose every worker is excluded waits for another one, in lease periods.
 const PERIODS: u32 = 2;
 
 /// What a job waits for, after its failure on a worker.
@@ -26,7 +25,7 @@ pub(super) fn waiting_for(job_set: &JobSet, worker: &str) -> String {
 pub(super) async fn give_up(coordinator: &Coordinator) -> Result<(), Error> {
     let seconds = coordinator.settings.lease_seconds.saturating_mul(PERIODS);
     let before = coordinator.now().minus_seconds(seconds);
-    for id in coordinator.queue.without_a_worker(before, before).await? {
+    for id in coordinator.queue.without_a_worker(before).await? {
         give_up_on(coordinator, &id, before).await?;
     }
     Ok(())

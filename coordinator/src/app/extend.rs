@@ -1,17 +1,16 @@
 //! More epochs for folds that are trained.
 
-use fivefold_common::checkpoint::CheckpointRole;
 use fivefold_common::early_stop::EarlyStop;
 use fivefold_common::event::EventName;
 use fivefold_common::fold_set::FoldSet;
 use fivefold_common::ids::{Attempt, Fold, JobId, JobSetId};
 use fivefold_common::job::{JobEvent, JobKind, JobState};
 use fivefold_common::job_set::JobSetState;
-use fivefold_common::progress::EpochReport;
-use fivefold_common::spec::{JobSetSpec, ScoredCheckpoint};
+use fivefold_common::spec::JobSetSpec;
 
+use super::Coordinator;
+use super::checkpoint::require_resumable;
 use super::decision::Decision;
-use super::{Coordinator, resumable};
 use crate::error::Error;
 use crate::queue::{Effect, Job, JobSet};
 
@@ -107,11 +106,10 @@ impl Found {
             return Err(Error::WrongState(format!("fold {fold} of {id} is {state}: `fivefold retry` it first")));
         }
         let trained = coordinator.queue.epochs(job.id).await?;
-        if stopped_early(&job_set.spec, &trained) {
+        if EarlyStop::after(&job_set.spec, &trained).has_stopped() {
             self.stopped_early = self.stopped_early.union(one);
         } else if trained.last().is_none_or(|last| last.metrics.epoch + 1 < epochs) {
-            resumable(coordinator, &job_set.id, job.fold).await?;
-            require_best(coordinator, job_set, job).await?;
+            require_resumable(coordinator, job_set, job).await?;
             self.to_extend.push((job.id, job.attempt));
         }
         Ok(())
@@ -135,29 +133,6 @@ impl Found {
     }
 }
 
-/// Refuses a fold that would be scored with its best checkpoint if that is gone: no later epoch may be better.
-async fn require_best(coordinator: &Coordinator, job_set: &JobSet, job: &Job) -> Result<(), Error> {
-    let needs_best = job_set.spec.oof_checkpoint == ScoredCheckpoint::Best;
-    let checkpoints = coordinator.queue.checkpoints(job.id).await?;
-    if !needs_best || checkpoints.iter().any(|checkpoint| checkpoint.role == CheckpointRole::Best) {
-        return Ok(());
-    }
-    let (id, fold) = (&job_set.id, job.fold);
-    Err(Error::WrongState(format!(
-        "the best checkpoint of fold {fold} of {id} is gone, with which it is scored (oof_checkpoint = best): `fivefold \
-         submit --like {id}` trains for longer from the start"
-    )))
-}
-
-/// Whether the early stop ended a training of these epochs.
-fn stopped_early(spec: &JobSetSpec, epochs: &[EpochReport]) -> bool {
-    let mut early_stop = EarlyStop::new(spec);
-    for epoch in epochs {
-        early_stop.end_epoch(epoch.metrics.macro_f1);
-    }
-    early_stop.has_stopped()
-}
-
 fn decide_extend(job_set: &JobSet, jobs: &[(JobId, Option<Attempt>)], epochs: u32) -> Result<Vec<Effect>, Error> {
     let reason = format!("to be trained on to {epochs} epochs");
     check_states(job_set, epochs)?;
@@ -177,10 +152,7 @@ fn decide_extend(job_set: &JobSet, jobs: &[(JobId, Option<Attempt>)], epochs: u3
     }
     decision.add(Effect::SetEpochs { epochs });
     decision.add(Effect::ClearFit);
-    if job_set.state.has_ended() {
-        decision.lift_exclusions();
-    }
-    decision.set_state(JobSetState::Training, "");
+    decision.reopen(JobSetState::Training);
     let folds: FoldSet = folds.into_iter().collect();
     decision.log(EventName::Extended, None, format!("folds to be trained on to {epochs} epochs: {folds}"));
     Ok(decision.effects())

@@ -82,10 +82,7 @@ fn decide_predict(job_set: &JobSet, Prediction { test, folds, replace }: Predict
     decision.add(Effect::SetTest { test, folds });
     decision.job_set.predict_folds = folds;
     decision.add(Effect::ClearSubmission);
-    if state.has_ended() {
-        decision.lift_exclusions();
-    }
-    decision.set_state(unfinished_state(job_set), "");
+    decision.reopen(unfinished_state(job_set));
     if job_set.fit.is_some() {
         add_predict_jobs(&mut decision);
     }

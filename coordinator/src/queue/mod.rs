@@ -94,9 +94,9 @@ pub trait Queue: Debug + Send + Sync {
     /// Whether there is a free job for a worker.
     async fn has_free_job(&self, now: Timestamp, worker: &str) -> Result<bool, Error>;
 
-    /// Job sets that are not paused, with queued jobs that no worker may take: of the workers heard of since `live_since`, of
-    /// which there are some, each is excluded, and the newest exclusion began before `before`.
-    async fn without_a_worker(&self, live_since: Timestamp, before: Timestamp) -> Result<Vec<JobSetId>, Error>;
+    /// Job sets that are not paused, with queued jobs that no worker may take: each known worker is excluded, since before
+    /// `since`, and some worker was heard of after it. A worker that is away may come back until it is forgotten.
+    async fn without_a_worker(&self, since: Timestamp) -> Result<Vec<JobSetId>, Error>;
 
     /// Extends a lease and stores progress and epochs, unless a report of this number or a later one was stored before.
     async fn report(&self, now: Timestamp, report: NewReport) -> Result<Reported, Error>;

@@ -107,8 +107,8 @@ impl Queue for MortalQueue {
         self.step()?.has_free_job(now, worker).await
     }
 
-    async fn without_a_worker(&self, live_since: Timestamp, before: Timestamp) -> Result<Vec<JobSetId>, Error> {
-        self.step()?.without_a_worker(live_since, before).await
+    async fn without_a_worker(&self, since: Timestamp) -> Result<Vec<JobSetId>, Error> {
+        self.step()?.without_a_worker(since).await
     }
 
     async fn report(&self, now: Timestamp, report: NewReport) -> Result<Reported, Error> {

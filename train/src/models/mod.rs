@@ -5,7 +5,7 @@ mod residual;
 pub mod weights;
 
 use fivefold_common::ids::Fold;
-use fivefold_common::network::{IMAGE_CHANNELS, Network};
+use fivefold_common::network::Network;
 use fivefold_common::spec::JobSetSpec;
 use tch::{Kind, Tensor};
 
@@ -38,8 +38,7 @@ impl Model {
     ///
     /// Panics when the device's memory is full, as tch does.
     pub fn new(spec: &JobSetSpec, fold: Fold, device: Device) -> Self {
-        let network = Network::new(spec, IMAGE_CHANNELS, spec.class_count() as u32);
-        Self::build(&network, spec.seed, fold, device)
+        Self::build(&Network::of(spec), spec.seed, fold, device)
     }
 
     /// The network of these layers with its initial weights, which depend on the seed and the fold alone.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fivefold_common::checkpoint::OPTIMIZER_PREFIX;
 use fivefold_common::network::{TensorKind, TensorShape, WeightsMatch, WeightsMismatch, match_weights};
 use tch::{Kind, TchError, Tensor};
 
@@ -57,7 +58,7 @@ fn tensor_shape(NamedTensor { name, tensor }: &NamedTensor) -> TensorShape {
 /// model is unchanged.
 pub fn load_model(path: &Path, model: &Model) -> Result<(), TensorFileError> {
     let file = TensorFile::read(path)?;
-    file.copy_into(&model.tensors(), |name| name.starts_with("optimizer."))
+    file.copy_into(&model.tensors(), |name| name.starts_with(OPTIMIZER_PREFIX))
 }
 
 /// The weights of a first convolution, `[outputs, 3, side, side]` for RGB, for images of `channels` channels: one channel gets

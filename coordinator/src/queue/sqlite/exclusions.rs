@@ -75,12 +75,9 @@ pub(super) async fn of_worker(connection: &mut SqliteConnection, worker: &str) -
     ids.fetch_all(connection).await?.iter().map(|id| rows::job_set_id(id)).collect()
 }
 
-/// Job sets with waiting jobs, some excluded workers and no newer exclusion than `before`: each known worker is excluded, and
-/// one was heard of since `live_since`. A worker that is away may come back until it is forgotten.
 pub(super) async fn without_a_worker(
     connection: &mut SqliteConnection,
-    live_since: Timestamp,
-    before: Timestamp,
+    since: Timestamp,
 ) -> Result<Vec<JobSetId>, Error> {
     let ids = sqlx::query_scalar!(
         r#"SELECT job_set_id AS "job_set_id!" FROM exclusions
@@ -90,9 +87,8 @@ pub(super) async fn without_a_worker(
            AND NOT EXISTS (
                SELECT 1 FROM workers WHERE NOT EXISTS (
                    SELECT 1 FROM exclusions x WHERE x.job_set_id = exclusions.job_set_id AND x.worker_name = workers.name))
-         GROUP BY job_set_id HAVING max(since_ms) < ?2"#,
-        live_since.0,
-        before.0
+         GROUP BY job_set_id HAVING max(since_ms) < ?1"#,
+        since.0
     );
     ids.fetch_all(connection).await?.iter().map(|id| rows::job_set_id(id)).collect()
 }

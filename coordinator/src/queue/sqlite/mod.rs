@@ -140,8 +140,8 @@ impl Queue for SqliteQueue {
         leases::has_free_job(&mut *self.reader().await?, now, worker).await
     }
 
-    async fn without_a_worker(&self, live_since: Timestamp, before: Timestamp) -> Result<Vec<JobSetId>, Error> {
-        exclusions::without_a_worker(&mut *self.reader().await?, live_since, before).await
+    async fn without_a_worker(&self, since: Timestamp) -> Result<Vec<JobSetId>, Error> {
+        exclusions::without_a_worker(&mut *self.reader().await?, since).await
     }
 
     async fn report(&self, now: Timestamp, report: NewReport) -> Result<Reported, Error> {

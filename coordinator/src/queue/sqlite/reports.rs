@@ -101,26 +101,49 @@ async fn store_epoch(connection: &mut SqliteConnection, job: JobId, epoch: &Epoc
     Ok(())
 }
 
+/// A row of `epoch_metrics`.
+struct EpochRow {
+    job_id: i64,
+    epoch: i64,
+    train_loss: f64,
+    valid_loss: f64,
+    valid_macro_f1: f64,
+    valid_threshold: f64,
+    learning_rate: f64,
+    duration_seconds: f64,
+}
+
+impl EpochRow {
+    fn report(&self) -> Result<EpochReport, Error> {
+        let metrics = EpochMetrics {
+            epoch: count(self.epoch)?,
+            train_loss: self.train_loss,
+            valid_loss: self.valid_loss,
+            macro_f1: self.valid_macro_f1,
+            threshold: self.valid_threshold,
+            learning_rate: self.learning_rate,
+        };
+        Ok(EpochReport { metrics, duration_seconds: self.duration_seconds })
+    }
+}
+
+/// Selects rows of `epoch_metrics` by the condition of a literal.
+macro_rules! select_epochs {
+    ($condition:literal, $($value:expr),+) => {
+        sqlx::query_as!(
+            EpochRow,
+            "SELECT job_id, epoch, train_loss, valid_loss, valid_macro_f1, valid_threshold, learning_rate, duration_seconds
+             FROM epoch_metrics WHERE "
+                + $condition,
+            $($value),+
+        )
+    };
+}
+
 /// The epochs of a job in their order.
 pub(super) async fn epochs(connection: &mut SqliteConnection, job: JobId) -> Result<Vec<EpochReport>, Error> {
-    let rows = sqlx::query!(
-        "SELECT epoch, train_loss, valid_loss, valid_macro_f1, valid_threshold, learning_rate, duration_seconds
-         FROM epoch_metrics WHERE job_id = ? ORDER BY epoch",
-        job.0
-    );
-    let mut epochs = Vec::new();
-    for row in rows.fetch_all(connection).await? {
-        let metrics = EpochMetrics {
-            epoch: count(row.epoch)?,
-            train_loss: row.train_loss,
-            valid_loss: row.valid_loss,
-            macro_f1: row.valid_macro_f1,
-            threshold: row.valid_threshold,
-            learning_rate: row.learning_rate,
-        };
-        epochs.push(EpochReport { metrics, duration_seconds: row.duration_seconds });
-    }
-    Ok(epochs)
+    let rows = select_epochs!("job_id = ? ORDER BY epoch", job.0).fetch_all(connection).await?;
+    rows.iter().map(EpochRow::report).collect()
 }
 
 pub(super) async fn epochs_of(
@@ -130,24 +153,11 @@ pub(super) async fn epochs_of(
 ) -> Result<Vec<(JobId, EpochReport)>, Error> {
     let jobs = serde_json::json!(jobs.iter().map(|job| job.0).collect::<Vec<_>>()).to_string();
     let epochs = serde_json::json!(epochs).to_string();
-    let rows = sqlx::query!(
-        "SELECT job_id, epoch, train_loss, valid_loss, valid_macro_f1, valid_threshold, learning_rate, duration_seconds
-         FROM epoch_metrics
-         WHERE job_id IN (SELECT value FROM json_each(?)) AND epoch IN (SELECT value FROM json_each(?))",
+    let rows = select_epochs!(
+        "job_id IN (SELECT value FROM json_each(?)) AND epoch IN (SELECT value FROM json_each(?))",
         jobs,
         epochs
     );
-    let mut reports = Vec::new();
-    for row in rows.fetch_all(connection).await? {
-        let metrics = EpochMetrics {
-            epoch: count(row.epoch)?,
-            train_loss: row.train_loss,
-            valid_loss: row.valid_loss,
-            macro_f1: row.valid_macro_f1,
-            threshold: row.valid_threshold,
-            learning_rate: row.learning_rate,
-        };
-        reports.push((JobId(row.job_id), EpochReport { metrics, duration_seconds: row.duration_seconds }));
-    }
-    Ok(reports)
+    let rows = rows.fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((JobId(row.job_id), row.report()?))).collect()
 }

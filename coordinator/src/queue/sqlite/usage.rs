@@ -1,4 +1,4 @@
-//! What takes room on the disk.
+//! The use of the disk.
 
 use std::collections::BTreeSet;
 
