@@ -109,6 +109,7 @@ async fn take_lease(connection: &Connection, name: &str, wait: u64) -> LeaseRef 
         wait_seconds: 30,
         request_id: format!("{name}-{wait}"),
         protocol: fivefold_proto::PROTOCOL,
+        name_lock: None,
     };
     let lease = connection.workers().acquire_lease(request).await.unwrap().into_inner().lease.unwrap();
     LeaseRef { job: JobId(lease.job_id), attempt: Attempt(lease.attempt) }

@@ -180,7 +180,8 @@ Examples:
     /// Train a finished fold again, for a new fit and a new submission
     #[command(after_help = "\
 The fold is trained from the start, for instance because its machine had the wrong images. The other folds keep their \
-results, and earlier fits stay: `fivefold results ID --fit 1` downloads the first one.
+results, and earlier fits stay: `fivefold results ID --fit 1 --checkpoints` downloads the first one with its models. If the \
+job set is cancelled, its last fit is what `fivefold results` downloads.
 
 Example:
   fivefold retrain js-abcdefgh --fold 2")]

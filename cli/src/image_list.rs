@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use fivefold_common::manifest::{FoldTable, GivenFolds, Manifest, SplitReport, rare_labels, shared_id};
+use fivefold_common::manifest::{FoldTable, GivenFolds, Manifest, ManifestRow, SplitReport, rare_labels, shared_id};
 use fivefold_common::spec::{JobSetSpec, SplitMethod};
 
 /// A file and its bytes, for the upload.
@@ -55,6 +55,27 @@ impl ImageList {
         let manifest = Manifest::read_test_csv(&file.name(), spec, &file.bytes[..])?;
         Ok(ImageList { file, manifest })
     }
+}
+
+/// Endings of image files, in lower case.
+const ENDINGS: [&str; 5] = [".png", ".jpg", ".jpeg", ".tif", ".tiff"];
+
+/// Refuses ids that end like the names of image files: no worker would find `a.png_red.png`.
+pub(crate) fn check_ids(list: &ImageList) -> anyhow::Result<()> {
+    let ending_of = |id: &str| {
+        let id = id.to_ascii_lowercase();
+        ENDINGS.iter().find(|ending| id.ends_with(**ending))
+    };
+    let rows = list.manifest.rows.iter().enumerate();
+    let found = rows.filter_map(|(row, ManifestRow { id, .. })| Some((row, id, ending_of(id)?))).next();
+    if let Some((row, id, ending)) = found {
+        let (name, row) = (list.file.path.display(), row + 1);
+        anyhow::bail!(
+            "{name}, row {row}: the id {id:?} ends like a file name, and the images are {id}_red.png and so on; an id is the \
+             name without colour and ending: remove {ending} from the ids"
+        );
+    }
+    Ok(())
 }
 
 /// A file of folds that were made elsewhere.
@@ -141,4 +162,21 @@ pub(crate) fn split_warnings(spec: &JobSetSpec, train: &Manifest, report: &Split
         );
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_end_like_files_are_refused_with_their_row() {
+        let list = |text: &str| {
+            let file = ListFile { path: "train.csv".into(), bytes: text.to_owned().into() };
+            ImageList::labelled(file, &JobSetSpec::default()).unwrap()
+        };
+        assert!(check_ids(&list("Id,Target\na.b,\nb,\n")).is_ok());
+        let refused = check_ids(&list("Id,Target\na,\nb.PNG,\n")).unwrap_err().to_string();
+        assert!(refused.starts_with("train.csv, row 2: the id \"b.PNG\" ends like a file name"), "{refused}");
+        assert!(refused.contains("remove .png from the ids"), "{refused}");
+    }
 }

@@ -22,6 +22,11 @@ impl FromStr for JobSetName {
 }
 
 impl JobSetName {
+    /// Whether it means the newest job set, whichever that is.
+    pub(crate) fn is_newest(&self) -> bool {
+        matches!(self.0.as_str(), "@" | "latest")
+    }
+
     /// The id of the job set. A command asks once and uses the id from then on: another job set may be the newest later.
     pub(crate) async fn resolve(&self, coordinator: &Connection) -> anyhow::Result<JobSetId> {
         if let Ok(id) = self.0.parse() {

@@ -31,6 +31,12 @@ impl Like {
         Ok(Like { id: job_set.id, spec, manifests, folds_digest: job_set.folds_digest })
     }
 
+    /// The same without the models that its folds begin from.
+    pub(crate) fn without_warm_start(mut self) -> Like {
+        self.manifests.warm_start_job_set_id.clear();
+        self
+    }
+
     pub(crate) async fn train_list(&self, coordinator: &Connection) -> anyhow::Result<ListFile> {
         self.list("training list", &self.manifests.train_digest, coordinator).await
     }

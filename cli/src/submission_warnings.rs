@@ -6,9 +6,6 @@ use fivefold_common::spec::{JobSetSpec, LabelFormat};
 
 use crate::image_list::ImageList;
 
-/// Endings of image files, in lower case.
-const ENDINGS: [&str; 5] = [".png", ".jpg", ".jpeg", ".tif", ".tiff"];
-
 /// A sentence with its remedy for each oddity of the settings and lists.
 pub(crate) fn submission_warnings(
     spec: &JobSetSpec,
@@ -18,7 +15,6 @@ pub(crate) fn submission_warnings(
 ) -> Vec<String> {
     let labelled: Vec<&ImageList> = std::iter::once(train).chain(hpa).collect();
     let mut warnings: Vec<String> = labelled.iter().filter_map(|list| without_labels(spec, list)).collect();
-    warnings.extend(labelled.iter().copied().chain(test).filter_map(with_endings));
     if let Some(test) = test {
         warnings.extend(labelled.iter().filter_map(|list| shared(test, list)));
     }
@@ -34,16 +30,6 @@ fn without_labels(spec: &JobSetSpec, list: &ImageList) -> Option<String> {
         LabelFormat::OneHot => "columns of the classes".to_owned(),
     };
     is_bare.then(|| format!("{name}: no row has a label, so there is nothing to learn; check the {column}"))
-}
-
-fn with_endings(list: &ImageList) -> Option<String> {
-    let has_ending = |id: &str| {
-        let id = id.to_ascii_lowercase();
-        ENDINGS.iter().any(|ending| id.ends_with(ending))
-    };
-    let id = &list.manifest.rows.iter().find(|row| has_ending(&row.id))?.id;
-    let name = list.file.path.display();
-    Some(format!("{name}: the id {id:?} ends like a file name; an id is the name without colour and ending"))
 }
 
 fn shared(test: &ImageList, list: &ImageList) -> Option<String> {
@@ -94,16 +80,11 @@ mod tests {
     #[test]
     fn oddities_are_named_with_their_list() {
         let folder = tempfile::tempdir().unwrap();
-        let train = list(folder.path(), "train.csv", "Id,Target\na.PNG,\nb,\n");
+        let train = list(folder.path(), "train.csv", "Id,Target\na,\nb,\n");
         let test = list(folder.path(), "test.csv", "Id\nb\nc\n");
         let spec = JobSetSpec { early_stop_patience: 1, lr_patience: 9, ..JobSetSpec::default() };
         let warnings = submission_warnings(&spec, &train, None, Some(&test));
-        let wanted = [
-            "train.csv: no row has a label",
-            "train.csv: the id \"a.PNG\" ends like a file name",
-            "1 of 2 ids of",
-            "set early_stop_patience above 10",
-        ];
+        let wanted = ["train.csv: no row has a label", "1 of 2 ids of", "set early_stop_patience above 10"];
         assert_eq!(warnings.len(), wanted.len(), "{warnings:?}");
         for (warning, wanted) in warnings.iter().zip(wanted) {
             assert!(warning.contains(wanted), "{warning}");

@@ -45,6 +45,9 @@ pub enum ConnectionProblem {
     /// The server speaks HTTP/1, as a web server does, or a proxy.
     #[error("the server at this address speaks HTTP/1, and a coordinator HTTP/2")]
     Http1,
+    /// The server is the page of a coordinator, for browsers.
+    #[error("this is the page of a coordinator; its gRPC address is usually port 7700")]
+    Page,
     /// Any other cause, such as a connection that broke.
     #[error("{0}")]
     Other(String),
@@ -59,7 +62,8 @@ impl ConnectionProblem {
             | Self::BadCertificate(_)
             | Self::ClientCertificate(_)
             | Self::ServerWithoutTls
-            | Self::ServerWithTls => true,
+            | Self::ServerWithTls
+            | Self::Page => true,
             // A proxy speaks HTTP/1 too, while its coordinator is away.
             Self::NotReady(_)
             | Self::ConnectionRefused
@@ -83,7 +87,11 @@ impl ConnectionProblem {
             Self::BadCertificate(_) => Some("make a new certificate for the coordinator"),
             Self::Http1 => Some("check host and port of the address"),
             Self::Other(_) => Some("check that a coordinator of this version listens at the address"),
-            Self::UntrustedIssuer | Self::ClientCertificate(_) | Self::ServerWithoutTls | Self::ServerWithTls => None,
+            Self::UntrustedIssuer
+            | Self::ClientCertificate(_)
+            | Self::ServerWithoutTls
+            | Self::ServerWithTls
+            | Self::Page => None,
         }
     }
 
@@ -144,9 +152,14 @@ const CERTIFICATE_ALERTS: [AlertDescription; 5] = [
 
 /// How long a server may take to answer the question what it speaks.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most bytes that are read of its answer.
+const MOST_PROBED_BYTES: usize = 4096;
 
-/// What an unencrypted client of the server at an address did not learn from its broken connection: that the server speaks TLS,
-/// or HTTP/1. `None` where it does neither.
+/// The `server` header of a coordinator's page.
+const SERVER_OF_PAGE: &str = "\r\nserver: fivefold\r\n";
+
+/// What an unencrypted client of the server at an address did not learn from its failed call: that the server speaks TLS, is a
+/// coordinator's page, or speaks HTTP/1. `None` where it does neither.
 pub(crate) async fn probe(host: &str, port: u16) -> Option<ConnectionProblem> {
     // A handshake record with an empty message: refused by an alert, whose first byte is 21. A TLS server closes a connection
     // without TLS, often before its alert can be read; this is a record that it reads to the end.
@@ -154,20 +167,34 @@ pub(crate) async fn probe(host: &str, port: u16) -> Option<ConnectionProblem> {
     const ALERT: u8 = 21;
     // An HTTP/2 server answers with a frame, whose first byte is that of a small length.
     const OLD_REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
-    if first_byte(host, port, &EMPTY_HANDSHAKE).await == Some(ALERT) {
+    if beginning(host, port, &EMPTY_HANDSHAKE).await.first() == Some(&ALERT) {
         return Some(ConnectionProblem::ServerWithTls);
     }
-    (first_byte(host, port, OLD_REQUEST).await == Some(b'H')).then_some(ConnectionProblem::Http1)
+    let answer = beginning(host, port, OLD_REQUEST).await;
+    match String::from_utf8_lossy(&answer).to_ascii_lowercase() {
+        answer if answer.contains(SERVER_OF_PAGE) => Some(ConnectionProblem::Page),
+        answer if answer.starts_with('h') => Some(ConnectionProblem::Http1),
+        _ => None,
+    }
 }
 
-/// The first byte of a server's answer.
-async fn first_byte(host: &str, port: u16, request: &[u8]) -> Option<u8> {
-    let answer = async {
+/// The beginning of a server's answer, up to the end of an HTTP/1 head. It is empty if the server closes the connection.
+async fn beginning(host: &str, port: u16, request: &[u8]) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let read = async {
         let mut stream = TcpStream::connect((host, port)).await?;
         stream.write_all(request).await?;
-        stream.read_u8().await
+        while answer.len() < MOST_PROBED_BYTES && !answer.windows(4).any(|four| four == b"\r\n\r\n") {
+            let is_text = answer.first().is_none_or(|first| *first == b'H');
+            if !is_text || stream.read_buf(&mut answer).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
     };
-    tokio::time::timeout(PROBE_TIMEOUT, answer).await.ok()?.ok()
+    // What came before an error or the limit counts.
+    let _ = tokio::time::timeout(PROBE_TIMEOUT, read).await;
+    answer
 }
 
 /// The chain of causes below a status. An `io::Error` hides the error it was made from; here it is included.

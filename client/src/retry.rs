@@ -140,8 +140,10 @@ impl Retries {
     /// When another try is not worthwhile.
     pub async fn wait(&mut self, status: Status) -> Result<(), CallError> {
         let mut failure = Failure::of(&status);
+        // Not from a gRPC server.
+        let is_foreign = failure == Failure::Refused && status.message().starts_with("grpc-status header missing");
         if self.failing_since.is_none()
-            && matches!(failure, Failure::Away(ConnectionProblem::Other(_)))
+            && (is_foreign || matches!(failure, Failure::Away(ConnectionProblem::Other(_))))
             && let Some(problem) = self.connection.other_protocol().await
         {
             failure = Failure::Away(problem);

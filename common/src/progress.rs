@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::JobKind;
 use crate::words::words;
 
 words! {
@@ -36,11 +37,10 @@ pub fn epoch_words(epoch: u32, epoch_count: u32) -> String {
     format!("epoch {}/{epoch_count}", epoch.saturating_add(1))
 }
 
-/// The epochs of a trained fold: `25/25 epochs`, or `9/25 epochs, stopped early`.
-pub fn trained_words(trained_epochs: u32, epoch_count: u32) -> String {
-    let stopped = if trained_epochs < epoch_count { ", stopped early" } else { "" };
-    format!("{trained_epochs}/{epoch_count} epochs{stopped}")
-}
+/// The part of a train job that its epochs are; the rest is the scoring of the out-of-fold rows.
+const EPOCHS_PART: f64 = 0.95;
+/// The part of an epoch that its training batches are; the rest is validation.
+const TRAINING_PART: f64 = 0.85;
 
 /// Progress within one phase.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,6 +70,24 @@ impl Progress {
     /// The epoch in training or validation, from 0; `None` in phases that belong to no epoch.
     pub fn epoch(&self) -> Option<u32> {
         self.phase.is_of_an_epoch().then_some(self.epoch)
+    }
+
+    /// The share of a whole job that is done, 0 to 1. A train job has `epoch_count` epochs, of which `finished_epochs` have ended.
+    pub fn share_of_job(&self, kind: JobKind, finished_epochs: u32, epoch_count: u32) -> f64 {
+        let steps = f64::from(self.step) / f64::from(self.step_count.max(1));
+        let of_epochs = |epochs: f64| EPOCHS_PART * epochs / f64::from(epoch_count.max(1));
+        let done = match (kind, self.phase) {
+            (JobKind::Predict, Phase::Scoring) => steps,
+            (JobKind::Predict, Phase::Preparing | Phase::Training | Phase::Validation) => 0.0,
+            (_, Phase::Uploading) => 1.0,
+            (JobKind::Train, Phase::Preparing) => of_epochs(f64::from(finished_epochs)),
+            (JobKind::Train, Phase::Training) => of_epochs(f64::from(self.epoch) + TRAINING_PART * steps),
+            (JobKind::Train, Phase::Validation) => {
+                of_epochs(f64::from(self.epoch) + TRAINING_PART + (1.0 - TRAINING_PART) * steps)
+            }
+            (JobKind::Train, Phase::Scoring) => EPOCHS_PART + (1.0 - EPOCHS_PART) * steps,
+        };
+        done.clamp(0.0, 1.0)
     }
 
     /// Epoch, phase and steps: `epoch 3/25, training 120/800`, or `scoring 4/10`.
@@ -122,7 +140,26 @@ mod tests {
         assert_eq!(progress(Phase::Scoring, 3).words(3), "scoring 3/10");
         assert_eq!(progress(Phase::Scoring, 3).epoch(), None);
         assert_eq!(Progress::start_of(Phase::Preparing).words(3), "preparing");
-        assert_eq!(trained_words(3, 3), "3/3 epochs");
-        assert_eq!(trained_words(9, 25), "9/25 epochs, stopped early");
+    }
+
+    #[test]
+    fn the_share_is_that_of_the_whole_job() {
+        let progress = |phase, epoch, step| Progress { epoch, step, step_count: 10, ..Progress::start_of(phase) };
+        let trained = |phase, epoch, step| progress(phase, epoch, step).share_of_job(JobKind::Train, epoch, 4);
+        let shares = [
+            trained(Phase::Preparing, 0, 0),
+            trained(Phase::Training, 0, 10),
+            trained(Phase::Validation, 0, 0),
+            trained(Phase::Validation, 0, 10),
+            trained(Phase::Training, 1, 0),
+            trained(Phase::Preparing, 2, 0),
+            trained(Phase::Validation, 3, 10),
+            trained(Phase::Scoring, 4, 0),
+            trained(Phase::Scoring, 4, 10),
+            trained(Phase::Uploading, 4, 0),
+        ];
+        assert!(shares.is_sorted() && shares[0] == 0.0 && shares[9] == 1.0, "{shares:?}");
+        assert_eq!((shares[4], shares[5], shares[7]), (0.95 / 4.0, 0.95 / 2.0, 0.95));
+        assert_eq!(progress(Phase::Scoring, 0, 5).share_of_job(JobKind::Predict, 0, 4), 0.5);
     }
 }

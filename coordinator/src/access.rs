@@ -84,8 +84,8 @@ fn roles_of(path: &str) -> Option<&'static [Role]> {
         ("fivefold.v1.WorkerService", "DrainWorker" | "UndrainWorker") => &[User],
         (
             "fivefold.v1.WorkerService",
-            "RegisterWorker" | "AcquireLease" | "ReportJob" | "RecordCheckpoint" | "CompleteJob" | "FailJob"
-            | "ReleaseLease",
+            "RegisterWorker" | "UnregisterWorker" | "AcquireLease" | "ReportJob" | "RecordCheckpoint" | "CompleteJob"
+            | "FailJob" | "ReleaseLease",
         ) => &[Worker],
         ("fivefold.v1.ArtifactService", "GetUpload" | "UploadArtifact") => &[User, Worker],
         ("fivefold.v1.ArtifactService", "DownloadArtifact") => &[User, Worker, ReadOnly],

@@ -145,6 +145,25 @@ async fn folds_go_on_where_they_ended_and_a_new_fit_follows_beside_the_older_one
 }
 
 #[tokio::test]
+async fn what_was_finished_before_stays_when_an_extension_is_cancelled() {
+    let fixture = fixture(JobSetSpec { keep_optimizer: true, ..JobSetSpec::default() }).await;
+    fixture.finish().await;
+    let finished = fixture.job_set().await;
+    let models: Vec<_> = finished.jobs_of(JobKind::Train).map(|job| job.result.as_ref().unwrap().checkpoint).collect();
+    fixture.extend(5, None).await.unwrap();
+    let extended = fixture.job_set().await;
+    assert_eq!(extended.fit_at_end(), None, "it has not ended");
+    assert_eq!(extended.fits[0].fold_results.iter().map(|fold| fold.checkpoint).collect::<Vec<_>>(), models);
+    app::cancel(&fixture.rig.coordinator, &fixture.id).await.unwrap();
+    let cancelled = fixture.job_set().await;
+    assert_eq!((cancelled.state, cancelled.fit), (JobSetState::Cancelled, None));
+    assert_eq!(cancelled.fit_at_end(), finished.fits.first());
+    app::retry(&fixture.rig.coordinator, &fixture.id, None).await.unwrap();
+    assert_eq!(fixture.finish().await[0], (JobKind::Train, Fold(0), vec![3, 4]), "it goes on where it was");
+    assert_eq!(fixture.job_set().await.fit_at_end(), fixture.job_set().await.fits.last());
+}
+
+#[tokio::test]
 async fn what_cannot_go_on_is_refused_with_what_to_do() {
     let without = fixture(JobSetSpec::default()).await;
     without.finish().await;

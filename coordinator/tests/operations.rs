@@ -81,6 +81,69 @@ async fn a_drained_worker_releases_its_job_and_gets_nothing_until_it_may_again()
     site.stop().await;
 }
 
+/// Waits for a lease as a process that holds the lock on the name `w`.
+async fn acquire_under(site: &Site, request_id: &str, lock: (&str, u64)) -> Option<v1::Lease> {
+    let request = v1::AcquireLeaseRequest {
+        worker_name: "w".into(),
+        wait_seconds: 10,
+        request_id: request_id.into(),
+        protocol: fivefold_proto::PROTOCOL,
+        name_lock: Some(v1::NameLock { id: lock.0.into(), taken_centiseconds: lock.1 }),
+    };
+    site.workers.clone().acquire_lease(request).await.unwrap().into_inner().lease
+}
+
+#[tokio::test]
+async fn a_worker_that_was_started_again_gets_its_fold_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), 600).await;
+    let two_folds = JobSetSpec { folds: 2, ..spec() };
+    let id = site.submit("r1", &two_folds).await.unwrap().id;
+    site.register("w").await;
+    let first = acquire_under(&site, "a", ("lock", 100)).await.unwrap();
+    // The answer was lost: the same process asks again, and another one on another machine has the same name.
+    assert_eq!(acquire_under(&site, "a", ("lock", 100)).await.unwrap(), first);
+    let elsewhere = acquire_under(&site, "b", ("another lock", 200)).await.unwrap();
+    assert_ne!(elsewhere.job_id, first.job_id);
+    site.report(&first, 1, Vec::new()).await.unwrap();
+
+    let again = acquire_under(&site, "c", ("lock", 101)).await.unwrap();
+    assert_eq!((again.job_id, again.attempt), (first.job_id, 2));
+    let refused = site.complete(&first, &scores(&first)).await.unwrap_err();
+    assert!(has_reason(&refused, Reason::StaleAttempt), "{refused:?}");
+    site.report(&again, 1, Vec::new()).await.unwrap();
+    site.report(&elsewhere, 1, Vec::new()).await.unwrap();
+    // A request of the first process that comes late ends nothing.
+    let released = v1::ReleaseLeaseRequest { lease: reference(&elsewhere) };
+    site.workers.clone().release_lease(released).await.unwrap();
+    assert_eq!(acquire_under(&site, "d", ("lock", 100)).await.unwrap().job_id, elsewhere.job_id);
+    site.report(&again, 2, Vec::new()).await.unwrap();
+    let events = site.wait_until(&id, |set| set.jobs[0].attempt == 2).await;
+    assert_eq!(events.jobs[0].state(), v1::job::State::Leased);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_is_gone_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), 600).await;
+    site.register("w").await;
+    let is_gone = async || {
+        let listed = site.workers.clone().list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner();
+        listed.workers[0].gone
+    };
+    assert!(!is_gone().await);
+    let leave = v1::UnregisterWorkerRequest { name: "w".into() };
+    site.workers.clone().unregister_worker(leave.clone()).await.unwrap();
+    assert!(is_gone().await);
+    assert!(site.acquire("w", "a", 0).await.is_none());
+    assert!(!is_gone().await, "it is back with its next call");
+    site.workers.clone().unregister_worker(leave).await.unwrap();
+    site.register("w").await;
+    assert!(!is_gone().await);
+    site.stop().await;
+}
+
 #[tokio::test]
 async fn a_fold_that_stands_still_is_marked_and_then_taken_back() {
     let folder = tempfile::tempdir().unwrap();

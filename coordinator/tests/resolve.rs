@@ -45,10 +45,13 @@ async fn a_job_set_is_found_by_its_id_the_beginning_of_it_its_only_name_and_as_t
     assert_eq!(resolve("@").await, Ok(third.clone()));
     let ambiguous = resolve("evening").await.unwrap_err();
     assert!(ambiguous.contains(&format!("{third} (evening), {first} (evening)")), "{ambiguous}");
-    // A name may look like the beginning of an id, or like a whole one.
-    let named = submit(&rig, "d", &whole[..shared + 1]).await;
-    let ambiguous = resolve(&whole[..shared + 1]).await.unwrap_err();
+    // A name may be the beginning of an id.
+    let named = submit(&rig, "d", &whole[3..10]).await;
+    let ambiguous = resolve(&whole[3..10]).await.unwrap_err();
     assert!(ambiguous.contains(named.as_str()) && ambiguous.contains(whole), "{ambiguous}");
-    submit(&rig, "e", whole).await;
-    assert_eq!(resolve(whole).await, Ok(first));
+    for name in ["@", "latest", "js-", whole, &whole[3..]] {
+        let spec = JobSetSpec { folds: 2, name: name.to_owned(), ..JobSetSpec::default() };
+        let refused = app::submit(&rig.coordinator, submission("e", spec, None)).await.unwrap_err().to_string();
+        assert!(refused.contains("spec.name") && refused.contains("choose another name"), "{refused}");
+    }
 }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use fivefold_client::{Connection, Credentials, RetryPolicy};
 use fivefold_common::role::Role;
 use fivefold_coordinator::Config;
 use fivefold_coordinator::access::{new_token, token_hash};
@@ -77,6 +78,19 @@ async fn get(web: SocketAddr, path: &str) -> Answer {
 
 fn origin(web: SocketAddr) -> String {
     format!("http://localhost:{}", web.port())
+}
+
+#[tokio::test]
+async fn a_client_that_is_given_the_address_of_the_page_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (site, web) = start(&folder).await;
+    let policy = RetryPolicy::interactive(Some(Duration::from_secs(20)));
+    let connection =
+        Connection::new(&web.to_string().parse().unwrap(), &Credentials::default(), policy, "test").unwrap();
+    let call = connection.call(v1::ListWorkersRequest {}, async |c, r| c.workers().list_workers(r).await);
+    let error = call.await.unwrap_err().to_string();
+    assert!(error.contains("this is the page of a coordinator; its gRPC address is usually port 7700"), "{error}");
+    site.stop().await;
 }
 
 #[tokio::test]

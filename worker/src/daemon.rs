@@ -4,19 +4,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fivefold_client::{CallError, Connection};
+use fivefold_proto::v1;
 use fivefold_train::torch::device;
 use fivefold_train::{Device, ImageFolder};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::work_on;
 use crate::lease::{Acquired, acquire};
-use crate::register::register;
+use crate::register::{register, unregister};
 
 /// A worker: one device, which works on one job at a time.
 #[derive(Debug, Clone)]
 pub struct Worker {
     /// Its name, unique among the coordinator's workers.
     pub name: String,
+    /// The lock on the name; `None` without one.
+    pub name_lock: Option<v1::NameLock>,
     /// The images.
     pub images: Arc<ImageFolder>,
     /// The folder for downloads and checkpoints. Its contents may be deleted between jobs.
@@ -45,6 +48,7 @@ pub async fn run(connection: &Connection, worker: &Worker, leaving: &Cancellatio
         }
     }
     tracing::info!("worker {} is leaving", worker.name);
+    unregister(connection, worker).await;
     Ok(())
 }
 
@@ -63,7 +67,7 @@ async fn work_until_unknown(
     leaving: &CancellationToken,
 ) -> anyhow::Result<Stopped> {
     while !leaving.is_cancelled() {
-        match acquire(connection, until_leaving, &worker.name).await? {
+        match acquire(connection, until_leaving, worker).await? {
             Acquired::Lease(lease) => work_on(connection, worker, *lease, leaving).await?,
             Acquired::Nothing => {}
             Acquired::UnknownWorker => return Ok(Stopped::Unknown),

@@ -56,6 +56,30 @@ pub fn warn_if_empty(folder: &ImageFolder) {
     }
 }
 
+/// Where the images are, if they are not below `folder` in `train/`, `hpa/` and `test/` but in the folder itself, with what to
+/// do; `None` otherwise.
+pub fn misplaced_images(folder: &ImageFolder) -> Option<String> {
+    const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "tif", "tiff"];
+    let root = folder.root();
+    let sources = [Source::Train, Source::Hpa, Source::Test];
+    if sources.iter().any(|source| root.join(source.to_string()).is_dir()) {
+        return None;
+    }
+    let is_image = |path: &Path| {
+        path.extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+    };
+    let found = std::fs::read_dir(root).ok()?.flatten().map(|entry| entry.path()).find(|path| is_image(path))?;
+    // `.` and `..` have a name too.
+    let whole = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let (name, file) = (whole.file_name()?.to_str()?, found.file_name()?.to_string_lossy());
+    let is_of_a_list = sources.iter().any(|source| source.to_string() == name);
+    let remedy = match whole.parent() {
+        Some(above) if is_of_a_list => format!("name the folder above it: --data {}", above.display()),
+        _ => format!("move them to {}", root.join("train").display()),
+    };
+    Some(format!("the images are in {} itself, such as {file}; {remedy}", root.display()))
+}
+
 impl DataCheck<'_> {
     /// Checks the images of `lists`. Without a list, checks every image of the folder.
     ///
@@ -74,6 +98,9 @@ impl DataCheck<'_> {
                 let ids = manifest?.rows.into_iter().map(|row| row.id).collect();
                 listed.push((format!("of {}", path.display()), ListedImages { source, ids }));
             }
+        }
+        if let Some(misplaced) = misplaced_images(self.folder) {
+            return Ok(vec![Finding::bad(misplaced)]);
         }
         if listed.is_empty() {
             return self.check_folder();
@@ -199,6 +226,12 @@ mod tests {
         assert!(found[0].message.ends_with("train: 3 images of the folder can be used; 2 were decoded"), "{found:?}");
         assert_eq!((found[0].rating, found[1].rating), (Rating::Good, Rating::Good), "{found:?}");
         assert!(found[2].rating == Rating::Bad && found[2].message.contains("test has whole.png"), "{found:?}");
+        let below = check(&root.path().join("train"), &DataLists::default());
+        let above = format!("--data {}", root.path().canonicalize().unwrap().display());
+        assert!(below.len() == 1 && below[0].message.ends_with(&above), "{below:?}");
+        let folder = ImageFolder::open(&root.path().join("test")).unwrap();
+        assert!(misplaced_images(&folder).unwrap().contains("such as whole.png"));
+        assert_eq!(misplaced_images(&ImageFolder::open(root.path()).unwrap()), None);
         write_image(root.path(), Source::Train, "a", 17);
         let found = &check(root.path(), &DataLists::default())[0];
         assert!(found.rating == Rating::Bad && found.message.contains("--image-size"), "{found:?}");

@@ -10,6 +10,8 @@ use fivefold_proto::status::Reason;
 use fivefold_proto::{PROTOCOL, v1};
 use tokio::time::Instant;
 
+use crate::daemon::Worker;
+
 /// How long the coordinator may wait for a job before it answers.
 const WAIT_SECONDS: u32 = 30;
 
@@ -45,14 +47,15 @@ pub(crate) enum Acquired {
 pub(crate) async fn acquire(
     connection: &Connection,
     until_leaving: &Connection,
-    worker_name: &str,
+    worker: &Worker,
 ) -> anyhow::Result<Acquired> {
     // Every try of this wait has the same request id: a lease whose answer was lost is given again.
     let request = v1::AcquireLeaseRequest {
-        worker_name: worker_name.to_owned(),
+        worker_name: worker.name.clone(),
         wait_seconds: WAIT_SECONDS,
         request_id: random_id().context("no randomness for a request id")?,
         protocol: PROTOCOL,
+        name_lock: worker.name_lock.clone(),
     };
     let requested_at = Instant::now();
     match until_leaving.call(request.clone(), async |c, r| c.workers().acquire_lease(r).await).await {

@@ -14,6 +14,7 @@ pub mod host;
 mod image_check;
 mod job;
 mod lease;
+pub mod name_lock;
 mod prepare;
 mod register;
 mod report;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use fivefold_client::{Address, Connection, Notice, RetryPolicy};
 use fivefold_common::finding::Rating;
 use fivefold_common::spec::{JobSetSpec, SpecOverrides};
@@ -19,7 +19,7 @@ use fivefold_train::torch::device::{CudaLibrary, LIBTORCH_VERSION, cuda_device_c
 use fivefold_train::{Device, DeviceChoice, ImageFolder};
 use fivefold_worker::backtraces;
 use fivefold_worker::daemon::{self, Worker};
-use fivefold_worker::data_check::{DataCheck, DataLists, warn_if_empty};
+use fivefold_worker::data_check::{DataCheck, DataLists, misplaced_images, warn_if_empty};
 use fivefold_worker::host::host_name;
 use fivefold_worker::scratch::{Name, Scratch};
 use fivefold_worker::supervise::supervise;
@@ -116,6 +116,9 @@ fn cores() -> usize {
 /// Runs the daemon of one device, or a process for each CUDA device.
 fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
     let images = image_folder(&arguments.data)?;
+    if let Some(misplaced) = misplaced_images(&images) {
+        bail!("--data {}: {misplaced}", arguments.data.display());
+    }
     warn_if_empty(&images);
     let cuda_devices = cuda_device_count();
     let runtime = tokio::runtime::Runtime::new()?;
@@ -135,7 +138,8 @@ fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
     let device = arguments.device.device()?;
     let scratch = claim_scratch(&arguments, device)?;
     let (name, folder) = (scratch.name.clone(), scratch.path.clone());
-    let worker = Worker { name, images: Arc::new(images), scratch: folder, device, decode_threads };
+    let name_lock = Some(scratch.name_lock.to_wire());
+    let worker = Worker { name, name_lock, images: Arc::new(images), scratch: folder, device, decode_threads };
     let ended = runtime.block_on(async {
         let connection = connect(&arguments)?;
         tokio::select! {
@@ -148,10 +152,13 @@ fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
     ended
 }
 
+/// Of the time to leave, what the process needs to end.
+const END: Duration = Duration::from_millis(500);
+
 /// Waits until the worker should have left.
 async fn has_not_left(leaving: &CancellationToken, leave_seconds: u32) -> anyhow::Error {
     leaving.cancelled().await;
-    tokio::time::sleep(Duration::from_secs(leave_seconds.into())).await;
+    tokio::time::sleep(Duration::from_secs(leave_seconds.into()).saturating_sub(END)).await;
     anyhow!(
         "the current job could not be saved and released within --leave-seconds {leave_seconds}: its lease runs out by \
          itself, and another worker goes on from the last checkpoint that was uploaded"
@@ -161,25 +168,30 @@ async fn has_not_left(leaving: &CancellationToken, leave_seconds: u32) -> anyhow
 /// Makes and locks the worker's folder, under its name.
 fn claim_scratch(arguments: &DaemonArguments, device: Device) -> anyhow::Result<Scratch> {
     let root = arguments.scratch.clone().unwrap_or_else(|| std::env::temp_dir().join("fivefold"));
+    let coordinator = address(arguments)?.to_string();
     if let Some(name) = &arguments.name {
-        return Scratch::claim(&root, Name::Given(name));
+        return Scratch::claim(&root, &coordinator, Name::Given(name));
     }
     let device = match device {
         Device::Cuda(index) => format!("cuda{index}"),
         Device::Cpu => "cpu".into(),
     };
     let name = format!("{}-{device}", host_name());
-    let scratch = Scratch::claim(&root, Name::Default(&name))?;
+    let scratch = Scratch::claim(&root, &coordinator, Name::Default(&name))?;
     if scratch.name != name {
         tracing::warn!("another worker runs here as {name}, so this one is {}", scratch.name);
     }
     Ok(scratch)
 }
 
+fn address(arguments: &DaemonArguments) -> anyhow::Result<Address> {
+    arguments.coordinator.parse().with_context(|| format!("--coordinator {}", arguments.coordinator))
+}
+
 /// The connection to the coordinator, with its notices in the log.
 fn connect(arguments: &DaemonArguments) -> anyhow::Result<Connection> {
     let flag = || format!("--coordinator {}", arguments.coordinator);
-    let address: Address = arguments.coordinator.parse().with_context(flag)?;
+    let address = address(arguments)?;
     let user_agent = concat!("fivefold-worker/", env!("CARGO_PKG_VERSION"));
     let connection = Connection::new(&address, &arguments.credentials(), RetryPolicy::unattended(), user_agent);
     Ok(connection.with_context(flag)?.with_observer(|notice| match notice {

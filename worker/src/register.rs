@@ -1,5 +1,7 @@
 //! Registration with the coordinator.
 
+use std::time::Duration;
+
 use fivefold_client::{CallError, Connection};
 use fivefold_proto::{PROTOCOL, v1};
 use fivefold_train::torch::device;
@@ -19,4 +21,18 @@ pub(crate) async fn register(connection: &Connection, worker: &Worker) -> Result
     };
     connection.call(request, async |c, r| c.workers().register_worker(r).await).await?;
     Ok(())
+}
+
+/// How long a worker that leaves tries to say so.
+const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Tells the coordinator that the worker is gone. Otherwise it would be listed as present for a lease period.
+pub(crate) async fn unregister(connection: &Connection, worker: &Worker) {
+    let request = v1::UnregisterWorkerRequest { name: worker.name.clone() };
+    let call = connection.call(request, async |c, r| c.workers().unregister_worker(r).await);
+    match tokio::time::timeout(UNREGISTER_TIMEOUT, call).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::debug!("the coordinator was not told that worker {} leaves: {error}", worker.name),
+        Err(_) => tracing::debug!("the coordinator does not answer: worker {} leaves all the same", worker.name),
+    }
 }

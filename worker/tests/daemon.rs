@@ -132,6 +132,7 @@ impl Worker {
         let leaving = CancellationToken::new();
         let worker = daemon::Worker {
             name: "worker".into(),
+            name_lock: None,
             images: Arc::new(ImageFolder::open(data).unwrap()),
             scratch: scratch.path().to_owned(),
             device: Device::Cpu,

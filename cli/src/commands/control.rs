@@ -8,9 +8,10 @@ use fivefold_proto::v1::{
     RetryJobSetRequest,
 };
 
+use crate::chosen_results::earlier_fit;
 use crate::commands::JobSetArgs;
 use crate::commands::completions::job_set_ids;
-use crate::console::{OutputFormat, print, print_json};
+use crate::console::{OutputFormat, notify, print, print_json};
 use crate::job_set_name::JobSetName;
 use crate::render::job_set::headline;
 use crate::render::json;
@@ -55,6 +56,7 @@ pub(crate) async fn finish(args: &JobSetArgs, coordinator: &Connection, format: 
 pub(crate) async fn cancel(args: &JobSetArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let request = CancelJobSetRequest { job_set_id: args.id.resolve(coordinator).await?.to_string() };
     let answer = coordinator.call(request, async |c, r| c.job_sets().cancel_job_set(r).await).await?;
+    notify_of_earlier_fit(answer.job_set.as_ref());
     print_changed(answer.job_set, format)
 }
 
@@ -74,13 +76,22 @@ pub(crate) async fn resume(args: &JobSetArgs, coordinator: &Connection, format: 
 pub(crate) async fn retry(args: &RetryArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let request = RetryJobSetRequest { job_set_id: args.id.resolve(coordinator).await?.to_string(), fold: args.fold };
     let answer = coordinator.call(request, async |c, r| c.job_sets().retry_job_set(r).await).await?;
+    notify_of_earlier_fit(answer.job_set.as_ref());
     print_changed(answer.job_set, format)
 }
 
 pub(crate) async fn retrain(args: &RetrainArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let request = RetrainFoldRequest { job_set_id: args.id.resolve(coordinator).await?.to_string(), fold: args.fold };
     let answer = coordinator.call(request, async |c, r| c.job_sets().retrain_fold(r).await).await?;
+    notify_of_earlier_fit(answer.job_set.as_ref());
     print_changed(answer.job_set, format)
+}
+
+/// Says on stderr how to get the fit that a job set had before its folds were queued again.
+pub(super) fn notify_of_earlier_fit(job_set: Option<&JobSet>) {
+    if let Some(earlier) = job_set.and_then(earlier_fit) {
+        notify(&earlier);
+    }
 }
 
 pub(super) fn print_changed(job_set: Option<JobSet>, format: OutputFormat) -> anyhow::Result<()> {

@@ -18,7 +18,7 @@ use crate::render::chart::{Series, Stroke, chart};
 use crate::render::epoch_history::EpochHistory;
 use crate::render::job::epoch_count;
 use crate::render::json;
-use crate::render::page::{Page, Tone};
+use crate::render::page::{Page, Tone, cut};
 
 #[derive(Debug, Args)]
 pub(crate) struct CurvesArgs {
@@ -35,6 +35,8 @@ const LONGEST_LINE: usize = 120;
 const DEFAULT_LINE: usize = 80;
 /// The space between the two charts of a fold.
 const GAP: usize = 2;
+/// The narrowest page with room for two charts and their titles side by side.
+const SIDE_BY_SIDE: usize = 80;
 
 pub(crate) async fn run(args: &CurvesArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let job_set = get_job_set(coordinator, &args.id.resolve(coordinator).await?).await?;
@@ -70,7 +72,7 @@ fn trained_jobs(job_set: &JobSet, fold: Option<u32>) -> anyhow::Result<Vec<&Job>
     }
 }
 
-/// The losses and the F1 of a fold side by side, under a line with its newest and its best epoch.
+/// The losses and the F1 of a fold, side by side where there is room, under a line with its newest and its best epoch.
 fn fold_chart(
     fold: u32,
     epochs: &[EpochMetrics],
@@ -95,14 +97,21 @@ fn fold_chart(
     let losses =
         [Series { values: &valid_loss, stroke: Stroke::Solid }, Series { values: &train_loss, stroke: Stroke::Dotted }];
     let scores = [Series { values: &macro_f1, stroke: Stroke::Solid }];
-    let size = (width.saturating_sub(GAP) / 2, height);
+    let is_wide = width >= SIDE_BY_SIDE;
+    let size = (if is_wide { width.saturating_sub(GAP) / 2 } else { width }, height);
     // A fold that stopped early leaves no room for the epochs that it does not have.
     let last_epoch = newest.epoch + 1;
     let left = chart("loss: — validation, ⋯ training", &losses, last_epoch, size, page.paint);
     let right = chart("validation macro F1", &scores, last_epoch, size, page.paint);
-    let mut text = format!("{}\n", page.paint.apply(Some(Tone::Head), &title));
-    for (left, right) in left.iter().zip(&right) {
-        text += &format!("{left}{:GAP$}{}\n", "", right.trim_end());
+    let mut text = format!("{}\n", page.paint.apply(Some(Tone::Head), &cut(&title, width)));
+    if is_wide {
+        for (left, right) in left.iter().zip(&right) {
+            text += &format!("{left}{:GAP$}{}\n", "", right.trim_end());
+        }
+    } else {
+        for line in left.iter().chain(&right) {
+            text += &format!("{}\n", line.trim_end());
+        }
     }
     text
 }
@@ -125,7 +134,7 @@ mod tests {
 
     #[test]
     fn charts_fit_the_page_and_name_the_best_epoch() {
-        for (width, height) in [(60, 6), (80, 6), (80, 12), (120, 12)] {
+        for (width, height) in [(80, 6), (80, 12), (120, 12)] {
             let text = fold_chart(3, &epochs(9), 25, (width, height), &terminal(width, 24));
             let lines: Vec<&str> = text.lines().collect();
             assert_eq!(lines[0], "fold 3, epoch 9/25: best F1 0.5000 in epoch 7/25");
@@ -133,6 +142,11 @@ mod tests {
             assert!(lines.iter().all(|line| line.chars().count() <= width), "{text}");
             assert!(lines[2].starts_with(" 1.0000 │") && lines[2].contains(" 0.5000 │"), "{text}");
             assert!(lines[height + 1].starts_with(" 0.1111 │") && lines[height + 1].contains(" 0.4940 │"), "{text}");
+        }
+        for width in 30..80 {
+            let text = fold_chart(3, &epochs(9), 25, (width, 6), &terminal(width, 24));
+            assert!(text.lines().count() == 17 && text.lines().all(|line| line.chars().count() <= width), "{text}");
+            assert_eq!(text.contains("loss: — validation, ⋯ training"), width >= 39, "{width}");
         }
         assert_eq!(fold_chart(0, &[], 25, (80, 6), &terminal(80, 24)), "fold 0: no epoch has ended yet\n");
     }

@@ -12,7 +12,7 @@ use crate::commands::completions::job_set_ids;
 use crate::commands::get_job_set;
 use crate::console::{OutputFormat, ask, print, print_json};
 use crate::job_set_name::JobSetName;
-use crate::render::job_set::headline;
+use crate::render::job_set::{headline, id_and_name};
 
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
@@ -30,8 +30,16 @@ pub(crate) async fn run(args: &DeleteArgs, coordinator: &Connection, format: Out
     for id in &args.ids {
         job_sets.push(get_job_set(coordinator, &id.resolve(coordinator).await?).await?);
     }
-    if !args.yes && stdin().is_terminal() && !is_confirmed(&job_sets)? {
+    let is_terminal = stdin().is_terminal();
+    if !args.yes && is_terminal && !is_confirmed(&job_sets)? {
         bail!("nothing was deleted");
+    }
+    // Another one may be the newest by now, and nobody is asked.
+    if let Some(place) = args.ids.iter().position(JobSetName::is_newest).filter(|_| !args.yes && !is_terminal) {
+        bail!(
+            "the newest job set is {}; --yes deletes it without a question",
+            job_sets.get(place).map(id_and_name).unwrap_or_default()
+        );
     }
     for JobSet { id, .. } in &job_sets {
         let request = DeleteJobSetRequest { job_set_id: id.clone() };
@@ -48,7 +56,8 @@ fn is_confirmed(job_sets: &[JobSet]) -> anyhow::Result<bool> {
     for job_set in job_sets {
         ask(&headline(job_set));
     }
-    ask("delete with all models and results? [y/N]");
+    let names: Vec<String> = job_sets.iter().map(id_and_name).collect();
+    ask(&format!("delete {} with all models and results? [y/N]", names.join(", ")));
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))

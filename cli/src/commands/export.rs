@@ -6,16 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use fivefold_client::Connection;
-use fivefold_common::artifact::ArtifactKind;
-use fivefold_common::job::JobKind;
 use fivefold_onnx::{About, TrainedModel};
-use fivefold_proto::convert::{job_kind_from_wire, job_state_from_wire, required, spec_from_wire};
-use fivefold_proto::v1::{Artifact, FitTrainedFoldsRequest, Job, JobSet};
+use fivefold_proto::convert::{job_state_from_wire, required, spec_from_wire};
+use fivefold_proto::v1::{Artifact, Job, JobSet};
 use serde_json::json;
 
+use crate::chosen_results::{ChosenResults, Source, Wanted, train_jobs};
 use crate::commands::completions::job_set_ids;
 use crate::commands::get_job_set;
-use crate::commands::results::{job_results, nothing_yet};
 use crate::console::{OutputFormat, notify, print, print_json};
 use crate::error::UsageError;
 use crate::job_set_name::JobSetName;
@@ -30,9 +28,12 @@ pub(crate) struct ExportArgs {
     /// Folder for ONNX files, created if missing: fold-0.onnx and so on
     #[arg(long, value_name = "DIR")]
     onnx: PathBuf,
-    /// Only this fold, counted from 0 [default: every trained fold]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
-    fold: Option<u32>,
+    /// Only these folds, counted from 0, such as 0,2 [default: every trained fold]
+    #[arg(long, value_name = "FOLDS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..100))]
+    fold: Vec<u32>,
+    /// Number of an earlier fit, counted from 1 [default: the newest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    fit: Option<u32>,
     /// Replace files of the same names
     #[arg(long)]
     replace: bool,
@@ -40,21 +41,21 @@ pub(crate) struct ExportArgs {
 
 /// Downloads the models of the trained folds, or of one, and writes each as an ONNX file.
 pub(crate) async fn run(args: &ExportArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
-    let id = args.id.resolve(coordinator).await?;
-    let job_set = get_job_set(coordinator, &id).await?;
-    let exported = exports(&job_set, args)?;
+    let job_set = get_job_set(coordinator, &args.id.resolve(coordinator).await?).await?;
+    let wanted = args.fit.map_or(Wanted::Newest, Wanted::Fit);
+    let chosen = ChosenResults::find(job_set, wanted, coordinator).await?;
+    let exported = exports(&chosen, args)?;
     fs::create_dir_all(&args.onnx).with_context(|| format!("cannot create {}", args.onnx.display()))?;
+    let ChosenResults { job_set, threshold, .. } = &chosen;
     let spec = spec_from_wire(required("job_set.spec", job_set.spec.clone())?)?;
-    let about = About {
-        job_set: job_set.id.clone(),
-        classes: spec.class_names(),
-        threshold: threshold(&job_set, coordinator).await?,
-    };
+    let about = About { job_set: job_set.id.clone(), classes: spec.class_names(), threshold: *threshold };
     for export in &exported {
         write(coordinator, export, &about).await?;
     }
-    if args.fold.is_none() {
-        notify_of_missing_folds(&job_set, &exported);
+    if let Source::BeforeItEnded(number) = chosen.source {
+        notify(&format!("{} ended while folds were trained again; these are the models of fit {number}", job_set.id));
+    } else if args.fold.is_empty() {
+        notify_of_missing_folds(job_set, &exported);
     }
     match format {
         OutputFormat::Json => {
@@ -76,18 +77,19 @@ struct Export<'a> {
     path: PathBuf,
 }
 
-/// What is to be exported. It is an error if that is nothing, or if a file is already there and may not be replaced.
-fn exports<'a>(job_set: &'a JobSet, args: &ExportArgs) -> anyhow::Result<Vec<Export<'a>>> {
-    let is_wanted = |job: &Job| args.fold.is_none_or(|fold| fold == job.fold);
-    let models = job_results(job_set, ArtifactKind::Checkpoint).into_iter().filter(|(job, _)| is_wanted(job));
+/// What is to be exported. It is an error if a fold has no model, or if a file is already there and may not be replaced.
+fn exports<'a>(chosen: &'a ChosenResults, args: &ExportArgs) -> anyhow::Result<Vec<Export<'a>>> {
+    let models = chosen.folds.iter().filter_map(|fold| Some((fold.fold, fold.checkpoint.as_ref()?)));
     let exported: Vec<Export<'a>> = models
-        .map(|(job, model)| Export { fold: job.fold, model, path: args.onnx.join(format!("fold-{}.onnx", job.fold)) })
+        .filter(|(fold, _)| args.fold.is_empty() || args.fold.contains(fold))
+        .map(|(fold, model)| Export { fold, model, path: args.onnx.join(format!("fold-{fold}.onnx")) })
         .collect();
+    let without = args.fold.iter().find(|fold| exported.iter().all(|export| export.fold != **fold));
+    if let Some(&fold) = without {
+        bail!("{}", no_such_model(&chosen.job_set, fold));
+    }
     if exported.is_empty() {
-        match args.fold {
-            Some(fold) => bail!("{}", no_such_model(job_set, fold)),
-            None => bail!("{}", nothing_yet(job_set)),
-        }
+        bail!("the coordinator does not name the models of this fit: it is of an earlier version");
     }
     let present = exported.iter().find(|export| export.path.symlink_metadata().is_ok());
     if let Some(Export { path, .. }) = present.filter(|_| !args.replace) {
@@ -109,10 +111,6 @@ fn no_such_model(job_set: &JobSet, fold: u32) -> String {
     }
 }
 
-fn train_jobs(job_set: &JobSet) -> impl Iterator<Item = &Job> {
-    job_set.jobs.iter().filter(|job| job_kind_from_wire(job.kind) == Ok(JobKind::Train))
-}
-
 /// The state of a job with its reason.
 fn state_of(job: &Job) -> String {
     let state = word(job_state_from_wire(job.state));
@@ -123,16 +121,6 @@ fn notify_of_missing_folds(job_set: &JobSet, exported: &[Export<'_>]) {
     for job in train_jobs(job_set).filter(|job| exported.iter().all(|export| export.fold != job.fold)) {
         notify(&format!("fold {} is missing ({})", job.fold, state_of(job)));
     }
-}
-
-/// The threshold of the newest fit; while folds are missing, that of the trained ones, as in `fivefold results`.
-async fn threshold(job_set: &JobSet, coordinator: &Connection) -> anyhow::Result<f64> {
-    if let Some(threshold) = job_set.threshold {
-        return Ok(threshold);
-    }
-    let request = FitTrainedFoldsRequest { job_set_id: job_set.id.clone() };
-    let answer = coordinator.call(request, async |c, r| c.job_sets().fit_trained_folds(r).await).await?;
-    Ok(required("fit", answer.fit)?.threshold)
 }
 
 /// Downloads a model and writes it as ONNX. The downloaded file is deleted.
@@ -149,26 +137,25 @@ async fn write(coordinator: &Connection, export: &Export<'_>, about: &About) -> 
 
 #[cfg(test)]
 mod tests {
-    use fivefold_proto::v1;
+    use fivefold_proto::v1::{self, FitFold};
 
     use super::*;
     use crate::exit_status::ExitStatus;
 
     fn job(fold: u32, state: v1::job::State, reason: &str) -> Job {
-        let results = match state {
-            v1::job::State::Succeeded => vec![
-                Artifact { kind: v1::ArtifactKind::Oof.into(), digest: "o".into(), size_bytes: 1 },
-                Artifact { kind: v1::ArtifactKind::Checkpoint.into(), digest: fold.to_string(), size_bytes: 1 },
-            ],
-            _ => Vec::new(),
-        };
         let kind = v1::JobKind::Train.into();
-        Job { kind, fold, state: state.into(), state_reason: reason.into(), results, ..Job::default() }
+        Job { kind, fold, state: state.into(), state_reason: reason.into(), ..Job::default() }
     }
 
-    fn job_set() -> JobSet {
+    fn chosen() -> ChosenResults {
         let predicted = Job { kind: v1::JobKind::Predict.into(), ..job(2, v1::job::State::Queued, "") };
-        JobSet {
+        let model = |fold: u32| {
+            let kind = v1::ArtifactKind::Checkpoint.into();
+            let checkpoint = Some(Artifact { kind, digest: fold.to_string(), size_bytes: 1 });
+            FitFold { fold, table: None, checkpoint }
+        };
+        let (source, folds) = (Source::TrainedFolds, vec![model(0), model(2)]);
+        let job_set = JobSet {
             id: "js-abcdefgh".into(),
             jobs: vec![
                 job(0, v1::job::State::Succeeded, ""),
@@ -178,42 +165,41 @@ mod tests {
                 predicted,
             ],
             ..JobSet::default()
-        }
+        };
+        ChosenResults { job_set, source, artifacts: Vec::new(), folds, threshold: 0.5, is_partial: true }
     }
 
-    fn args(folder: &Path, fold: Option<u32>) -> ExportArgs {
+    fn args(folder: &Path, fold: &[u32]) -> ExportArgs {
         let Ok(id) = "@".parse();
-        ExportArgs { id, onnx: folder.to_owned(), fold, replace: false }
+        ExportArgs { id, onnx: folder.to_owned(), fold: fold.to_vec(), fit: None, replace: false }
     }
 
     #[test]
     fn trained_folds_are_exported_and_reasons_given_for_others() {
-        let (job_set, folder) = (job_set(), tempfile::tempdir().unwrap());
-        let files = |fold| -> Result<Vec<(String, PathBuf)>, String> {
-            let exported = exports(&job_set, &args(folder.path(), fold)).map_err(|error| error.to_string())?;
+        let (chosen, folder) = (chosen(), tempfile::tempdir().unwrap());
+        let files = |folds: &[u32]| -> Result<Vec<(String, PathBuf)>, String> {
+            let exported = exports(&chosen, &args(folder.path(), folds)).map_err(|error| error.to_string())?;
             Ok(exported.into_iter().map(|export| (export.model.digest.clone(), export.path)).collect())
         };
         let file = |fold: u32| (fold.to_string(), folder.path().join(format!("fold-{fold}.onnx")));
-        assert_eq!(files(None), Ok(vec![file(0), file(2)]));
-        assert_eq!(files(Some(2)), Ok(vec![file(2)]));
+        assert_eq!(files(&[]), Ok(vec![file(0), file(2)]));
+        assert_eq!(files(&[2]), Ok(vec![file(2)]));
+        assert_eq!(files(&[2, 0]), Ok(vec![file(0), file(2)]));
         let failed = "fold 1 of js-abcdefgh is not trained (failed: the loss is not finite)";
-        assert_eq!(files(Some(1)).unwrap_err(), failed);
-        assert_eq!(files(Some(3)).unwrap_err(), "fold 3 of js-abcdefgh is not trained (leased)");
-        assert_eq!(files(Some(7)).unwrap_err(), "js-abcdefgh has no fold 7: its folds are 0, 1, 2, 3");
-        let none = JobSet { jobs: vec![job(0, v1::job::State::Leased, "")], ..job_set.clone() };
-        let refused = exports(&none, &args(folder.path(), None)).map(|_| ()).unwrap_err().to_string();
-        assert!(refused.contains("no fold is trained"), "{refused}");
+        assert_eq!(files(&[0, 1]).unwrap_err(), failed);
+        assert_eq!(files(&[3]).unwrap_err(), "fold 3 of js-abcdefgh is not trained (leased)");
+        assert_eq!(files(&[7]).unwrap_err(), "js-abcdefgh has no fold 7: its folds are 0, 1, 2, 3");
     }
 
     #[test]
     fn files_are_replaced_only_if_asked() {
-        let (job_set, folder) = (job_set(), tempfile::tempdir().unwrap());
+        let (chosen, folder) = (chosen(), tempfile::tempdir().unwrap());
         fs::write(folder.path().join("fold-2.onnx"), "mine").unwrap();
-        let refused = exports(&job_set, &args(folder.path(), None)).map(|_| ()).unwrap_err();
+        let refused = exports(&chosen, &args(folder.path(), &[])).map(|_| ()).unwrap_err();
         assert!(refused.to_string().contains("fold-2.onnx is already there"), "{refused}");
         assert_eq!(ExitStatus::of(&refused), ExitStatus::Usage);
-        assert_eq!(exports(&job_set, &args(folder.path(), Some(0))).unwrap().len(), 1);
-        let replacing = ExportArgs { replace: true, ..args(folder.path(), None) };
-        assert_eq!(exports(&job_set, &replacing).unwrap().len(), 2);
+        assert_eq!(exports(&chosen, &args(folder.path(), &[0])).unwrap().len(), 1);
+        let replacing = ExportArgs { replace: true, ..args(folder.path(), &[]) };
+        assert_eq!(exports(&chosen, &replacing).unwrap().len(), 2);
     }
 }

@@ -5,7 +5,7 @@ use fivefold_client::Connection;
 use fivefold_proto::v1::ExtendJobSetRequest;
 
 use crate::commands::completions::job_set_ids;
-use crate::commands::control::print_changed;
+use crate::commands::control::{notify_of_earlier_fit, print_changed};
 use crate::console::{OutputFormat, notify};
 use crate::job_set_name::JobSetName;
 
@@ -32,5 +32,6 @@ pub(crate) async fn run(args: ExtendArgs, coordinator: &Connection, format: Outp
             "fold {fold} stopped early and stays as it is: with more epochs it would have ended there too"
         ));
     }
+    notify_of_earlier_fit(answer.job_set.as_ref());
     print_changed(answer.job_set, format)
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::console::{OutputFormat, notify, print, print_json};
 use crate::error::UsageError;
-use crate::image_list::{ImageList, split_warnings};
+use crate::image_list::{ImageList, check_ids, split_warnings};
 use crate::spec_flags::read_spec_file;
 
 #[derive(Debug, Args)]
@@ -20,21 +20,21 @@ pub(crate) struct FoldsArgs {
     /// Training list (`Id,Target` or the columns of `--spec`, and a column of groups if there are any)
     #[arg(long, value_name = "FILE")]
     csv: PathBuf,
-    /// Settings of `submit` as TOML or JSON, of which the keys on classes, labels and their columns are used
+    /// Settings of `submit` as TOML or JSON, of which the keys on classes, labels, their columns and the split are used
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
-    /// Method of the split; gkf and sgkf keep groups whole
-    #[arg(long, value_name = "METHOD", default_value_t = SplitMethod::Mskf, value_parser = method_parser())]
-    method: SplitMethod,
-    /// Column with the group of each row, such as the patient [default: Group, if the list has it]
-    #[arg(long, alias = "group_column", value_name = "COLUMN", default_value = "", hide_default_value = true)]
-    group_column: String,
-    /// Number of folds, 2 to 100
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=100))]
-    folds: u32,
-    /// Seed of the split, as for numpy's RandomState
-    #[arg(long, default_value_t = 42)]
-    seed: u32,
+    /// Method of the split; gkf and sgkf keep groups whole [default: as in --spec, or mskf]
+    #[arg(long, value_name = "METHOD", value_parser = method_parser())]
+    method: Option<SplitMethod>,
+    /// Column with the group of each row, such as the patient [default: as in --spec, or Group, if the list has it]
+    #[arg(long, alias = "group_column", value_name = "COLUMN")]
+    group_column: Option<String>,
+    /// Number of folds, 2 to 100 [default: as in --spec, or 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
+    folds: Option<u32>,
+    /// Seed of the split, as for numpy's RandomState [default: as in --spec, or 42]
+    #[arg(long)]
+    seed: Option<u32>,
     /// Shuffle the rows before the split
     #[arg(long)]
     shuffle: bool,
@@ -49,27 +49,34 @@ fn method_parser() -> impl clap::builder::TypedValueParser<Value = SplitMethod> 
     PossibleValuesParser::new(methods.map(|method| method.word())).try_map(|word| word.parse::<SplitMethod>())
 }
 
-pub(crate) fn run(args: &FoldsArgs, format: OutputFormat) -> anyhow::Result<()> {
-    let mut described = JobSetSpec::default();
+/// What the file says of lists and split, overridden by the flags.
+fn split_spec(args: &FoldsArgs) -> anyhow::Result<JobSetSpec> {
+    let mut spec = JobSetSpec::default();
     if let Some(path) = &args.spec {
-        read_spec_file(path)?.apply_to(&mut described);
+        read_spec_file(path)?.apply_to(&mut spec);
+        // Which folds are trained does not matter.
+        spec.fold.clear();
     }
-    let JobSetSpec { classes, id_column, label_column, label_format, label_separator, .. } = described;
-    let spec = JobSetSpec {
-        classes,
-        id_column,
-        label_column,
-        label_format,
-        label_separator,
-        folds: args.folds,
-        split_method: args.method,
-        split_seed: args.seed,
-        split_shuffle: args.shuffle,
-        group_column: args.group_column.clone(),
-        ..JobSetSpec::default()
-    };
+    spec.split_method = args.method.unwrap_or(spec.split_method);
+    spec.folds = args.folds.unwrap_or(spec.folds);
+    spec.split_seed = args.seed.unwrap_or(spec.split_seed);
+    spec.split_shuffle |= args.shuffle;
+    if let Some(column) = &args.group_column {
+        spec.group_column.clone_from(column);
+    }
+    if spec.split_method == SplitMethod::Given {
+        let problem = "split_method: given takes the folds from a file; name the method of the split with --method";
+        return Err(UsageError(problem.to_owned()).into());
+    }
+    Ok(spec)
+}
+
+pub(crate) fn run(args: &FoldsArgs, format: OutputFormat) -> anyhow::Result<()> {
+    let spec = split_spec(args)?;
     spec.check().map_err(|error| UsageError(error.to_string()))?;
-    let list = ImageList::read_labelled(&args.csv, &spec)?.manifest;
+    let list = ImageList::read_labelled(&args.csv, &spec)?;
+    check_ids(&list)?;
+    let list = list.manifest;
     let folds = FoldTable::split(&spec, &list, None).with_context(|| args.csv.display().to_string())?;
     let report = SplitReport::of(&spec, &list, None, &folds);
     durable_file::write(&args.out, |output| {

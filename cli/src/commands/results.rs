@@ -3,24 +3,23 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use fivefold_client::Connection;
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::durable_file;
-use fivefold_common::job::JobState;
 use fivefold_common::job_set::JobSetState;
 use fivefold_common::report::Report;
 use fivefold_common::scores::ScoreTable;
-use fivefold_proto::convert::{artifact_kind_from_wire, job_set_state_from_wire, job_state_from_wire, required};
-use fivefold_proto::v1::{Artifact, Fit, FitTrainedFoldsRequest, Job, JobSet};
+use fivefold_proto::convert::job_set_state_from_wire;
+use fivefold_proto::v1::{Artifact, FitFold, JobSet};
 use serde_json::json;
 
+use crate::chosen_results::{ChosenResults, Source, Wanted, is_of_kind, trained_folds};
 use crate::commands::completions::job_set_ids;
 use crate::commands::get_job_set;
 use crate::console::{OutputFormat, notify, print, print_json};
 use crate::job_set_name::JobSetName;
-use crate::render::job_set::headline;
 use crate::render::report::report_summary;
 use crate::render::text::word;
 use crate::results_folder::{Origin, Replace, ResultsFolder};
@@ -34,8 +33,8 @@ pub(crate) struct ResultsArgs {
     /// Output folder, created if missing
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Number of an earlier fit, counted from 1; each `fivefold retrain` adds a fit [default: the newest]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["npy", "checkpoints"])]
+    /// Number of an earlier fit, counted from 1; `fivefold retrain` and `extend` add one each [default: the newest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     fit: Option<u32>,
     /// Number of an earlier submission, counted from 1, with its fit; each `fivefold predict` adds one [default: the newest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["fit", "npy", "checkpoints"])]
@@ -51,6 +50,16 @@ pub(crate) struct ResultsArgs {
     replace: bool,
 }
 
+impl ResultsArgs {
+    fn wanted(&self) -> Wanted {
+        match (self.submission, self.fit) {
+            (Some(number), _) => Wanted::Submission(number),
+            (None, Some(number)) => Wanted::Fit(number),
+            (None, None) => Wanted::Newest,
+        }
+    }
+}
+
 /// The result files, in the order in which they are made.
 const FILES: [(ArtifactKind, &str); 3] = [
     (ArtifactKind::Oof, "oof.csv"),
@@ -60,8 +69,11 @@ const FILES: [(ArtifactKind, &str); 3] = [
 
 /// Downloads the results that exist so far, and prints a summary of the report. Without any result, that is an error.
 pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
-    let Results { job_set, artifacts, is_partial } = find_results(args, coordinator).await?;
-    let wanted = wanted_files(&artifacts);
+    let job_set = get_job_set(coordinator, &args.id.resolve(coordinator).await?).await?;
+    let chosen = ChosenResults::find(job_set, args.wanted(), coordinator).await?;
+    let ChosenResults { job_set, is_partial, .. } = &chosen;
+    let is_partial = *is_partial;
+    let wanted = wanted_files(&chosen.artifacts);
     let digest_of = |kind| wanted.iter().find(|(found, ..)| *found == kind).map(|(.., found)| found.digest.clone());
     let origin = Origin {
         job_set: job_set.id.clone(),
@@ -69,10 +81,8 @@ pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: Ou
         partial: is_partial,
         submission: digest_of(ArtifactKind::Submission),
     };
-    let models = if args.checkpoints { job_results(&job_set, ArtifactKind::Checkpoint) } else { Vec::new() };
-    let models: Vec<(String, &Artifact)> =
-        models.into_iter().map(|(job, model)| (format!("fold-{}.safetensors", job.fold), model)).collect();
-    let arrays = if args.npy { arrays(&job_set) } else { Vec::new() };
+    let models = if args.checkpoints { models(&chosen.folds) } else { Vec::new() };
+    let arrays = if args.npy { arrays(&chosen) } else { Vec::new() };
     let mut names: Vec<String> = wanted.iter().map(|(_, name, _)| (*name).to_owned()).collect();
     names.extend(arrays.iter().map(|(name, _)| (*name).to_owned()));
     names.extend(models.iter().map(|(name, _)| name.clone()));
@@ -93,7 +103,7 @@ pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: Ou
     for (name, model) in &models {
         download(coordinator, model, &folder.file(name)).await?;
     }
-    notify_of_gaps(&job_set, args, is_partial);
+    notify_of_gaps(&chosen, args);
     let written: Vec<PathBuf> = names.iter().map(|name| folder.file(name)).collect();
     match format {
         OutputFormat::Json => print_json(&json!({
@@ -111,83 +121,38 @@ pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: Ou
     }
 }
 
-/// The results of a job set, of one of its earlier fits, or of the folds that are trained by now.
-struct Results {
-    job_set: JobSet,
-    artifacts: Vec<Artifact>,
-    is_partial: bool,
-}
-
-async fn find_results(args: &ResultsArgs, coordinator: &Connection) -> anyhow::Result<Results> {
-    let id = args.id.resolve(coordinator).await?;
-    let job_set = get_job_set(coordinator, &id).await?;
-    if let Some(number) = args.submission {
-        let artifacts = submission_results(&job_set, number)?;
-        return Ok(Results { is_partial: is_partial(&job_set, &artifacts), artifacts, job_set });
-    }
-    if let Some(number) = args.fit {
-        let (id, fits) = (&job_set.id, job_set.fits.len());
-        let Some(fit) = job_set.fits.get(number as usize - 1) else {
-            bail!("there is no fit {number}: {id} has {}", counted(fits, "fit"));
-        };
-        let artifacts = fit.results.clone();
-        return Ok(Results { is_partial: is_partial(&job_set, &artifacts), artifacts, job_set });
-    }
-    if !job_set.results.is_empty() {
-        let artifacts = job_set.results.clone();
-        return Ok(Results { is_partial: is_partial(&job_set, &artifacts), artifacts, job_set });
-    }
-    let is_trained = |job: &Job| job_state_from_wire(job.state) == Ok(JobState::Succeeded);
-    if !job_set.jobs.iter().any(is_trained) {
-        bail!("{}", nothing_yet(&job_set));
-    }
-    let request = FitTrainedFoldsRequest { job_set_id: id.to_string() };
-    let answer = coordinator.call(request, async |c, r| c.job_sets().fit_trained_folds(r).await).await?;
-    let (fit, job_set) = (required("fit", answer.fit)?, required("job_set", answer.job_set)?);
-    let is_partial = fit.folds.len() < job_set.spec.as_ref().map_or(0, |spec| spec.folds.len());
-    Ok(Results { job_set, artifacts: fit.results, is_partial })
-}
-
-/// Why there are no results, and what to do.
-pub(super) fn nothing_yet(job_set: &JobSet) -> String {
-    let (id, headline) = (&job_set.id, headline(job_set));
-    if job_set_state_from_wire(job_set.state).is_ok_and(JobSetState::has_ended) {
-        return format!(
-            "no fold is trained ({headline}); `fivefold retry {id}` queues the failed and cancelled jobs again"
-        );
-    }
-    format!("no fold is trained yet ({headline}); wait for it with `fivefold watch {id}`")
-}
-
-/// Whether the fit with these results lacks folds of the job set.
-fn is_partial(job_set: &JobSet, results: &[Artifact]) -> bool {
-    let all = job_set.spec.as_ref().map_or(0, |spec| spec.folds.len());
-    let fit = job_set.fits.iter().find(|fit| fit.results.first() == results.first());
-    // A coordinator of an earlier version does not name the folds.
-    fit.is_some_and(|fit| !fit.folds.is_empty() && fit.folds.len() < all)
-}
-
-/// A submission with the table and the report of its fit.
-fn submission_results(job_set: &JobSet, number: u32) -> anyhow::Result<Vec<Artifact>> {
-    let (id, count) = (&job_set.id, job_set.submissions.len());
-    let Some(submission) = job_set.submissions.get(number as usize - 1) else {
-        bail!("there is no submission {number}: {id} has {}", counted(count, "submission"));
-    };
-    let is_its_fit = |fit: &&Fit| fit.results.iter().any(|artifact| artifact.digest == submission.oof_digest);
-    let of_fit = job_set.fits.iter().find(is_its_fit).map_or(&[][..], |fit| &fit.results);
-    let of_fit = of_fit.iter().filter(|artifact| !is_of_kind(artifact, ArtifactKind::Submission)).cloned();
-    Ok(of_fit.chain(submission.artifact.clone()).collect())
+/// The models, by the names of their files.
+fn models(folds: &[FitFold]) -> Vec<(String, &Artifact)> {
+    folds
+        .iter()
+        .filter_map(|fold| Some((format!("fold-{}.safetensors", fold.fold), fold.checkpoint.as_ref()?)))
+        .collect()
 }
 
 /// Says on stderr what is missing and what will follow.
-fn notify_of_gaps(job_set: &JobSet, args: &ResultsArgs, is_partial: bool) {
-    let id = &job_set.id;
+fn notify_of_gaps(chosen: &ChosenResults, args: &ResultsArgs) {
+    let ChosenResults { job_set, is_partial, .. } = chosen;
+    let (id, is_partial) = (&job_set.id, *is_partial);
     if let Ok(state @ (JobSetState::Training | JobSetState::Predicting)) = job_set_state_from_wire(job_set.state) {
         notify(&format!("{id} is still {state}; more results will follow"));
     }
-    let whole = job_set.fits.iter().rposition(|fit| !is_partial || fit.folds.len() > trained(job_set));
-    if let Some(place) = whole.filter(|_| is_partial && args.fit.is_none() && args.submission.is_none()) {
-        notify(&format!("an earlier fit has more folds: `fivefold results {id} --fit {}` downloads it", place + 1));
+    match chosen.source {
+        Source::BeforeItEnded(number) => {
+            let state = word(job_set_state_from_wire(job_set.state));
+            notify(&format!(
+                "{id} was {state} while folds were trained again; these are the results of before, fit {number}"
+            ));
+        }
+        Source::TrainedFolds => {
+            let whole = job_set.fits.iter().rposition(|fit| fit.folds.len() > trained_folds(job_set));
+            if let Some(place) = whole {
+                notify(&format!(
+                    "an earlier fit has more folds: `fivefold results {id} --fit {}` downloads it",
+                    place + 1
+                ));
+            }
+        }
+        Source::Present | Source::Asked => {}
     }
     let all = job_set.spec.as_ref().map_or(0, |spec| spec.folds.len());
     let number = args.submission.map_or(job_set.submissions.len(), |number| number as usize);
@@ -196,16 +161,6 @@ fn notify_of_gaps(job_set: &JobSet, args: &ResultsArgs, is_partial: bool) {
         let folds: Vec<String> = used.folds.iter().map(u32::to_string).collect();
         notify(&format!("submission {number} is predicted by the folds {} of {all}", folds.join(", ")));
     }
-}
-
-/// The number of folds that are trained.
-fn trained(job_set: &JobSet) -> usize {
-    job_results(job_set, ArtifactKind::Oof).len()
-}
-
-/// A count with its noun, such as `1 fit` and `2 fits`.
-fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// The result files among `results`, in the order in which they are made.
@@ -223,42 +178,46 @@ fn read_report(path: &Path) -> anyhow::Result<Report> {
     serde_json::from_slice(&text).with_context(|| format!("{name} is not a report that this version can read"))
 }
 
-/// The results of one kind of all jobs, by fold.
-pub(super) fn job_results(job_set: &JobSet, kind: ArtifactKind) -> Vec<(&Job, &Artifact)> {
+/// An array to be made, and the score tables in it with their folds.
+type Array<'a> = (&'static str, Vec<(u32, &'a Artifact)>);
+
+/// The arrays that can be made: the out-of-fold rows in the order of oof.csv and, of the present fit, the predictions fold by
+/// fold.
+fn arrays(chosen: &ChosenResults) -> Vec<Array<'_>> {
+    let oof = chosen.folds.iter().filter_map(|fold| Some((fold.fold, fold.table.as_ref()?))).collect();
+    let predictions = match chosen.source {
+        Source::Present | Source::TrainedFolds => predictions(&chosen.job_set),
+        Source::Asked | Source::BeforeItEnded(_) => Vec::new(),
+    };
+    let arrays = [("oof.npy", oof), ("predictions.npy", predictions)];
+    arrays.into_iter().filter(|(_, tables)| !tables.is_empty()).collect()
+}
+
+/// The predictions of the test list, by fold.
+fn predictions(job_set: &JobSet) -> Vec<(u32, &Artifact)> {
     let mut found = Vec::new();
     for job in &job_set.jobs {
-        found.extend(job.results.iter().filter(|artifact| is_of_kind(artifact, kind)).map(|artifact| (job, artifact)));
+        let of_job = job.results.iter().filter(|artifact| is_of_kind(artifact, ArtifactKind::Predictions));
+        found.extend(of_job.map(|artifact| (job.fold, artifact)));
     }
-    found.sort_by_key(|(job, _)| job.fold);
+    found.sort_by_key(|(fold, _)| *fold);
     found
-}
-
-fn is_of_kind(artifact: &Artifact, kind: ArtifactKind) -> bool {
-    artifact_kind_from_wire(artifact.kind) == Ok(kind)
-}
-
-/// The arrays that can be made, with the score tables in each: the out-of-fold rows in the order of oof.csv, the predictions
-/// fold by fold.
-fn arrays(job_set: &JobSet) -> Vec<(&'static str, Vec<(&Job, &Artifact)>)> {
-    let kinds = [(ArtifactKind::Oof, "oof.npy"), (ArtifactKind::Predictions, "predictions.npy")];
-    let arrays = kinds.map(|(kind, name)| (name, job_results(job_set, kind)));
-    arrays.into_iter().filter(|(_, tables)| !tables.is_empty()).collect()
 }
 
 /// Downloads score tables and writes them as one array to `path`, in the folder `out`.
 async fn write_array(
     coordinator: &Connection,
-    tables: &[(&Job, &Artifact)],
+    tables: &[(u32, &Artifact)],
     out: &Path,
     path: &Path,
 ) -> anyhow::Result<()> {
     let downloads = tempfile::tempdir_in(out).with_context(|| format!("cannot write into {}", out.display()))?;
     let mut all: Option<ScoreTable> = None;
-    for (job, artifact) in tables {
+    for (fold, artifact) in tables {
         let path = downloads.path().join("scores.csv");
         download(coordinator, artifact, &path).await?;
         let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let table = ScoreTable::read_csv(&format!("the scores of fold {}", job.fold), file)?;
+        let table = ScoreTable::read_csv(&format!("the scores of fold {fold}"), file)?;
         match &mut all {
             Some(all) => all.rows.extend(table.rows),
             None => all = Some(table),

@@ -6,6 +6,7 @@ use fivefold_proto::convert::required;
 use fivefold_proto::v1::{GetJobSetRequest, JobSet, ListJobSetsRequest};
 use serde_json::json;
 
+use crate::chosen_results::earlier_fit;
 use crate::commands::completions::job_set_ids;
 use crate::commands::warn;
 use crate::console::{OutputFormat, full_page, notify, print, print_json};
@@ -72,6 +73,9 @@ fn status_text(view: &View<'_>, page: &Page) -> String {
     let mut text = format!("{}\n", headline(view.set));
     if let Some(summary) = view.summary(&page.now) {
         text += &format!("{summary}\n");
+    }
+    if let Some(earlier) = earlier_fit(view.set) {
+        text += &format!("{earlier}\n");
     }
     text += &format!("\n{}", fold_tables(view, page));
     let notes = notes(view, page);

@@ -1,6 +1,8 @@
 //! `fivefold submit`. Lists are checked before they are uploaded.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -16,7 +18,7 @@ use crate::commands::completions::job_set_ids;
 use crate::commands::warn;
 use crate::console::{OutputFormat, notify, print, print_json};
 use crate::error::UsageError;
-use crate::image_list::{FoldsFile, ImageList, ListFile, check_lists, check_split, split_warnings};
+use crate::image_list::{FoldsFile, ImageList, ListFile, check_ids, check_lists, check_split, split_warnings};
 use crate::job_set_name::JobSetName;
 use crate::like::Like;
 use crate::missing_workers::missing_workers;
@@ -52,9 +54,10 @@ pub(crate) struct SubmitArgs {
     /// Initial weights under torchvision's names, such as ImageNet's [default: random]
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Lists and files")]
     weights: Option<PathBuf>,
-    /// Begin each fold from the model of the same fold of this job set, which has to have the same split and network
+    /// Begin each fold from the model of the same fold of this job set, which has to have the same split and network; `none`
+    /// leaves out the models that the job set of --like begins from
     #[arg(long, alias = "warm_start", value_name = "ID", help_heading = "Lists and files", conflicts_with = "weights", add = job_set_ids())]
-    warm_start: Option<JobSetName>,
+    warm_start: Option<WarmStart>,
     /// Settings as TOML or JSON, under the names of the flags below, which take precedence; also a report.json or what
     /// `fivefold status ID --json` prints
     #[arg(long, value_name = "FILE", help_heading = "Lists and files")]
@@ -71,6 +74,22 @@ fn checked_request_id(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("expected 1 to 64 ASCII characters without spaces".to_owned())
+    }
+}
+
+/// The models that folds begin from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum WarmStart {
+    /// Not those that the job set of `--like` begins from.
+    None,
+    Of(JobSetName),
+}
+
+impl FromStr for WarmStart {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        if text == "none" { Ok(Self::None) } else { text.parse().map(Self::Of) }
     }
 }
 
@@ -167,9 +186,10 @@ async fn read(args: &SubmitArgs, coordinator: &Connection) -> anyhow::Result<(Jo
         folds,
         weights: match (&args.weights, &args.warm_start, like) {
             (Some(path), ..) => Weights::File(path.clone()),
-            (None, Some(name), _) => Weights::WarmStart(name.resolve(coordinator).await?),
+            (None, Some(WarmStart::Of(name)), _) => Weights::WarmStart(name.resolve(coordinator).await?),
             (None, None, Some(like)) => Weights::Like(Box::new(like)),
-            (None, None, None) => Weights::Random,
+            (None, Some(WarmStart::None), Some(like)) => Weights::Like(Box::new(like.without_warm_start())),
+            (None, None | Some(WarmStart::None), None) => Weights::Random,
         },
     };
     if let Weights::File(path) = &files.weights {
@@ -182,6 +202,7 @@ async fn read(args: &SubmitArgs, coordinator: &Connection) -> anyhow::Result<(Jo
 pub(crate) async fn run(args: SubmitArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let (spec, files) = read(&args, coordinator).await?;
     check_lists(&spec, &files.train, files.hpa.as_ref())?;
+    [Some(&files.train), files.hpa.as_ref(), files.test.as_ref()].into_iter().flatten().try_for_each(check_ids)?;
     let split = check_split(&spec, &files.train, files.hpa.as_ref(), files.folds.as_ref())?;
     for warning in submission_warnings(&spec, &files.train, files.hpa.as_ref(), files.test.as_ref()) {
         notify(&format!("warning: {warning}"));
@@ -264,6 +285,12 @@ pub(super) async fn upload_list(coordinator: &Connection, file: ListFile) -> any
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_warm_start_may_be_left_out() {
+        assert_eq!("none".parse(), Ok(WarmStart::None));
+        assert_eq!("@".parse(), Ok(WarmStart::Of("@".parse().unwrap())));
+    }
 
     #[test]
     fn request_ids_are_checked() {

@@ -3,14 +3,13 @@
 use fivefold_common::eta::Eta;
 use fivefold_common::job::{JobKind, JobState};
 use fivefold_common::one_line::one_line;
-use fivefold_common::progress::Phase;
-use fivefold_proto::convert::job_state_from_wire;
+use fivefold_proto::convert::{job_kind_from_wire, job_state_from_wire};
 use fivefold_proto::v1::Job;
 
 use super::job::{best_f1, epoch_cell, epoch_count, job_name, running_progress, train_loss};
 use super::page::{Page, Tone, cut};
 use super::sparkline::sparkline;
-use super::table::{Cell, Column, NOTHING, fitted_table, number};
+use super::table::{Cell, Column, NOTHING, drawn_once, fitted_table, number};
 use super::text::{time, word};
 use super::view::{View, short_eta};
 
@@ -20,21 +19,38 @@ const CURVE_WIDTH: usize = 8;
 /// A table of the folds in training and, if there are any, a table of the folds in prediction.
 pub(crate) fn fold_tables(view: &View<'_>, page: &Page) -> String {
     let all = |kind| view.jobs(kind).collect::<Vec<_>>();
-    let mut text = train_table(view, &all(JobKind::Train), page);
+    let mut text = train_table(view, &all(JobKind::Train), page, Redrawn::No);
     let predictions = all(JobKind::Predict);
     if !predictions.is_empty() {
-        text += &format!("\n{}", predict_table(&predictions, page));
+        text += &format!("\n{}", predict_table(&predictions, page, Redrawn::No));
     }
     text
 }
 
+/// Whether a table is drawn again with each change. Then its columns keep their places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Redrawn {
+    No,
+    Yes,
+}
+
+impl Redrawn {
+    fn columns<const COLUMNS: usize>(self, columns: [Column; COLUMNS], page: &Page) -> [Column; COLUMNS] {
+        // Where there is no room for them, columns are as wide as what is in them.
+        if self == Self::Yes && page.width >= STEADY_WIDTH { columns } else { drawn_once(columns) }
+    }
+}
+
+/// The narrowest page on which columns keep their places.
+const STEADY_WIDTH: usize = 76;
+
 /// The table of the jobs of `kind` in at most `height` lines. If there are more jobs, those that run come first, and the last
-/// line counts the others.
+/// line counts the others. Columns keep their places from one drawing to the next.
 pub(crate) fn short_table(view: &View<'_>, kind: JobKind, page: &Page, height: usize) -> String {
     let jobs: Vec<_> = view.jobs(kind).collect();
     let table = |jobs: &[(&Job, Option<Eta>)]| match kind {
-        JobKind::Train => train_table(view, jobs, page),
-        JobKind::Predict => predict_table(jobs, page),
+        JobKind::Train => train_table(view, jobs, page, Redrawn::Yes),
+        JobKind::Predict => predict_table(jobs, page, Redrawn::Yes),
     };
     // One line is the header.
     if jobs.len() < height {
@@ -71,18 +87,18 @@ fn hidden_words(jobs: &[(&Job, Option<Eta>)]) -> String {
     format!("… and {}", counts.join(", "))
 }
 
-fn train_table(view: &View<'_>, jobs: &[(&Job, Option<Eta>)], page: &Page) -> String {
+fn train_table(view: &View<'_>, jobs: &[(&Job, Option<Eta>)], page: &Page, redrawn: Redrawn) -> String {
     let columns = [
         Column::new("FOLD"),
-        Column::new("STATE"),
-        Column::new("EPOCH"),
-        Column::new("DONE").rank(2),
-        Column::new("BEST F1"),
-        Column::new("F1 CURVE").rank(1),
-        Column::new("LEFT"),
-        Column::new("WORKER").rank(3).least_width(7),
-        Column::new("LOSS").rank(5),
-        Column::new("IMAGES/S").rank(6),
+        Column::new("STATE").steady_width(10),
+        Column::new("EPOCH").steady_width(10),
+        Column::new("DONE").rank(2).steady_width(4),
+        Column::new("BEST F1").steady_width(7),
+        Column::new("F1 CURVE").rank(1).steady_width(CURVE_WIDTH),
+        Column::new("LEFT").steady_width(12),
+        Column::new("WORKER").rank(3).least_width(7).steady_width(7),
+        Column::new("LOSS").rank(5).steady_width(6),
+        Column::new("IMAGES/S").rank(6).steady_width(8),
         Column::new("TRY").rank(7),
     ];
     let epoch_count = epoch_count(view.set);
@@ -92,8 +108,8 @@ fn train_table(view: &View<'_>, jobs: &[(&Job, Option<Eta>)], page: &Page) -> St
         [
             job.fold.to_string().into(),
             state_cell(job),
-            or_nothing(epoch_cell(job, epoch_count)),
-            done_cell(job),
+            or_nothing(epoch_cell(job, epoch_count, view.has_stopped_early(job))),
+            done_cell(job, epoch_count),
             number(best_f1(job), 4).into(),
             sparkline(&scores, scale, CURVE_WIDTH).into(),
             or_nothing(eta.map(short_eta)),
@@ -103,7 +119,7 @@ fn train_table(view: &View<'_>, jobs: &[(&Job, Option<Eta>)], page: &Page) -> St
             job.attempt.to_string().into(),
         ]
     };
-    fitted_table(columns, &jobs.iter().map(row).collect::<Vec<_>>(), page)
+    fitted_table(redrawn.columns(columns, page), &jobs.iter().map(row).collect::<Vec<_>>(), page)
 }
 
 /// From the lowest to the highest F1 of all folds, so that their curves can be compared.
@@ -112,28 +128,29 @@ fn f1_scale(view: &View<'_>, jobs: &[(&Job, Option<Eta>)]) -> (f64, f64) {
     scores.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), score| (low.min(score), high.max(score)))
 }
 
-fn predict_table(jobs: &[(&Job, Option<Eta>)], page: &Page) -> String {
+fn predict_table(jobs: &[(&Job, Option<Eta>)], page: &Page, redrawn: Redrawn) -> String {
     let columns = [
         Column::new("FOLD"),
         Column::new("PREDICTION"),
         Column::new("DONE"),
-        Column::new("LEFT"),
-        Column::new("WORKER").rank(1).least_width(7),
-        Column::new("IMAGES/S").rank(2),
+        Column::new("LEFT").steady_width(12),
+        Column::new("WORKER").rank(1).least_width(7).steady_width(7),
+        Column::new("IMAGES/S").rank(2).steady_width(8),
         Column::new("TRY").rank(3),
     ];
     let row = |&(job, eta): &(&Job, Option<Eta>)| {
         [
             job.fold.to_string().into(),
             state_cell(job),
-            done_cell(job),
+            // A prediction has no epochs.
+            done_cell(job, 0),
             or_nothing(eta.map(short_eta)),
             worker_cell(job),
             speed_cell(job),
             job.attempt.to_string().into(),
         ]
     };
-    fitted_table(columns, &jobs.iter().map(row).collect::<Vec<_>>(), page)
+    fitted_table(redrawn.columns(columns, page), &jobs.iter().map(row).collect::<Vec<_>>(), page)
 }
 
 fn or_nothing(text: Option<String>) -> Cell {
@@ -156,12 +173,12 @@ fn state_cell(job: &Job) -> Cell {
     }
 }
 
-/// How much of the phase is done.
-fn done_cell(job: &Job) -> Cell {
-    let counted =
-        running_progress(job).filter(|progress| progress.step_count > 0 && progress.phase != Phase::Uploading);
-    let share = counted.map(|progress| u64::from(progress.step) * 100 / u64::from(progress.step_count));
-    or_nothing(share.map(|percent| format!("{percent}%")))
+/// How much of the whole fold is done.
+fn done_cell(job: &Job, epoch_count: u32) -> Cell {
+    let finished_epochs = job.last_epoch.map_or(0, |last| last.epoch.saturating_add(1));
+    let share = job_kind_from_wire(job.kind).ok().zip(running_progress(job));
+    let share = share.map(|(kind, progress)| progress.share_of_job(kind, finished_epochs, epoch_count));
+    or_nothing(share.map(|share| format!("{:.0}%", (share * 100.0).floor())))
 }
 
 fn worker_cell(job: &Job) -> Cell {
@@ -281,14 +298,14 @@ pub(crate) mod tests {
         let set = set(jobs);
         let view = View::new(&set, &history);
         let expected = "\
-FOLD  STATE      EPOCH       DONE  BEST F1  F1 CURVE  LEFT         WORKER
-0     succeeded  9/25 early  -     0.5000   ▁▂▃▄▅▅▆█  -            -
-1     training   12/25       50%   0.4512   ▁▂▃▄▄▅▆▇  ~2 h 20 min  gpu1-cuda0
-2     queued     -           -     -                  -            -
-3     failed     -           -     -                  -            -
+FOLD  STATE      EPOCH  DONE  BEST F1  F1 CURVE  LEFT         WORKER      LOSS
+0     succeeded  9/25   -     0.5000   ▁▂▃▄▅▅▆█  -            -           0.0000
+1     training   12/25  43%   0.4512   ▁▂▃▄▄▅▆▇  ~2 h 20 min  gpu1-cuda0  0.1235
+2     queued     -      -     -                  -            -           -
+3     failed     -      -     -                  -            -           -
 ";
         assert_eq!(fold_tables(&view, &terminal(80, 24)), expected);
-        for width in [40, 60, 72, 80, 120] {
+        for width in 40..=120 {
             let text = fold_tables(&view, &terminal(width, 24));
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
             assert!(text.contains("12/25") && text.contains("0.4512"), "{text}");
@@ -297,6 +314,28 @@ FOLD  STATE      EPOCH       DONE  BEST F1  F1 CURVE  LEFT         WORKER
         assert!(wide.contains("gpu1-cuda0  0.1235  152       2\n"), "{wide}");
         let notes = notes(&view, &terminal(80, 24));
         assert_eq!(notes.trim_end(), format!("train fold 3: {}", "the loss is not finite ".repeat(9)).trim_end());
+    }
+
+    #[test]
+    fn columns_keep_their_places_while_folds_are_trained() {
+        let later = {
+            let mut failing = training(1, 20);
+            failing.worker_name = "a-machine-with-a-long-name-cuda0".into();
+            vec![training(0, 11), failing, with_state(2, job::State::Succeeded)]
+        };
+        let begun = vec![training(0, 1), with_state(1, job::State::Queued), with_state(2, job::State::Queued)];
+        let waiting: Vec<Job> = (0..3).map(|fold| with_state(fold, job::State::Queued)).collect();
+        for width in [80, 100, 120] {
+            let headers = [&waiting, &begun, &later].map(|jobs| {
+                let (history, set) = (history(jobs), set(jobs.clone()));
+                let text = short_table(&View::new(&set, &history), JobKind::Train, &terminal(width, 24), 20);
+                let header = text.lines().next().unwrap().to_owned();
+                let shown: Vec<String> =
+                    header.split("  ").filter(|name| !name.is_empty()).map(str::to_owned).collect();
+                (shown, header.find("LEFT"))
+            });
+            assert!(headers.windows(2).all(|pair| pair[0] == pair[1]), "{width}: {headers:?}");
+        }
     }
 
     #[test]

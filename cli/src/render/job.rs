@@ -3,7 +3,7 @@
 use fivefold_common::eta::Eta;
 use fivefold_common::job::JobState;
 use fivefold_common::one_line::one_line;
-use fivefold_common::progress::{Progress, epoch_words, trained_words};
+use fivefold_common::progress::{Progress, epoch_words};
 use fivefold_proto::convert::{job_kind_from_wire, job_state_from_wire, progress_from_wire};
 use fivefold_proto::v1::{Job, JobSet};
 
@@ -27,9 +27,6 @@ pub(crate) fn job_line(job: &Job, epoch_count: u32, eta: Option<Eta>) -> String 
         (None, true) => "starting".to_owned(),
         (None, false) => word(job_state_from_wire(job.state)).to_owned(),
     };
-    if let (Ok(JobState::Succeeded), Some(newest)) = (job_state_from_wire(job.state), job.last_epoch) {
-        text += &format!(", {}", trained_words(newest.epoch.saturating_add(1), epoch_count));
-    }
     if let Some(loss) = train_loss(job) {
         text += &format!(", loss {loss:.4}");
     }
@@ -56,12 +53,13 @@ pub(crate) fn running_progress(job: &Job) -> Option<Progress> {
     job.progress.filter(|_| is_leased(job)).and_then(|progress| progress_from_wire(progress).ok())
 }
 
-/// The epoch that a job is in or, when it is trained, its number of epochs: `3/25`, `9/25 early`; `None` where there is none.
-pub(crate) fn epoch_cell(job: &Job, epoch_count: u32) -> Option<String> {
+/// The epoch that a job is in or, when it is trained, its number of epochs: `3/25`, `9/25 early` if it has stopped early; `None`
+/// where there is none.
+pub(crate) fn epoch_cell(job: &Job, epoch_count: u32, has_stopped_early: bool) -> Option<String> {
     let newest = job.last_epoch.map(|epoch| epoch.epoch);
     if job_state_from_wire(job.state) == Ok(JobState::Succeeded) {
         let trained = newest?.saturating_add(1);
-        let early = if trained < epoch_count { " early" } else { "" };
+        let early = if trained < epoch_count && has_stopped_early { " early" } else { "" };
         return Some(format!("{trained}/{epoch_count}{early}"));
     }
     let epoch = running_progress(job).and_then(|progress| progress.epoch()).or(newest)?;
@@ -131,13 +129,13 @@ mod tests {
         let last_epoch = Some(EpochMetrics { epoch: 2, ..EpochMetrics::default() });
         let mut job = Job { progress: Some(scoring), last_epoch, best_epoch: Some(1), ..leased_job() };
         assert_eq!(job_line(&job, 3, None), "scoring 1/9, loss 0.0000, F1 0.0000, gpu1");
-        assert_eq!(epoch_cell(&job, 3).as_deref(), Some("3/3"));
+        assert_eq!(epoch_cell(&job, 3, false).as_deref(), Some("3/3"));
         job.state = job::State::Succeeded.into();
-        assert_eq!(epoch_cell(&job, 3).as_deref(), Some("3/3"));
-        assert_eq!(job_line(&job, 3, None), "succeeded, 3/3 epochs, loss 0.0000, F1 0.0000");
-        assert_eq!(epoch_cell(&job, 25).as_deref(), Some("3/25 early"));
-        assert_eq!(job_line(&job, 25, None), "succeeded, 3/25 epochs, stopped early, loss 0.0000, F1 0.0000");
+        assert_eq!(epoch_cell(&job, 3, true).as_deref(), Some("3/3"));
+        assert_eq!(job_line(&job, 3, None), "succeeded, loss 0.0000, F1 0.0000");
+        assert_eq!(epoch_cell(&job, 25, true).as_deref(), Some("3/25 early"));
+        assert_eq!(epoch_cell(&job, 25, false).as_deref(), Some("3/25"), "other folds are trained for longer");
         job.last_epoch = None;
-        assert_eq!(epoch_cell(&job, 3), None);
+        assert_eq!(epoch_cell(&job, 3, false), None);
     }
 }

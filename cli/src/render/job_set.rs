@@ -12,12 +12,7 @@ use super::text::{time, word};
 
 /// Id, name, state, score and reason of a job set in one line.
 pub(crate) fn headline(set: &JobSet) -> String {
-    let mut line = one_line(&set.id).into_owned();
-    let name = name_of(set);
-    if !name.is_empty() {
-        line += &format!(" ({name})");
-    }
-    line += &format!(": {}", state_word(set));
+    let mut line = format!("{}: {}", id_and_name(set), state_word(set));
     if let (Some(macro_f1), Some(threshold)) = (set.macro_f1, set.threshold) {
         line += &format!(", macro F1 {macro_f1:.4} at threshold {threshold:.4}");
     }
@@ -31,6 +26,12 @@ pub(crate) fn headline(set: &JobSet) -> String {
         line += &format!(": {}", one_line(&set.state_reason));
     }
     line
+}
+
+/// Its id and, if it has one, its name: `js-abcdefgh (evening)`.
+pub(crate) fn id_and_name(set: &JobSet) -> String {
+    let (id, name) = (one_line(&set.id), name_of(set));
+    if name.is_empty() { id.into_owned() } else { format!("{id} ({name})") }
 }
 
 pub(crate) fn job_set_table(sets: &[JobSet], page: &Page) -> String {

@@ -176,6 +176,7 @@ mod tests {
                 threshold: 0.25,
                 folds: vec![0, 2],
                 create_time: None,
+                fold_results: Vec::new(),
             }],
             kept_folds: vec![0, 2],
             submissions: vec![Submission { folds: vec![0], ..Submission::default() }],

@@ -13,12 +13,14 @@ pub(crate) struct Column {
     rank: u8,
     /// How narrow the column may become before others are left out.
     least_width: usize,
+    /// The width that it has at least, also without anything in it, in a table that is drawn again and again.
+    steady_width: usize,
 }
 
 impl Column {
     /// A column that always stays.
     pub(crate) fn new(header: &'static str) -> Self {
-        Self { header, rank: 0, least_width: usize::MAX }
+        Self { header, rank: 0, least_width: usize::MAX, steady_width: 0 }
     }
 
     pub(crate) fn rank(self, rank: u8) -> Self {
@@ -28,6 +30,15 @@ impl Column {
     pub(crate) fn least_width(self, least_width: usize) -> Self {
         Self { least_width, ..self }
     }
+
+    pub(crate) fn steady_width(self, steady_width: usize) -> Self {
+        Self { steady_width, ..self }
+    }
+}
+
+/// `columns` without their steady widths, for a table that is drawn once.
+pub(crate) fn drawn_once<const COLUMNS: usize>(columns: [Column; COLUMNS]) -> [Column; COLUMNS] {
+    columns.map(|column| column.steady_width(0))
 }
 
 /// The text at one place of a table.
@@ -74,10 +85,12 @@ fn fitted_widths<const COLUMNS: usize>(
     let mut widths: [usize; COLUMNS] = std::array::from_fn(|place| {
         let cells = rows.iter().map(|row| row[place].text.as_str());
         let is_empty = cells.clone().all(|text| text.is_empty() || text == NOTHING);
-        if is_empty && columns[place].rank > 0 {
+        let steady = columns[place].steady_width;
+        if is_empty && columns[place].rank > 0 && steady == 0 {
             return 0;
         }
-        cells.chain([columns[place].header]).map(|text| text.chars().count()).max().unwrap_or_default()
+        let widths = cells.chain([columns[place].header]).map(|text| text.chars().count());
+        widths.chain([steady]).max().unwrap_or_default()
     });
     let least = |widths: &[usize; COLUMNS]| -> [usize; COLUMNS] {
         std::array::from_fn(|place| widths[place].min(columns[place].least_width))

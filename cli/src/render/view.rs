@@ -1,8 +1,11 @@
 //! A job set, with its history and what remains.
 
+use fivefold_common::early_stop::EarlyStop;
 use fivefold_common::eta::{Certainty, Eta, JobPace, Remaining, duration_words, remaining};
 use fivefold_common::job::{JobKind, JobState};
 use fivefold_common::job_set::JobSetState;
+use fivefold_common::progress::EpochReport;
+use fivefold_common::spec::JobSetSpec;
 use fivefold_proto::convert::{
     epoch_from_wire, job_kind_from_wire, job_set_state_from_wire, job_state_from_wire, spec_from_wire,
 };
@@ -17,6 +20,8 @@ use super::job::running_progress;
 pub(crate) struct View<'a> {
     pub(crate) set: &'a JobSet,
     history: &'a EpochHistory,
+    /// `None` if only a newer version knows its settings.
+    spec: Option<JobSetSpec>,
     remaining: Remaining,
 }
 
@@ -31,8 +36,8 @@ impl<'a> View<'a> {
         let jobs: Option<Vec<JobPace>> = set.jobs.iter().map(pace).collect();
         let spec = set.spec.clone().and_then(|spec| spec_from_wire(spec).ok());
         let unknown = || Remaining { jobs: vec![None; set.jobs.len()], job_set: None };
-        let remaining = jobs.zip(spec).map_or_else(unknown, |(jobs, spec)| remaining(&spec, &jobs));
-        Self { set, history, remaining }
+        let remaining = jobs.zip(spec.as_ref()).map_or_else(unknown, |(jobs, spec)| remaining(spec, &jobs));
+        Self { set, history, spec, remaining }
     }
 
     /// The jobs of a kind, each with its remaining time.
@@ -50,6 +55,13 @@ impl<'a> View<'a> {
     /// The remaining time of training, or of the prediction that follows.
     pub(crate) fn eta(&self) -> Option<Eta> {
         self.remaining.job_set
+    }
+
+    /// Whether the early stop ended the training of a job. A fold with fewer epochs than the spec has may also be one that was
+    /// not extended with others.
+    pub(crate) fn has_stopped_early(&self, job: &Job) -> bool {
+        let epochs: Vec<EpochReport> = self.history.of(job).iter().map(epoch_from_wire).collect();
+        self.spec.as_ref().is_some_and(|spec| EarlyStop::after(spec, &epochs).has_stopped())
     }
 
     pub(crate) fn epochs(&self, job: &Job) -> &'a [EpochMetrics] {

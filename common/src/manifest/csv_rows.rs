@@ -56,8 +56,20 @@ pub(super) fn find_column(header: &[&str], name: &str) -> Result<Option<usize>, 
 }
 
 /// The error of a header that lacks columns.
-pub(super) fn wrong_header(expected: impl Into<String>, header: &[&str]) -> ManifestProblem {
-    ManifestProblem::Header { expected: expected.into(), found: shown(&header.join(",")) }
+pub(super) fn wrong_header(expected: impl Into<String>, header: &[&str], advice: String) -> ManifestProblem {
+    ManifestProblem::Header { expected: expected.into(), found: shown(&header.join(",")), advice }
+}
+
+/// What to do if the header lacks the column `name`, which `key` of the spec names and which has the `content` of the rows;
+/// empty if it has the column.
+pub(super) fn column_advice(header: &[&str], key: &str, name: &str, content: &str) -> String {
+    if header.contains(&name) {
+        return String::new();
+    }
+    match header.iter().find(|column| column.eq_ignore_ascii_case(name)) {
+        Some(column) => format!("; {:?} differs in case: name it with --{key} {column}", shown(column)),
+        None => format!("; name the column of the {content} with --{key}"),
+    }
 }
 
 /// As much of a text as a message has room for.

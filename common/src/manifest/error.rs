@@ -21,10 +21,12 @@ pub struct ManifestError {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestProblem {
     /// Another header.
-    #[error("the header should be {expected}, not {found:?}")]
+    #[error("the header should be {expected}, not {found:?}{advice}")]
     Header {
         /// The expected header.
         expected: String,
+        /// What to do, as the end of a sentence; may be empty.
+        advice: String,
         /// The header of the file.
         found: String,
     },
@@ -83,10 +85,12 @@ pub enum ManifestProblem {
         first_line: u64,
     },
     /// Invalid labels.
-    #[error("{column}: {error}")]
+    #[error("{column}: {error}{advice}")]
     Labels {
         /// The column.
         column: String,
+        /// What to do, as the end of a sentence; may be empty.
+        advice: String,
         /// What is wrong.
         error: LabelsError,
     },

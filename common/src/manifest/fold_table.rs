@@ -47,7 +47,7 @@ impl FoldTable {
         let mut rows = Vec::new();
         let columns = |header: &[&str]| match header {
             ["Id", "Source", "Fold"] => Ok(()),
-            _ => Err(wrong_header("Id,Source,Fold", header)),
+            _ => Err(wrong_header("Id,Source,Fold", header, String::new())),
         };
         read_rows(file, input, columns, |(), _, record| {
             let field = |place| record.get(place).unwrap_or_default();

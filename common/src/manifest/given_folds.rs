@@ -80,7 +80,7 @@ impl GivenFolds {
         let mut fold_of_id = HashMap::new();
         let columns = |header: &[&str]| match (find_column(header, "Id")?, find_column(header, "Fold")?) {
             (Some(id), Some(fold)) => Ok((id, fold)),
-            _ => Err(wrong_header("Id,Fold", header)),
+            _ => Err(wrong_header("Id,Fold", header, String::new())),
         };
         read_rows(file, input, columns, |&(id, fold), line, record| {
             let id = ids.add(record.get(id).unwrap_or_default(), line)?;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
-use super::csv_rows::{MAX_NAME_BYTES, checked_id, find_column, read_rows, shown, wrong_header};
+use super::csv_rows::{MAX_NAME_BYTES, checked_id, column_advice, find_column, read_rows, shown, wrong_header};
 use super::label_columns::LabelColumns;
 use super::{ManifestError, ManifestProblem};
 use crate::labels::Labels;
@@ -52,7 +52,11 @@ impl LabelledColumns {
                 LabelFormat::Numbers | LabelFormat::Names => format!("{},{}", spec.id_column, spec.label_column),
                 LabelFormat::OneHot => format!("{} and a column for each class", spec.id_column),
             };
-            return Err(wrong_header(expected, header));
+            let mut advice = column_advice(header, "id_column", &spec.id_column, "ids");
+            if spec.label_format != LabelFormat::OneHot {
+                advice += &column_advice(header, "label_column", &spec.label_column, "labels");
+            }
+            return Err(wrong_header(expected, header, advice));
         };
         let labels = LabelColumns::find(header, spec)?;
         let group = match spec.group_column.as_str() {
@@ -118,7 +122,8 @@ impl Manifest {
         let submitted = spec.submission_header();
         let columns = |header: &[&str]| {
             let is_known = header == [spec.id_column.as_str()] || header == submitted;
-            if is_known { Ok(()) } else { Err(wrong_header(shown(&submitted.join(",")), header)) }
+            let advice = || column_advice(header, "id_column", &spec.id_column, "ids");
+            if is_known { Ok(()) } else { Err(wrong_header(shown(&submitted.join(",")), header, advice())) }
         };
         read_rows(file, input, columns, |(), line, record| {
             let id = ids.add(record.get(0).unwrap_or_default(), line)?;
@@ -194,6 +199,8 @@ mod tests {
         for (text, wanted) in [
             ("", "header"),
             ("Id,Label\na,1\n", "line 1: the header should be Id,Target, not \"Id,Label\""),
+            ("Id,Label\na,1\n", "not \"Id,Label\"; name the column of the labels with --label_column"),
+            ("id,TARGET\na,1\n", "\"id\" differs in case: name it with --id_column id; \"TARGET\" differs in case"),
             ("Id,Target\n", "empty"),
             ("Id,Target\na,1\na,2\n", "line 3: the id \"a\" is already on line 2"),
             ("Id,Target\na,1\nb,28\n", "line 3: Target"),
@@ -238,7 +245,7 @@ mod tests {
         let expected = ["0 2", "", "1"];
         let numbers = "image,Target\na,2|0\nb,\nc, 1 \n";
         let names = "Group,Target,image\np,\"tit, blue | owl\",a\np,,b\nq,grey heron,c\n";
-        let one_hot = "\"tit, blue\",image,owl,grey heron\n1,a,1,0\n0,b,0,0\n0,c,0,1\n";
+        let one_hot = "\"tit, blue\",image,owl,grey heron\n1,a,1.0,0\n0,b,0,0.0\n0,c,0,1\n";
         for (format, text) in
             [(LabelFormat::Numbers, numbers), (LabelFormat::Names, names), (LabelFormat::OneHot, one_hot)]
         {
@@ -262,9 +269,20 @@ mod tests {
             (LabelFormat::Numbers, "image,Target\na,0 1\n", "line 2: Target: \"0 1\" is not a label: labels are whole"),
             (LabelFormat::Numbers, "Id,Target\na,0\n", "line 1: the header should be image,Target, not \"Id,Target\""),
             (
+                LabelFormat::Numbers,
+                "image,Target\na,0 1\n",
+                "separated by spaces, these are labels: --label_separator space",
+            ),
+            (
                 LabelFormat::Names,
                 "image,Target\na,owl|Owl\n",
                 "line 2: Target: \"Owl\" is not one of the 3 classes, such",
+            ),
+            (LabelFormat::Names, "image,Target\na,Owl\n", "; it differs from the class \"owl\" in case alone"),
+            (
+                LabelFormat::Names,
+                "image,Target\na,owl; grey heron\n",
+                "separated by semicolons, these are labels: --label_separator semicolon",
             ),
             (LabelFormat::Names, "image,Target\na,owl|owl\n", "line 2: Target: label \"owl\" is given twice"),
             (LabelFormat::Names, "image,Labels\na,owl\n", "line 1: the header should be image,Target"),
@@ -307,7 +325,9 @@ mod tests {
             assert_eq!(ids(&hpa, text), Ok(vec!["a".to_owned()]));
         }
         let message = ids(&hpa, "Id,Target\na,0\n").unwrap_err();
-        assert!(message.contains("should be Id,Predicted, not \"Id,Target\""), "{message}");
+        assert!(message.ends_with("should be Id,Predicted, not \"Id,Target\""), "{message}");
+        let message = ids(&hpa, "id\na\n").unwrap_err();
+        assert!(message.ends_with("\"id\" differs in case: name it with --id_column id"), "{message}");
         let one_hot = birds(LabelFormat::OneHot);
         for text in ["image\na\n", "image,owl,grey heron,\"tit, blue\"\na,0,0,0.5\n"] {
             assert_eq!(ids(&one_hot, text), Ok(vec!["a".to_owned()]));

@@ -1,9 +1,11 @@
 //! Jobs that have their result.
 
+use fivefold_common::early_stop::EarlyStop;
 use fivefold_common::event::EventName;
 use fivefold_common::ids::{Digest, LeaseRef};
 use fivefold_common::job::{JobEvent, JobKind, JobState};
-use fivefold_common::spec::ScoredCheckpoint;
+use fivefold_common::progress::EpochReport;
+use fivefold_common::spec::{JobSetSpec, ScoredCheckpoint};
 
 use super::Coordinator;
 use super::decision::Decision;
@@ -62,6 +64,17 @@ fn accept(job_set: &JobSet, completion: &Completion) -> Result<Vec<Effect>, Erro
     Ok(decision.effects())
 }
 
+/// Refuses a fold whose epochs ended before those of the spec without an early stop: its worker did not know of an extension.
+fn check_epochs(spec: &JobSetSpec, epochs: &[EpochReport]) -> Result<(), Error> {
+    let Some(last) = epochs.last() else { return Ok(()) };
+    let trained = last.metrics.epoch.saturating_add(1);
+    if trained >= spec.epochs || EarlyStop::after(spec, epochs).has_stopped() {
+        return Ok(());
+    }
+    let problem = format!("it has {trained} of {} epochs, and no early stop ended it there", spec.epochs);
+    Err(Error::bad_field("result", problem))
+}
+
 /// Refuses a result that is not held, or does not have exactly the rows of its fold.
 async fn check(coordinator: &Coordinator, attempted: &Attempted, completion: &Completion) -> Result<(), Error> {
     if !matches!(attempted.state, JobState::Leased | JobState::Succeeded) {
@@ -78,6 +91,7 @@ async fn check(coordinator: &Coordinator, attempted: &Attempted, completion: &Co
             if completion.checkpoint.is_none() {
                 return Err(Error::bad_field("checkpoint", "a train job names the one that made its result"));
             }
+            check_epochs(&attempted.spec, &coordinator.queue.epochs(completion.lease.job).await?)?;
             let lists = Lists::read(blobs, &attempted.spec, inputs.train, inputs.hpa).await?;
             let folds = read_folds(blobs, inputs.folds).await?;
             lists.fold_rows(&attempted.spec, attempted.fold, &folds)?.valid

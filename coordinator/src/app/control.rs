@@ -226,6 +226,14 @@ pub async fn register_worker(coordinator: &Coordinator, worker: NewWorker) -> Re
     coordinator.queue.register_worker(coordinator.now(), worker).await
 }
 
+/// Marks a worker as gone: it ends, and holds no lease.
+///
+/// # Errors
+/// If the database fails.
+pub async fn unregister_worker(coordinator: &Coordinator, name: &str) -> Result<(), Error> {
+    coordinator.queue.unregister_worker(name).await
+}
+
 /// Notes a sign of life of a worker.
 ///
 /// # Errors

@@ -41,7 +41,8 @@ pub(super) async fn end(coordinator: &Coordinator, id: &JobSetId, decide: Decide
         let Effect::EndAttempt { lease, cause, message, failures, .. } = effect else { continue };
         match cause {
             FailureCause::Drained => tracing::info!("{lease} ended: its worker released the lease"),
-            FailureCause::WorkerLost => tracing::warn!("{lease} ended: its lease expired"),
+            FailureCause::WorkerLost if message.is_empty() => tracing::warn!("{lease} ended: its lease expired"),
+            FailureCause::WorkerLost => tracing::warn!("{lease} ended: its worker {message}"),
             _ => tracing::warn!("{lease} failed ({cause}): {message}"),
         }
         return Ok(Some(failures));
@@ -92,7 +93,10 @@ pub(super) fn end_attempt(
 
 fn describe(cause: FailureCause, message: &str, worker: &str) -> String {
     match cause {
-        FailureCause::WorkerLost => format!("worker {worker} was not heard of for a whole lease"),
+        FailureCause::WorkerLost if message.is_empty() => {
+            format!("worker {worker} was not heard of for a whole lease")
+        }
+        FailureCause::WorkerLost => format!("worker {worker} {message}"),
         FailureCause::Drained => format!("worker {worker} released it"),
         FailureCause::Stalled => format!("it stood still on {worker}: {message}"),
         FailureCause::OutOfMemory => format!("out of memory on {worker}: {message}"),

@@ -1,26 +1,56 @@
 //! Leases.
 
 use fivefold_common::event::EventName;
-use fivefold_common::job::{JobEvent, JobState, Transition};
+use fivefold_common::job::{FailureCause, JobEvent, JobState, Transition};
 
-use super::Coordinator;
+use super::{Coordinator, fail};
 use crate::error::Error;
-use crate::queue::{LeaseRequest, Leased, NewEvent};
+use crate::queue::{LeaseRequest, Leased, NameLock, NewEvent};
 
 const LEASE: Transition = match JobState::Queued.on(JobEvent::Leased) {
     Some(transition) => transition,
     None => panic!("a queued job can be leased"),
 };
 
-/// Leases a job to a worker, if one is free. A repeated request gets the same lease.
+/// Leases a job to a worker without a lock on its name, if one is free. A repeated request gets the same lease.
 ///
 /// # Errors
 /// If the database fails.
 pub async fn acquire(coordinator: &Coordinator, worker: &str, request_id: &str) -> Result<Option<Leased>, Error> {
+    acquire_under(coordinator, worker, request_id, None).await
+}
+
+/// Leases a job to a worker, if one is free. A repeated request gets the same lease.
+///
+/// # Errors
+/// If the database fails.
+pub async fn acquire_under(
+    coordinator: &Coordinator,
+    worker: &str,
+    request_id: &str,
+    name_lock: Option<NameLock>,
+) -> Result<Option<Leased>, Error> {
     let (worker, request_id) = (worker.to_owned(), request_id.to_owned());
     let expires = coordinator.lease_expires();
-    let request = LeaseRequest { worker, request_id, expires, transition: LEASE, event: leased };
+    let request = LeaseRequest { worker, request_id, name_lock, expires, transition: LEASE, event: leased };
     coordinator.queue.acquire(coordinator.now(), request).await
+}
+
+/// Ends the leases of a worker's earlier processes. The lock on the worker's name has only one holder, so they have ended. A
+/// worker on another machine has another lock, and its leases stay.
+///
+/// # Errors
+/// If the database fails.
+pub async fn end_leases_of_earlier(coordinator: &Coordinator, worker: &str, present: &NameLock) -> Result<(), Error> {
+    const MESSAGE: &str = "was started again";
+    for (id, lease) in coordinator.queue.leases_of_earlier(worker, present).await? {
+        match fail::fail(coordinator, lease, FailureCause::WorkerLost, MESSAGE).await {
+            // It has ended, or its job set was deleted, in the meantime.
+            Err(Error::StaleAttempt(_) | Error::NotFound { .. }) => tracing::debug!("{lease} of {id} has ended before"),
+            ended => ended.map(|_| ())?,
+        }
+    }
+    Ok(())
 }
 
 fn leased(Leased { lease, worker, fold, .. }: &Leased) -> NewEvent {

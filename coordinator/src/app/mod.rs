@@ -38,7 +38,9 @@ pub use self::artifacts::{
 };
 pub use self::checkpoint::{record_checkpoint, resumable};
 pub use self::complete::{Completion, complete};
-pub use self::control::{cancel, drain, pause, pause_at, register_worker, resume, retrain, retry, see_worker};
+pub use self::control::{
+    cancel, drain, pause, pause_at, register_worker, resume, retrain, retry, see_worker, unregister_worker,
+};
 pub use self::delete::{delete, delete_old};
 pub use self::disk::{DiskUsage, JobSetUsage, disk_usage, warnings};
 pub use self::due::DueJobSets;
@@ -46,7 +48,7 @@ pub use self::extend::{Extension, extend};
 pub use self::fail::{fail, release};
 pub use self::finish::finish;
 pub use self::fit::fit_trained_folds;
-pub use self::lease::{acquire, has_free_job};
+pub use self::lease::{acquire, acquire_under, end_leases_of_earlier, has_free_job};
 pub use self::predict::{Prediction, predict};
 pub use self::report::{Answer, report};
 pub use self::resolve::resolve;

@@ -12,6 +12,24 @@ const NEWEST: [&str; 2] = ["@", "latest"];
 /// The most candidates in a message.
 const MAX_CANDIDATES: u32 = 5;
 
+/// Refuses names by which a job set could not be called: those that mean the newest one, those that look like ids, and the
+/// eight characters of a present id.
+pub(super) async fn check_name(coordinator: &Coordinator, name: &str) -> Result<(), Error> {
+    let refuse = |problem: String| Err(Error::bad_field("spec.name", format!("{problem}: choose another name")));
+    if NEWEST.contains(&name) {
+        return refuse(format!("{name:?} means the newest job set"));
+    }
+    if name.starts_with("js-") {
+        return refuse(format!("{name:?} looks like the id of a job set"));
+    }
+    if let Ok(id) = format!("js-{name}").parse::<JobSetId>()
+        && coordinator.queue.job_set(&id).await.is_ok()
+    {
+        return refuse(format!("{name:?} is short for the job set {id}"));
+    }
+    Ok(())
+}
+
 /// The id of the only job set that `text` fits: a whole id, the beginning of an id, with or without `js-`, or a name. `@` and
 /// `latest` are the newest job set.
 ///

@@ -9,6 +9,7 @@ use super::Coordinator;
 use super::artifacts::{put, require_artifact};
 use super::disk::require_room;
 use super::lists::{Lists, read_test_list};
+use super::resolve::check_name;
 use super::warm_start::warm_start;
 use crate::error::Error;
 use crate::queue::{EarlierRequest, Inputs, NewEvent, NewJobSet, Submitted, WarmStart};
@@ -76,6 +77,7 @@ async fn require_files(coordinator: &Coordinator, submission: &Submission) -> Re
 
 /// Checks the lists and splits them.
 async fn prepare(coordinator: &Coordinator, submission: Submission) -> Result<NewJobSet, Error> {
+    check_name(coordinator, &submission.spec.name).await?;
     require_files(coordinator, &submission).await?;
     let Submission { request_id, request_digest, mut spec, train, hpa, test, weights, folds: given, warm_start_of } =
         submission;

@@ -61,7 +61,7 @@ pub struct WorkerView {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// It was heard of within the last lease period, or holds a lease.
+    /// It was heard of within the last lease period and has not left since, or holds a lease.
     Present,
     Gone,
 }
@@ -73,7 +73,7 @@ pub enum Presence {
 pub async fn workers(coordinator: &Coordinator) -> Result<Vec<WorkerView>, Error> {
     let since = coordinator.now().minus_seconds(coordinator.settings.lease_seconds);
     let view = |worker: Worker| {
-        let is_gone = worker.job.is_none() && worker.last_seen < since;
+        let is_gone = worker.job.is_none() && (worker.has_left || worker.last_seen < since);
         WorkerView { worker, presence: if is_gone { Presence::Gone } else { Presence::Present } }
     };
     Ok(coordinator.queue.workers().await?.into_iter().map(view).collect())

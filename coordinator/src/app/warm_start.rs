@@ -26,12 +26,16 @@ pub(super) async fn warm_start(
     if source.inputs.folds != folds {
         let problem = format!(
             "{of} has another split, so that a fold could begin from a model that was trained on its validation rows: use \
-             the same lists, split_method, folds, split_seed, split_shuffle and group_column"
+             the same lists, split_method, folds, split_seed, split_shuffle and group_column, or begin without its models \
+             (`--warm-start none`)"
         );
         return Err(Error::bad_field(FIELD, problem));
     }
     if let Some((key, ours, theirs)) = network_difference(spec, &source.spec) {
-        return Err(Error::bad_field(FIELD, format!("{of} has another network: {key} = {theirs}, and not {ours}")));
+        let problem = format!(
+            "{of} has another network: {key} = {theirs}, and not {ours}; `--warm-start none` begins without its models"
+        );
+        return Err(Error::bad_field(FIELD, problem));
     }
     let mut models = Vec::new();
     for fold in spec.trained_folds() {

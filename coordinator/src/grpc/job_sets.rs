@@ -143,7 +143,7 @@ impl JobSetService for Services {
         let id = job_set_id_from_wire(&request.into_inner().job_set_id)?;
         let _permit = self.fits.acquire()?;
         let (fit, job_set) = app::fit_trained_folds(&self.coordinator, &id).await?;
-        let fit = FitRecord { fit, created: self.coordinator.clock.now() };
+        let fit = FitRecord { fit, created: self.coordinator.clock.now(), fold_results: Vec::new() };
         let (fit, job_set) = (Some(messages::fit(&fit)), Some(messages::job_set(&job_set)));
         Ok(Response::new(v1::FitTrainedFoldsResponse { fit, job_set }))
     }

@@ -14,7 +14,7 @@ use fivefold_proto::v1;
 
 use crate::app::{DiskUsage, JobSetUsage, Presence, WorkerView};
 use crate::clock::Timestamp;
-use crate::queue::{Event, Fit, FitRecord, InitialModel, Inputs, Job, JobSet, Leased, SubmissionRecord, Task};
+use crate::queue::{Event, Fit, FitFold, FitRecord, InitialModel, Inputs, Job, JobSet, Leased, SubmissionRecord, Task};
 
 pub(super) fn timestamp(time: Timestamp) -> fivefold_proto::Timestamp {
     let nanos = i32::try_from(time.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
@@ -75,13 +75,22 @@ fn folds(folds: FoldSet) -> Vec<u32> {
     folds.iter().map(|fold| fold.0.into()).collect()
 }
 
-pub(super) fn fit(FitRecord { fit, created }: &FitRecord) -> v1::Fit {
+pub(super) fn fit(FitRecord { fit, created, fold_results }: &FitRecord) -> v1::Fit {
     v1::Fit {
         results: results(fit),
         macro_f1: fit.macro_f1,
         threshold: fit.threshold,
         create_time: Some(timestamp(*created)),
         folds: folds(fit.folds),
+        fold_results: fold_results.iter().map(fit_fold).collect(),
+    }
+}
+
+fn fit_fold(FitFold { fold, table, checkpoint }: &FitFold) -> v1::FitFold {
+    v1::FitFold {
+        fold: fold.0.into(),
+        table: Some(artifact_to_wire(*table)),
+        checkpoint: checkpoint.map(artifact_to_wire),
     }
 }
 

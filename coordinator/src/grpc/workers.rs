@@ -19,7 +19,7 @@ use super::{Services, messages};
 use crate::access::Caller;
 use crate::app::{self, Completion};
 use crate::error::Error;
-use crate::queue::{NewWorker, Reported};
+use crate::queue::{NameLock, NewWorker, Reported};
 
 const MAX_NAME_BYTES: usize = 100;
 const MAX_MESSAGE_CHARACTERS: usize = 10_000;
@@ -32,6 +32,22 @@ fn checked_name(field: &str, name: &str) -> Result<(), WireError> {
         return Err(WireError::new(field, format!("it should have 1 to {MAX_NAME_BYTES} printable characters")));
     }
     Ok(())
+}
+
+fn checked_name_lock(lock: v1::NameLock) -> Result<NameLock, WireError> {
+    let v1::NameLock { id, taken_centiseconds } = lock;
+    checked_name("name_lock.id", &id)?;
+    let taken_centiseconds = i64::try_from(taken_centiseconds)
+        .map_err(|_| WireError::new("name_lock.taken_centiseconds", "it is out of range"))?;
+    Ok(NameLock { id, taken_centiseconds })
+}
+
+/// A worker that waits for a lease, and its request.
+struct Asked {
+    caller: Caller,
+    worker: String,
+    request_id: String,
+    name_lock: Option<NameLock>,
 }
 
 /// Refuses a worker of another protocol. It may finish the job that it holds.
@@ -65,19 +81,36 @@ impl WorkerService for Services {
         Ok(Response::new(v1::RegisterWorkerResponse { lease_seconds }))
     }
 
+    async fn unregister_worker(
+        &self,
+        request: Request<v1::UnregisterWorkerRequest>,
+    ) -> Result<Response<v1::UnregisterWorkerResponse>, Status> {
+        let name = request.into_inner().name;
+        checked_name("name", &name)?;
+        tracing::info!("worker {name} has left");
+        app::unregister_worker(&self.coordinator, &name).await?;
+        Ok(Response::new(v1::UnregisterWorkerResponse {}))
+    }
+
     async fn acquire_lease(
         &self,
         request: Request<v1::AcquireLeaseRequest>,
     ) -> Result<Response<v1::AcquireLeaseResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let v1::AcquireLeaseRequest { worker_name, wait_seconds, request_id, protocol } = request.into_inner();
+        let v1::AcquireLeaseRequest { worker_name, wait_seconds, request_id, protocol, name_lock } =
+            request.into_inner();
         checked_name("worker_name", &worker_name)?;
         checked_name("request_id", &request_id)?;
         require_protocol(&worker_name, protocol)?;
+        let name_lock = name_lock.map(checked_name_lock).transpose()?;
         let _permit = self.waits.acquire()?;
         app::see_worker(&self.coordinator, &worker_name).await?;
         let wait = Duration::from_secs(wait_seconds.min(MAX_WAIT_SECONDS).into());
-        let lease = self.wait_for_lease(&caller, &worker_name, &request_id, wait).await?;
+        if let Some(name_lock) = &name_lock {
+            app::end_leases_of_earlier(&self.coordinator, &worker_name, name_lock).await?;
+        }
+        let asked = Asked { caller, worker: worker_name, request_id, name_lock };
+        let lease = self.wait_for_lease(&asked, wait).await?;
         Ok(Response::new(v1::AcquireLeaseResponse { lease }))
     }
 
@@ -169,9 +202,7 @@ impl Services {
     /// Leases a job to a worker as soon as one is free; `None` after `wait`.
     async fn wait_for_lease(
         &self,
-        caller: &Caller,
-        worker: &str,
-        request_id: &str,
+        Asked { caller, worker, request_id, name_lock }: &Asked,
         wait: Duration,
     ) -> Result<Option<v1::Lease>, Error> {
         let deadline = Instant::now() + wait;
@@ -190,7 +221,8 @@ impl Services {
             // The first time in any case: a lease whose answer was lost is found by its request, and is not free any more.
             if !asked_once || app::has_free_job(&self.coordinator, worker).await? {
                 asked_once = true;
-                if let Some(leased) = app::acquire(&self.coordinator, worker, request_id).await? {
+                let leased = app::acquire_under(&self.coordinator, worker, request_id, name_lock.clone()).await?;
+                if let Some(leased) = leased {
                     return Ok(Some(messages::lease(&leased, self.coordinator.settings.lease_seconds)));
                 }
             }

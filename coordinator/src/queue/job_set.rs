@@ -68,6 +68,17 @@ impl JobSet {
         }
     }
 
+    /// The fit that its results are from after its end: the present one or, if it was cancelled or failed while folds were
+    /// trained again, the last one before, unless more folds are trained than that has.
+    pub fn fit_at_end(&self) -> Option<&FitRecord> {
+        let present = self.fit.map(|fit| fit.oof.digest);
+        if let Some(oof) = present {
+            return self.fits.iter().find(|record| record.fit.oof.digest == oof);
+        }
+        let last = self.fits.last().filter(|_| self.state.has_ended())?;
+        (last.fit.folds.len() >= self.trained_folds().len()).then_some(last)
+    }
+
     /// The folds that have been trained.
     pub fn trained_folds(&self) -> FoldSet {
         self.jobs_of(JobKind::Train).filter(|job| job.state == JobState::Succeeded).map(|job| job.fold).collect()
@@ -131,10 +142,22 @@ pub struct Fit {
     pub folds: FoldSet,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FitRecord {
     pub fit: Fit,
     pub created: Timestamp,
+    /// What each fold gave it, by fold; empty if it is not stored.
+    pub fold_results: Vec<FitFold>,
+}
+
+/// What one fold gave a fit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FitFold {
+    pub fold: Fold,
+    /// The out-of-fold table.
+    pub table: Artifact,
+    /// The checkpoint that made the table.
+    pub checkpoint: Option<Artifact>,
 }
 
 /// The predictions of a test list at the threshold of a fit.

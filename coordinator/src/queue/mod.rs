@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 pub use self::change::{Decide, Effect, NewEvent};
 pub use self::job_set::{
-    Exclusion, Fit, FitRecord, InitialModel, Inputs, Job, JobResult, JobSet, NamedJobSet, SubmissionNumber,
+    Exclusion, Fit, FitFold, FitRecord, InitialModel, Inputs, Job, JobResult, JobSet, NamedJobSet, SubmissionNumber,
     SubmissionRecord, WarmStart,
 };
 use crate::clock::Timestamp;
@@ -91,6 +91,9 @@ pub trait Queue: Debug + Send + Sync {
     /// left out. The worker's repeated request gets the same lease, which is extended.
     async fn acquire(&self, now: Timestamp, request: LeaseRequest) -> Result<Option<Leased>, Error>;
 
+    /// The leases of a worker's processes that held the lock on its name before the present one.
+    async fn leases_of_earlier(&self, worker: &str, present: &NameLock) -> Result<Vec<(JobSetId, LeaseRef)>, Error>;
+
     /// Whether there is a free job for a worker.
     async fn has_free_job(&self, now: Timestamp, worker: &str) -> Result<bool, Error>;
 
@@ -139,6 +142,9 @@ pub trait Queue: Debug + Send + Sync {
     /// # Errors
     /// [`Error::NotFound`] if the worker never registered.
     async fn set_draining(&self, name: &str, draining: bool) -> Result<(), Error>;
+
+    /// Notes that a worker leaves.
+    async fn unregister_worker(&self, name: &str) -> Result<(), Error>;
 
     /// All workers by name.
     async fn workers(&self) -> Result<Vec<Worker>, Error>;
@@ -228,12 +234,24 @@ pub struct Attempted {
     pub inputs: Inputs,
 }
 
+/// The lock on a worker's name that its process holds on its machine until it ends. Who holds the same lock since a later time
+/// has replaced an earlier holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameLock {
+    /// Identifies the lock; not empty.
+    pub id: String,
+    /// Since the start of the machine.
+    pub taken_centiseconds: i64,
+}
+
 /// A worker's wish for a job.
 #[derive(Debug, Clone)]
 pub struct LeaseRequest {
     pub worker: String,
     /// The same in repeats of one request.
     pub request_id: String,
+    /// Under which it asks.
+    pub name_lock: Option<NameLock>,
     pub expires: Timestamp,
     /// What happens to the job.
     pub transition: Transition,
@@ -330,6 +348,8 @@ pub struct Worker {
     pub job: Option<JobId>,
     /// It is leased no more jobs.
     pub draining: bool,
+    /// It said that it leaves, and was not heard of since.
+    pub has_left: bool,
     /// Unfinished job sets that exclude it.
     pub excluded_from: Vec<JobSetId>,
 }

@@ -35,7 +35,9 @@ pub(super) async fn download(
 
 /// Whether an artifact is among the results of a job set.
 fn is_result(job_set: &JobSet, digest: Digest) -> bool {
-    let of_fit = job_set.fit.iter().flat_map(|fit| [Some(fit.oof), Some(fit.report), fit.submission]).flatten();
-    let checkpoints = job_set.jobs.iter().filter_map(|job| job.result.as_ref()?.checkpoint);
-    of_fit.chain(checkpoints).any(|artifact| artifact.digest == digest)
+    let of_fits = job_set.fit.iter().chain(job_set.fits.iter().map(|record| &record.fit));
+    let of_fits = of_fits.flat_map(|fit| [Some(fit.oof), Some(fit.report), fit.submission]).flatten();
+    let models_of_fits = job_set.fits.iter().flat_map(|record| &record.fold_results).filter_map(|fold| fold.checkpoint);
+    let models = job_set.jobs.iter().filter_map(|job| job.result.as_ref()?.checkpoint);
+    of_fits.chain(models_of_fits).chain(models).any(|artifact| artifact.digest == digest)
 }

@@ -54,6 +54,8 @@ pub(super) async fn check(State(page): State<Page>, mut request: Request, next: 
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // By which a client of the coordinator that was given this address tells what it has found.
+    headers.insert(header::SERVER, HeaderValue::from_static("fivefold"));
     // Not `no-referrer`, with which browsers send forms without their origin.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

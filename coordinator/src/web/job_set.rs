@@ -4,7 +4,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use fivefold_common::artifact::{Artifact, ArtifactKind};
-use fivefold_common::ids::JobSetId;
+use fivefold_common::ids::{Fold, JobSetId};
 use fivefold_common::job::{JobKind, JobState};
 use fivefold_common::size::size_text;
 use fivefold_common::spec::JobSetSpec;
@@ -19,7 +19,7 @@ use super::problem::Problem;
 use super::{Page, progress};
 use crate::app;
 use crate::error::Error;
-use crate::queue::{Event, Job, JobSet};
+use crate::queue::{Event, FitRecord, Job, JobSet};
 
 /// The newest events that are shown.
 const EVENTS: u32 = 100;
@@ -90,7 +90,7 @@ fn scores(job_set: &JobSet) -> Markup {
     let best = job_set.jobs.iter().filter_map(|job| job.best_macro_f1).reduce(f64::max);
     html! {
         dl.scores {
-            @if let Some(fit) = &job_set.fit {
+            @if let Some(FitRecord { fit, .. }) = job_set.fit_at_end() {
                 div { dt { "macro F1" } dd { (format!("{:.4}", fit.macro_f1)) } }
                 div { dt { "threshold" } dd { (format!("{:.4}", fit.threshold)) } }
                 @if fit.folds != job_set.spec.fold_set() {
@@ -152,14 +152,20 @@ fn job_row(job: &Job, epoch_count: u32) -> Markup {
 /// What can be downloaded.
 fn files(job_set: &JobSet) -> Markup {
     let mut files: Vec<(String, Artifact)> = Vec::new();
-    if let Some(fit) = &job_set.fit {
-        files.push(("oof.csv".into(), fit.oof));
-        files.push(("report.json".into(), fit.report));
-        files.extend(fit.submission.map(|submission| ("submission.csv".into(), submission)));
-    }
-    for job in job_set.jobs_of(JobKind::Train) {
-        let checkpoint = job.result.as_ref().and_then(|result| result.checkpoint);
-        files.extend(checkpoint.map(|checkpoint| (format!("fold-{}.safetensors", job.fold), checkpoint)));
+    let model = |fold: Fold, checkpoint: Artifact| (format!("fold-{fold}.safetensors"), checkpoint);
+    match job_set.fit_at_end() {
+        Some(FitRecord { fit, fold_results, .. }) => {
+            files.push(("oof.csv".into(), fit.oof));
+            files.push(("report.json".into(), fit.report));
+            // The record keeps that of an earlier test list.
+            let submission = job_set.fit.as_ref().unwrap_or(fit).submission;
+            files.extend(submission.map(|submission| ("submission.csv".into(), submission)));
+            files.extend(fold_results.iter().filter_map(|result| Some(model(result.fold, result.checkpoint?))));
+        }
+        None => {
+            let trained = job_set.jobs_of(JobKind::Train);
+            files.extend(trained.filter_map(|job| Some(model(job.fold, job.result.as_ref()?.checkpoint?))));
+        }
     }
     if files.is_empty() {
         return html! {};

@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::{Page, progress};
 use crate::app;
 use crate::error::Error;
-use crate::queue::{JobSet, SubmissionNumber};
+use crate::queue::{FitRecord, JobSet, SubmissionNumber};
 
 const PAGE_SIZE: usize = 25;
 
@@ -92,7 +92,7 @@ fn item(job_set: &JobSet) -> Markup {
                 span { (format!("{:.0}%", 100.0 * done)) }
             }
             dl {
-                @if let Some(fit) = &job_set.fit {
+                @if let Some(FitRecord { fit, .. }) = job_set.fit_at_end() {
                     div { dt { "macro F1" } dd { (format!("{:.4}", fit.macro_f1)) } }
                     @if fit.folds != job_set.spec.fold_set() { div { dt { "partial" } dd { "folds " (fit.folds) } } }
                 } @else {

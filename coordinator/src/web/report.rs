@@ -11,7 +11,7 @@ use super::layout::{self, Root, name_of};
 use super::problem::Problem;
 use crate::app;
 use crate::error::Error;
-use crate::queue::JobSet;
+use crate::queue::{FitRecord, JobSet};
 
 pub(super) async fn show(
     State(page): State<Page>,
@@ -19,7 +19,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Markup, Problem> {
     let job_set = app::job_set(&page.coordinator, &parsed(&id)?).await?;
-    let Some(fit) = &job_set.fit else {
+    let Some(FitRecord { fit, .. }) = job_set.fit_at_end() else {
         return Err(Problem::NotFound(format!("{id} has no report yet: its folds are not all trained")));
     };
     let bytes = page.coordinator.blobs.read(fit.report.digest).await?;

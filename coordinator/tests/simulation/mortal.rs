@@ -103,6 +103,10 @@ impl Queue for MortalQueue {
         self.step()?.acquire(now, request).await
     }
 
+    async fn leases_of_earlier(&self, worker: &str, present: &NameLock) -> Result<Vec<(JobSetId, LeaseRef)>, Error> {
+        self.step()?.leases_of_earlier(worker, present).await
+    }
+
     async fn has_free_job(&self, now: Timestamp, worker: &str) -> Result<bool, Error> {
         self.step()?.has_free_job(now, worker).await
     }
@@ -151,6 +155,10 @@ impl Queue for MortalQueue {
 
     async fn set_draining(&self, name: &str, draining: bool) -> Result<(), Error> {
         self.step()?.set_draining(name, draining).await
+    }
+
+    async fn unregister_worker(&self, name: &str) -> Result<(), Error> {
+        self.step()?.unregister_worker(name).await
     }
 
     async fn workers(&self) -> Result<Vec<Worker>, Error> {

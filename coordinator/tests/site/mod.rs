@@ -136,6 +136,7 @@ impl Site {
             wait_seconds,
             request_id: request_id.into(),
             protocol: fivefold_proto::PROTOCOL,
+            name_lock: None,
         };
         self.workers.clone().acquire_lease(request).await.unwrap().into_inner().lease
     }

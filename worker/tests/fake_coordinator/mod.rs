@@ -124,6 +124,13 @@ impl WorkerService for Coordinator {
         Ok(Response::new(v1::RegisterWorkerResponse { lease_seconds: 5 }))
     }
 
+    async fn unregister_worker(
+        &self,
+        _request: Request<v1::UnregisterWorkerRequest>,
+    ) -> Result<Response<v1::UnregisterWorkerResponse>, Status> {
+        Ok(Response::new(v1::UnregisterWorkerResponse {}))
+    }
+
     async fn acquire_lease(
         &self,
         request: Request<v1::AcquireLeaseRequest>,

@@ -22,12 +22,17 @@ pub(super) async fn check(coordinator: &Connection, trains: bool) -> Vec<Finding
         Err(_) => vec![Finding::bad(format!(
             "{address} does not answer: check the address in --coordinator, the firewall, and that the coordinator is running"
         ))],
-        Ok(Ok(answer)) if trains && !is_worker(&once).await => {
+        Ok(Ok(answer)) if !is_worker(&once).await => {
             let message = format!(
                 "the coordinator at {address} answers, and the token is not a worker's: fivefold-worker needs one of the \
                  role worker (`fivefold-coordinator token create --role worker`)"
             );
-            vec![Finding::bad(message), clock(answer.server_time.map(|time| time.seconds))]
+            let found = if trains {
+                Finding::bad(message)
+            } else {
+                Finding::doubtful(format!("{message} on a machine that trains; other commands work with this token"))
+            };
+            vec![found, clock(answer.server_time.map(|time| time.seconds))]
         }
         Ok(Ok(answer)) => vec![
             Finding::good(format!("the coordinator at {address} answers, and accepts this machine's calls")),

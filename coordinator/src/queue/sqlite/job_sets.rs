@@ -15,7 +15,7 @@ use super::{events, exclusions};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{
-    EarlierRequest, Exclusion, Fit, FitRecord, Inputs, Job, JobResult, JobSet, NamedJobSet, NewJobSet,
+    EarlierRequest, Exclusion, Fit, FitFold, FitRecord, Inputs, Job, JobResult, JobSet, NamedJobSet, NewJobSet,
     SubmissionNumber, SubmissionRecord, Submitted, result_kind,
 };
 
@@ -365,8 +365,10 @@ async fn fits(connection: &mut SqliteConnection, ids: &str) -> Result<BTreeMap<S
            WHERE f.job_set_id IN (SELECT value FROM json_each(?)) ORDER BY f.created_ms, f.rowid"#,
         ids
     );
+    let rows = rows.fetch_all(&mut *connection).await?;
+    let mut fold_results = fold_results(connection, ids).await?;
     let mut fits: BTreeMap<String, Vec<FitRecord>> = BTreeMap::new();
-    for row in rows.fetch_all(connection).await? {
+    for row in rows {
         let artifact = |kind, digest_column: &str, size_bytes| {
             Ok::<_, Error>(Artifact { kind, digest: digest(digest_column)?, size_bytes: size(size_bytes)? })
         };
@@ -382,10 +384,43 @@ async fn fits(connection: &mut SqliteConnection, ids: &str) -> Result<BTreeMap<S
             threshold: row.threshold,
             folds: rows::folds(&row.folds)?,
         };
-        let record = FitRecord { fit, created: Timestamp(row.created_ms) };
+        let key = (row.job_set_id.clone(), row.oof_digest);
+        let fold_results = fold_results.remove(&key).unwrap_or_default();
+        let record = FitRecord { fit, created: Timestamp(row.created_ms), fold_results };
         fits.entry(row.job_set_id).or_default().push(record);
     }
     Ok(fits)
+}
+
+/// What the folds of job sets gave their fits, by fold, by job set and digest of the fit's table.
+async fn fold_results(
+    connection: &mut SqliteConnection,
+    ids: &str,
+) -> Result<BTreeMap<(String, String), Vec<FitFold>>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT d.job_set_id, d.oof_digest, d.fold, d.result_digest, result.size_bytes AS result_bytes, d.checkpoint_digest,
+                  checkpoint.size_bytes AS "checkpoint_bytes?"
+           FROM fit_folds d
+           JOIN artifacts result ON result.digest = d.result_digest
+           LEFT JOIN artifacts checkpoint ON checkpoint.digest = d.checkpoint_digest
+           WHERE d.job_set_id IN (SELECT value FROM json_each(?)) ORDER BY d.fold"#,
+        ids
+    );
+    let mut results: BTreeMap<(String, String), Vec<FitFold>> = BTreeMap::new();
+    for row in rows.fetch_all(connection).await? {
+        let checkpoint = (row.checkpoint_digest.as_deref(), row.checkpoint_bytes);
+        let result = FitFold {
+            fold: fold(row.fold)?,
+            table: Artifact {
+                kind: ArtifactKind::Oof,
+                digest: digest(&row.result_digest)?,
+                size_bytes: size(row.result_bytes)?,
+            },
+            checkpoint: optional_artifact(ArtifactKind::Checkpoint, checkpoint.0, checkpoint.1)?,
+        };
+        results.entry((row.job_set_id, row.oof_digest)).or_default().push(result);
+    }
+    Ok(results)
 }
 
 /// The submissions of job sets, oldest first, by job set.

@@ -10,7 +10,7 @@ use super::rows::{self, count, digest, fold, optional_digest, parsed};
 use super::{checkpoints, events};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::queue::{Attempted, InitialModel, Inputs, LeaseRequest, Leased, Standstill, Task};
+use crate::queue::{Attempted, InitialModel, Inputs, LeaseRequest, Leased, NameLock, Standstill, Task};
 
 pub(super) async fn has_free_job(
     connection: &mut SqliteConnection,
@@ -60,10 +60,13 @@ async fn take(
     request: &LeaseRequest,
 ) -> Result<Option<LeaseRef>, Error> {
     let (from, to) = (request.transition.from().word(), request.transition.to().word());
+    let lock = request.name_lock.as_ref();
+    let (lock, lock_taken) = lock.map_or(("", 0), |lock| (lock.id.as_str(), lock.taken_centiseconds));
     let taken = sqlx::query!(
         "UPDATE jobs
          SET state = ?6, attempt = attempt + 1, worker_name = ?1, lease_request_id = ?2,
-             lease_expires_ms = ?3, report_sequence = 0, phase = 0, images_per_second = 0, advanced_ms = ?4, stalled = 0
+             lease_expires_ms = ?3, report_sequence = 0, phase = 0, images_per_second = 0, advanced_ms = ?4, stalled = 0,
+             name_lock = ?7, name_lock_taken = ?8
          WHERE state = ?5 AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.name = ?1 AND w.draining = 1)
            AND id = coalesce(
              (SELECT j.id FROM jobs j WHERE j.state = 'queued' AND j.paused = 0 AND j.not_before_ms <= ?4
@@ -80,7 +83,9 @@ async fn take(
         request.expires.0,
         now.0,
         from,
-        to
+        to,
+        lock,
+        lock_taken
     );
     taken.fetch_optional(connection).await?.map(|row| lease(row.id, row.attempt)).transpose()
 }
@@ -173,6 +178,23 @@ pub(super) async fn expired(
 ) -> Result<Vec<(JobSetId, LeaseRef)>, Error> {
     let rows =
         sqlx::query!("SELECT id, attempt, job_set_id FROM jobs WHERE state = 'leased' AND lease_expires_ms < ?", now.0);
+    let rows = rows.fetch_all(connection).await?;
+    rows.into_iter().map(|row| Ok((parsed(&row.job_set_id)?, lease(row.id, row.attempt)?))).collect()
+}
+
+/// The leases of a worker's processes that held the lock on its name before the present one.
+pub(super) async fn of_earlier(
+    connection: &mut SqliteConnection,
+    worker: &str,
+    present: &NameLock,
+) -> Result<Vec<(JobSetId, LeaseRef)>, Error> {
+    let rows = sqlx::query!(
+        "SELECT id, attempt, job_set_id FROM jobs
+         WHERE state = 'leased' AND worker_name = ? AND name_lock = ? AND name_lock_taken < ?",
+        worker,
+        present.id,
+        present.taken_centiseconds
+    );
     let rows = rows.fetch_all(connection).await?;
     rows.into_iter().map(|row| Ok((parsed(&row.job_set_id)?, lease(row.id, row.attempt)?))).collect()
 }

@@ -136,6 +136,10 @@ impl Queue for SqliteQueue {
         write!(self, |c| leases::acquire(c, now, &request))
     }
 
+    async fn leases_of_earlier(&self, worker: &str, present: &NameLock) -> Result<Vec<(JobSetId, LeaseRef)>, Error> {
+        leases::of_earlier(&mut *self.reader().await?, worker, present).await
+    }
+
     async fn has_free_job(&self, now: Timestamp, worker: &str) -> Result<bool, Error> {
         leases::has_free_job(&mut *self.reader().await?, now, worker).await
     }
@@ -191,6 +195,11 @@ impl Queue for SqliteQueue {
     async fn set_draining(&self, name: &str, draining: bool) -> Result<(), Error> {
         let name = name.to_owned();
         write!(self, |c| workers::set_draining(c, &name, draining))
+    }
+
+    async fn unregister_worker(&self, name: &str) -> Result<(), Error> {
+        let name = name.to_owned();
+        write!(self, |c| workers::unregister(c, &name))
     }
 
     async fn workers(&self) -> Result<Vec<Worker>, Error> {

@@ -15,7 +15,8 @@ pub(super) async fn register(
 ) -> Result<(), Error> {
     sqlx::query!(
         "INSERT INTO workers (name, device, version, last_seen_ms) VALUES (?, ?, ?, ?)
-         ON CONFLICT (name) DO UPDATE SET device = excluded.device, version = excluded.version, last_seen_ms = excluded.last_seen_ms",
+         ON CONFLICT (name) DO UPDATE SET device = excluded.device, version = excluded.version, last_seen_ms = excluded.last_seen_ms,
+             has_left = 0",
         worker.name,
         worker.device,
         worker.version,
@@ -29,7 +30,7 @@ pub(super) async fn register(
 /// Notes a sign of life of a job's worker, if it is known.
 pub(super) async fn see_worker_of(connection: &mut SqliteConnection, now: Timestamp, job: JobId) -> Result<(), Error> {
     sqlx::query!(
-        "UPDATE workers SET last_seen_ms = ? WHERE name = (SELECT worker_name FROM jobs WHERE id = ?)",
+        "UPDATE workers SET last_seen_ms = ?, has_left = 0 WHERE name = (SELECT worker_name FROM jobs WHERE id = ?)",
         now.0,
         job.0
     )
@@ -39,17 +40,22 @@ pub(super) async fn see_worker_of(connection: &mut SqliteConnection, now: Timest
 }
 
 pub(super) async fn see(connection: &mut SqliteConnection, now: Timestamp, name: &str) -> Result<(), Error> {
-    let changed =
-        sqlx::query!("UPDATE workers SET last_seen_ms = ? WHERE name = ?", now.0, name).execute(connection).await?;
+    let seen = sqlx::query!("UPDATE workers SET last_seen_ms = ?, has_left = 0 WHERE name = ?", now.0, name);
+    let changed = seen.execute(connection).await?;
     if changed.rows_affected() == 0 {
         return Err(Error::NotFound { what: "worker", name: format!("{name:?}: register it first") });
     }
     Ok(())
 }
 
+pub(super) async fn unregister(connection: &mut SqliteConnection, name: &str) -> Result<(), Error> {
+    sqlx::query!("UPDATE workers SET has_left = 1 WHERE name = ?", name).execute(connection).await?;
+    Ok(())
+}
+
 pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Worker>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT name, device, version, last_seen_ms, draining AS "draining: bool",
+        r#"SELECT name, device, version, last_seen_ms, draining AS "draining: bool", has_left AS "has_left: bool",
                   (SELECT max(id) FROM jobs WHERE worker_name = workers.name AND state = 'leased') AS "job_id?: i64"
            FROM workers ORDER BY name"#
     );
@@ -63,6 +69,7 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Worker>
             last_seen: Timestamp(row.last_seen_ms),
             job: row.job_id.map(JobId),
             draining: row.draining,
+            has_left: row.has_left,
         });
     }
     Ok(workers)
