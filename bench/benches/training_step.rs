@@ -20,7 +20,7 @@ fn one_step(bencher: Bencher<'_, '_>) {
     let spec = JobSetSpec { image_size: 64, batch_size: BATCH, intraop_threads: 1, ..JobSetSpec::default() };
     prepare(Device::Cpu, &spec).unwrap();
     let batch = SyntheticBatch::new(&spec, 0);
-    let mut training = Training::new(&spec, Fold(0), Device::Cpu);
+    let mut training = Training::new(&spec, Fold(0), &[], Device::Cpu);
     bencher
         .counter(ItemsCount::new(BATCH as usize))
         .bench_local(|| training.step(&batch.images, &batch.targets).unwrap());

@@ -43,7 +43,6 @@ pub(crate) struct ChosenResults {
     pub(crate) artifacts: Vec<Artifact>,
     /// The table and the model of each fold.
     pub(crate) folds: Vec<FitFold>,
-    pub(crate) threshold: f64,
     /// Whether folds of the job set are missing.
     pub(crate) is_partial: bool,
 }
@@ -64,7 +63,6 @@ impl ChosenResults {
         Ok(Self {
             is_partial: fit.folds.len() < all_folds(&job_set),
             folds: folds_of_jobs(&job_set),
-            threshold: fit.threshold,
             artifacts: fit.results,
             source: Source::TrainedFolds,
             job_set,
@@ -86,13 +84,11 @@ impl ChosenResults {
             Wanted::Newest if !job_set.results.is_empty() => {
                 let present = job_set.fits.iter().find(|fit| fit.results.first() == job_set.results.first());
                 let folds = present.map(|fit| fit.fold_results.clone()).filter(|folds| !folds.is_empty());
-                let threshold = job_set.threshold.or(present.map(|fit| fit.threshold)).unwrap_or_default();
                 Some(Self {
                     source: Source::Present,
                     artifacts: job_set.results.clone(),
                     // A coordinator of an earlier version does not name them in its fits.
                     folds: folds.unwrap_or_else(|| folds_of_jobs(job_set)),
-                    threshold,
                     is_partial: present.is_some_and(|fit| lacks_folds(job_set, fit)),
                     job_set: job_set.clone(),
                 })
@@ -112,7 +108,6 @@ impl ChosenResults {
             source,
             artifacts: fit.results.clone(),
             folds: fit.fold_results.clone(),
-            threshold: fit.threshold,
             is_partial: lacks_folds(job_set, fit),
         }
     }
@@ -216,7 +211,6 @@ mod tests {
             results: vec![artifact(v1::ArtifactKind::Oof, name), artifact(v1::ArtifactKind::Report, "r")],
             fold_results: folds.iter().copied().map(of).collect(),
             folds,
-            threshold: 0.25,
             ..Fit::default()
         }
     }

@@ -102,8 +102,8 @@ evening.toml:
     Status(StatusArgs),
     /// Follow a job set until it ends
     #[command(after_help = "\
-On a terminal, shows each fold with its epoch, best F1, curve and remaining time, those that run first; elsewhere, prints a \
-line per event. `~40 min` is about 40 minutes, `<40 min` at most 40, as the fold may stop early. The watch survives restarts \
+On a terminal, shows each fold with its epoch, best F1 (or other objective), curve and remaining time, those that run first; \
+elsewhere, prints a line per event. `~40 min` is about 40 minutes, `<40 min` at most 40, as the fold may stop early. The watch survives restarts \
 of the coordinator. Ctrl-C ends the watch, not the job set.
 
 Exit codes: 0 succeeded, 1 failed, 2 no such job set, 3 cancelled, 4 no coordinator within --wait-seconds, 130 Ctrl-C.
@@ -112,7 +112,7 @@ Examples:
   fivefold watch js-abcdefgh
   fivefold watch js-abcdefgh > watch.log && fivefold results js-abcdefgh --out results")]
     Watch(JobSetArgs),
-    /// Draw the losses and the F1 of folds by epoch
+    /// Draw the losses and the objective of folds by epoch
     #[command(after_help = "\
 The solid line is the validation, the dotted one the training. Without a terminal, the charts are plain text of 80 columns; \
 --json prints the epochs.
@@ -240,10 +240,14 @@ Examples:
     Folds(FoldsArgs),
     /// Fit the threshold on an out-of-fold table, without a coordinator
     #[command(after_help = "\
-The threshold, one for all labels, is the exact maximum of macro F1.
+The threshold, one for all labels, is the exact maximum of macro F1; with --threshold=per_class each label has the exact \
+maximum of its own F1. Both have a cross-fitted score beside them: each fold at the threshold of the others. The report has \
+all metrics.
 
-Example:
-  fivefold threshold --oof results/oof.csv --empty-rows argmax --out report.json")]
+Examples:
+  fivefold threshold --oof results/oof.csv --empty-rows argmax --out report.json
+  fivefold threshold --oof results/oof.csv --threshold=per_class --out report.json
+  fivefold threshold --oof results/oof.csv --task=multiclass --out report.json")]
     Threshold(ThresholdArgs),
     /// Draw a synthetic data set in the layout of the real one
     #[command(after_help = "\

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _, ValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use fivefold_common::spec::{JobSetSpec, KEYS, Key, SpecFileError, SpecOverrides, SplitMethod, Syntax};
+use fivefold_common::spec::{JobSetSpec, KEYS, Key, SpecFileError, SpecOverrides, SplitMethod, Syntax, Task};
 use fivefold_common::threshold::EmptyRows;
 
 use crate::error::UsageError;
@@ -81,6 +81,11 @@ fn value_parser(key: &'static Key) -> ValueParser {
 pub(crate) fn empty_rows_parser() -> impl clap::builder::TypedValueParser<Value = EmptyRows> {
     PossibleValuesParser::new(EmptyRows::ALL.iter().map(|choice| choice.word()))
         .try_map(|word| word.parse::<EmptyRows>())
+}
+
+/// The parser of `task` for commands that have no other key of the spec.
+pub(crate) fn task_parser() -> impl clap::builder::TypedValueParser<Value = Task> {
+    PossibleValuesParser::new(Task::ALL.iter().map(|choice| choice.word())).try_map(|word| word.parse::<Task>())
 }
 
 /// Whether the job set has an HPA list.

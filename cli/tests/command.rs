@@ -165,6 +165,27 @@ fn a_threshold_is_fitted_and_reported() {
     let json = succeeds(folder.path(), "--json threshold --oof oof.csv --empty-rows leave --out report.json");
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&report["threshold"], &report["empty_rows"]), (&0.5.into(), &"leave".into()));
+    let printed = succeeds(folder.path(), "threshold --oof oof.csv --threshold=per_class --out report.json");
+    for wanted in
+        ["Thresholds          0.5000 to 0.5000", "each fold at the thresholds of the others", "Mean AUROC", "mAP"]
+    {
+        assert!(printed.contains(wanted), "{wanted}: {printed}");
+    }
+    let printed = succeeds(folder.path(), "threshold --oof oof.csv --threshold=0.15 --out report.json");
+    assert!(printed.contains("Threshold           0.1500  given"), "{printed}");
+    let printed = succeeds(folder.path(), "threshold --oof oof.csv --task=multiclass --out report.json");
+    for wanted in ["Accuracy            1.0000", "LABEL  TAKEN FOR  IMAGES", "FOLD  ROWS  MACRO F1\n"] {
+        assert!(printed.contains(wanted), "{wanted}: {printed}");
+    }
+    fails(folder.path(), "threshold --oof oof.csv --threshold=1.5 --out report.json", 2, "expected 0 to 1");
+    fails(
+        folder.path(),
+        "threshold --oof oof.csv --threshold=best --out report.json",
+        2,
+        "expected global, per_class or",
+    );
+    let both = "threshold --oof oof.csv --task=multiclass --threshold=0.5 --out report.json";
+    fails(folder.path(), both, 2, "cannot be used with");
 
     // What is refused leaves the report of before.
     let before = std::fs::read(folder.path().join("report.json")).unwrap();
@@ -199,6 +220,8 @@ fn other_classes_are_split_and_fitted_under_their_names() {
         assert_eq!(names, expected);
         assert!((report["macro_f1"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9);
     }
+    let printed = succeeds(path, "threshold --oof oof.csv --out report.json --task=multiclass --classes owl,heron,tit");
+    assert!(printed.contains("\nowl      1    0    0\nheron    0    0    0\ntit      0    0    1\n"), "{printed}");
     fails(path, "threshold --oof oof.csv --out report.json --classes a,b", 1, "2 names of classes for the scores of 3");
 }
 

@@ -16,7 +16,7 @@ words! {
     pub enum CheckpointRole, "checkpoint role" {
         /// The newest checkpoint: training resumes from it.
         Last,
-        /// The checkpoint of the epoch with the best validation macro F1.
+        /// The checkpoint of the epoch with the best objective.
         Best,
     }
 }

@@ -10,7 +10,7 @@ use crate::spec::JobSetSpec;
 pub enum Continuation {
     /// Train another epoch.
     GoOn,
-    /// The score has not risen for too many epochs.
+    /// The objective has not improved for too many epochs.
     Stop,
 }
 
@@ -38,14 +38,14 @@ impl EarlyStop {
     pub fn after(spec: &JobSetSpec, epochs: &[EpochReport]) -> Self {
         let mut early_stop = Self::new(spec);
         for epoch in epochs {
-            early_stop.end_epoch(epoch.metrics.macro_f1);
+            early_stop.end_epoch(spec.objective.score(&epoch.metrics));
         }
         early_stop
     }
 
-    /// Takes the score of an epoch; higher is better.
+    /// Takes the score of an epoch's objective; higher is better.
     pub fn end_epoch(&mut self, score: f64) -> Continuation {
-        if self.best.is_none_or(|best| score > best + self.min_delta) && !score.is_nan() {
+        if self.best.is_none_or(|best| score > best + self.min_delta) && score.is_finite() {
             self.best = Some(score);
             self.bad_epochs = 0;
         } else {
@@ -69,6 +69,24 @@ impl EarlyStop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_negated_losses_the_lower_loss_is_better() {
+        let spec = JobSetSpec { early_stop_patience: 2, early_stop_min_delta: 0.1, ..JobSetSpec::default() };
+        let mut early_stop = EarlyStop::new(&spec);
+        for (loss, expected) in [
+            (0.9, Continuation::GoOn),
+            (0.7, Continuation::GoOn),
+            (0.65, Continuation::GoOn),
+            (0.8, Continuation::Stop),
+        ] {
+            assert_eq!(early_stop.end_epoch(-loss), expected, "{loss}");
+        }
+        // Undefined scores are no improvement, the first one neither.
+        let mut early_stop = EarlyStop::new(&spec);
+        assert_eq!(early_stop.end_epoch(f64::NEG_INFINITY), Continuation::GoOn);
+        assert_eq!(early_stop.end_epoch(f64::NEG_INFINITY), Continuation::Stop);
+    }
 
     #[test]
     fn training_stops_after_epochs_without_improvement() {

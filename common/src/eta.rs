@@ -246,8 +246,9 @@ mod tests {
             train_loss: 1.0,
             valid_loss: 1.0,
             macro_f1: 0.1 * (epoch + 1) as f64,
-            threshold: 0.5,
+            threshold: Some(0.5),
             learning_rate: 1e-3,
+            objective: None,
         };
         let report = |(epoch, &duration_seconds)| EpochReport { metrics: metrics(epoch), duration_seconds };
         durations.iter().enumerate().map(report).collect()

@@ -4,8 +4,8 @@
 //! Data flows one way. A list of images and their labels ([`manifest`], [`labels`], [`classes`]) is split into stratified
 //! folds ([`folds`]). A job set ([`job_set`]) with its settings ([`spec`]) is one job per fold ([`job`]); while a worker runs a
 //! job, it reports [`progress`] and stores [`checkpoint`]s and other [`artifact`]s. The out-of-fold scores of all folds
-//! ([`scores`]) determine one [`threshold`], which maximises macro F1 ([`macro_f1`]), and the [`report`]. The mean of the
-//! folds' scores of the test list becomes the [`submission`].
+//! ([`scores`]) determine a [`decision_rule`], by default one [`threshold`], which maximises macro F1 ([`macro_f1`]), and the
+//! [`report`] with all [`metrics`]. The mean of the folds' scores of the test list becomes the [`submission`].
 //!
 //! Random choices are functions of a key ([`randomness`]), so that results do not depend on the machine or on
 //! interruptions; only the folds use numpy's generator ([`random_state`]), because they equal Python's.
@@ -27,6 +27,7 @@
 pub mod artifact;
 pub mod checkpoint;
 pub mod classes;
+pub mod decision_rule;
 pub mod durable_file;
 pub mod early_stop;
 pub mod eta;
@@ -40,7 +41,9 @@ pub mod job_set;
 pub mod labels;
 pub mod macro_f1;
 pub mod manifest;
+pub mod metrics;
 pub mod network;
+pub mod objective;
 pub mod one_line;
 pub mod progress;
 pub mod random_state;

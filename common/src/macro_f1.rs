@@ -187,6 +187,21 @@ pub fn best_constant_prediction(targets: &[Labels], class_count: usize) -> BestC
     BestConstant { labels, macro_f1 }
 }
 
+/// As [`best_constant_prediction`], if each row has exactly one class: the class of most rows, the lowest if several are equal.
+pub fn best_constant_class(targets: &[Labels], class_count: usize) -> BestConstant {
+    let mut counts = vec![0_u64; class_count];
+    for label in targets.iter().flat_map(Labels::iter) {
+        if let Some(count) = counts.get_mut(usize::from(label)) {
+            *count += 1;
+        }
+    }
+    let most = counts.iter().copied().max().unwrap_or_default();
+    let best = counts.iter().position(|count| *count == most).unwrap_or_default();
+    let labels = labels_where(class_count, |class| usize::from(class) == best);
+    let macro_f1 = macro_f1(targets, &vec![labels.clone(); targets.len()], class_count).macro_f1;
+    BestConstant { labels, macro_f1 }
+}
+
 /// The set of labels below `class_count` for which `holds` is true.
 pub(crate) fn labels_where(class_count: usize, holds: impl Fn(u16) -> bool) -> Labels {
     let indices = (0_u16..).take(class_count).filter(|class| holds(*class));

@@ -110,12 +110,15 @@ pub struct EpochMetrics {
     pub train_loss: f64,
     /// Mean loss of the validation batches after it.
     pub valid_loss: f64,
-    /// Validation macro F1 at its best threshold.
+    /// Validation macro F1 at its best threshold, or of the highest scores if the task is multiclass.
     pub macro_f1: f64,
-    /// This threshold.
-    pub threshold: f64,
+    /// This threshold; multiclass has none.
+    pub threshold: Option<f64>,
     /// The learning rate at its end.
     pub learning_rate: f64,
+    /// The value of the objective, if it is neither macro F1 nor the loss. `None` if it is undefined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<f64>,
 }
 
 /// The metrics of one epoch with its duration, as a worker reports them.

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
+use crate::decision_rule::DecisionRule;
 use crate::ids::Fold;
 use crate::labels::Labels;
 use crate::scores::{ScoreTable, ScoreTableError, Source};
 use crate::spec::{JobSetSpec, LabelFormat};
-use crate::threshold::predict;
 
 /// The scores of the test list, each the mean over the folds.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,6 +121,14 @@ pub enum SubmissionError {
         /// The threshold.
         threshold: f64,
     },
+    /// Another number of thresholds than there are classes.
+    #[error("there are {found} thresholds, but {expected} classes")]
+    WrongThresholds {
+        /// The number of thresholds.
+        found: usize,
+        /// The number of classes.
+        expected: usize,
+    },
     /// Writing failed.
     #[error("the submission could not be written: {0}")]
     Write(#[from] io::Error),
@@ -190,24 +198,21 @@ fn check_predictions(table: &ScoreTable) -> Result<Fold, SubmissionError> {
 }
 
 /// Writes the submission: one row per id of the test list, in its order, with the labels in ascending order and in the
-/// format of the spec's lists, by default `Id,Predicted` with numbers separated by spaces. If the spec's `empty_rows` is
-/// [`EmptyRows::Leave`](crate::threshold::EmptyRows::Leave), a row without a score above the threshold has no label.
+/// format of the spec's lists, by default `Id,Predicted` with numbers separated by spaces. `rule` turns scores into labels.
 ///
 /// Nothing is written if a check fails.
 ///
 /// # Errors
-/// If the threshold is not in 0..=1, there is not one score per class, an id has no scores, scores have no id, one of them
+/// If a threshold is not in 0..=1, there is not one score, or threshold, per class, an id has no scores, scores have no id, one of them
 /// occurs twice, or writing fails.
 pub fn write_submission(
     ids: &[impl AsRef<str>],
     means: &MeanScores,
-    threshold: f64,
+    rule: &DecisionRule,
     spec: &JobSetSpec,
     output: impl Write,
 ) -> Result<(), SubmissionError> {
-    if !(0.0..=1.0).contains(&threshold) {
-        return Err(SubmissionError::Threshold { threshold });
-    }
+    check_rule(rule, spec.class_count())?;
     let mut waiting = HashMap::with_capacity(means.ids.len());
     for (id, scores) in means.ids.iter().zip(&means.scores) {
         if scores.len() != spec.class_count() {
@@ -224,7 +229,7 @@ pub fn write_submission(
             return Err(SubmissionError::Duplicate { id: id.to_owned(), place: "test list" });
         }
         let scores = waiting.get(id).ok_or_else(|| SubmissionError::Missing { id: id.to_owned() })?;
-        rows.push((id, predict(scores, threshold, spec.empty_rows)));
+        rows.push((id, rule.labels(scores)));
     }
     if let Some(id) = means.ids.iter().find(|id| !listed.contains(id.as_str())) {
         return Err(SubmissionError::Extra { id: id.clone() });
@@ -241,6 +246,22 @@ pub fn write_submission(
     }
     writer.flush()?;
     Ok(())
+}
+
+/// Refuses thresholds that are none, and another number of them than there are classes.
+fn check_rule(rule: &DecisionRule, class_count: usize) -> Result<(), SubmissionError> {
+    let thresholds = match rule {
+        DecisionRule::Argmax => &[][..],
+        DecisionRule::Threshold { threshold, .. } => std::slice::from_ref(threshold),
+        DecisionRule::PerClass { thresholds, .. } if thresholds.len() != class_count => {
+            return Err(SubmissionError::WrongThresholds { found: thresholds.len(), expected: class_count });
+        }
+        DecisionRule::PerClass { thresholds, .. } => thresholds,
+    };
+    match thresholds.iter().find(|threshold| !(0.0..=1.0).contains(*threshold)) {
+        Some(&threshold) => Err(SubmissionError::Threshold { threshold }),
+        None => Ok(()),
+    }
 }
 
 /// The labels of a row in the format of the spec's lists.
@@ -294,14 +315,8 @@ mod tests {
         assert_eq!(means.scores[1][..3], [0.125, 0.125, 0.0]);
         let submission = |empty_rows| {
             let mut bytes = Vec::new();
-            write_submission(
-                &["a", "b"],
-                &means,
-                0.375,
-                &JobSetSpec { empty_rows, ..JobSetSpec::default() },
-                &mut bytes,
-            )
-            .unwrap();
+            let rule = DecisionRule::Threshold { threshold: 0.375, empty_rows };
+            write_submission(&["a", "b"], &means, &rule, &JobSetSpec::default(), &mut bytes).unwrap();
             String::from_utf8(bytes).unwrap()
         };
         assert_eq!(submission(EmptyRows::Argmax), "Id,Predicted\na,0\nb,0 2\n");
@@ -323,7 +338,8 @@ mod tests {
         };
         let written = |spec: &JobSetSpec| {
             let mut bytes = Vec::new();
-            write_submission(&["b", "a"], &means, 0.5, spec, &mut bytes).map_err(|error| error.to_string())?;
+            let rule = DecisionRule::Threshold { threshold: 0.5, empty_rows: spec.empty_rows };
+            write_submission(&["b", "a"], &means, &rule, spec, &mut bytes).map_err(|error| error.to_string())?;
             Ok::<_, String>(String::from_utf8(bytes).unwrap())
         };
         assert_eq!(written(&spec).unwrap(), "image,Predicted\nb,\na,0|2\n");
@@ -335,6 +351,27 @@ mod tests {
         assert!(written(&argmax).unwrap().contains("\nb,1,0,0\n"));
         let message = written(&JobSetSpec::default()).unwrap_err();
         assert_eq!(message, "the predictions have the scores of 3 classes, but there are 28 classes");
+    }
+
+    #[test]
+    fn other_rules_than_one_threshold() {
+        let means = MeanScores { ids: vec!["a".to_owned()], scores: vec![vec![0.25, 0.5, 0.75]] };
+        let classes = ["x", "y", "z"].map(str::to_owned).to_vec();
+        let spec = JobSetSpec { classes, ..JobSetSpec::default() };
+        let written = |rule: DecisionRule| {
+            let mut bytes = Vec::new();
+            write_submission(&["a"], &means, &rule, &spec, &mut bytes).map_err(|error| error.to_string())?;
+            Ok::<_, String>(String::from_utf8(bytes).unwrap())
+        };
+        let per_class = |thresholds: &[f64]| DecisionRule::PerClass {
+            thresholds: thresholds.to_vec(),
+            empty_rows: EmptyRows::Leave,
+        };
+        assert_eq!(written(DecisionRule::Argmax).unwrap(), "Id,Predicted\na,2\n");
+        assert_eq!(written(per_class(&[0.125, 0.5, 0.5])).unwrap(), "Id,Predicted\na,0 2\n");
+        assert_eq!(written(per_class(&[0.125])).unwrap_err(), "there are 1 thresholds, but 3 classes");
+        let message = written(per_class(&[0.5, 2.0, 0.5])).unwrap_err();
+        assert_eq!(message, "the threshold must be in 0..=1, but is 2");
     }
 
     #[test]
@@ -366,7 +403,8 @@ mod tests {
         let means = mean_scores(&[table(0, &[("a", &[0.5]), ("b", &[0.5])])]).unwrap();
         let refused = |ids: &[&str], threshold| {
             let mut bytes = Vec::new();
-            let error = write_submission(ids, &means, threshold, &JobSetSpec::default(), &mut bytes).unwrap_err();
+            let rule = DecisionRule::Threshold { threshold, empty_rows: EmptyRows::Argmax };
+            let error = write_submission(ids, &means, &rule, &JobSetSpec::default(), &mut bytes).unwrap_err();
             assert!(bytes.is_empty());
             error.to_string()
         };

@@ -79,7 +79,7 @@ pub fn predict<S: Copy + Into<f64>>(scores: &[S], threshold: f64, empty_rows: Em
 }
 
 /// The lowest label of those with the highest score.
-fn argmax<S: Copy + Into<f64>>(scores: &[S]) -> usize {
+pub(crate) fn argmax<S: Copy + Into<f64>>(scores: &[S]) -> usize {
     let mut best = 0;
     for class in 1..scores.len() {
         if scores[class].into() > scores[best].into() {
@@ -141,7 +141,7 @@ pub fn macro_f1_curve(
 }
 
 /// The rows of a score matrix, checked.
-fn checked_rows<'a>(
+pub(crate) fn checked_rows<'a>(
     scores: &'a [f32],
     class_count: usize,
     targets: &[Labels],

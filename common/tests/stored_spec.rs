@@ -46,7 +46,7 @@ fn unknown_words_and_wrong_types_are_named() {
         (
             "\"soft_f1\"",
             "\"hinge\"",
-            "stored spec: unknown loss \"hinge\": expected one of bce, soft_f1, focal at line 1",
+            "stored spec: unknown loss \"hinge\": expected one of bce, soft_f1, focal, cross_entropy at line 1",
         ),
         ("\"tta\":3", "\"tta\":\"3\"", "stored spec: invalid type: string \"3\", expected u32 at line 1"),
         ("{", "[", "stored spec: "),

@@ -64,7 +64,8 @@ impl Fixture {
             train_loss: 1.0,
             valid_loss: 1.0,
             macro_f1: 0.5,
-            threshold: 0.5,
+            threshold: Some(0.5),
+            objective: None,
             learning_rate: 0.1,
         };
         let epochs = vec![EpochReport { metrics, duration_seconds: 1.0 }];

@@ -69,8 +69,10 @@ impl Fixture {
                 let end = if fold == Fold(1) { 2 } else { leased.spec.epochs };
                 let epoch = |epoch: u32| {
                     let macro_f1 = if fold == Fold(1) { 0.5 } else { 0.1 * f64::from(epoch + 1) };
-                    let (train_loss, valid_loss, threshold, learning_rate) = (0.1, 0.1, 0.5, 1e-3);
-                    let metrics = EpochMetrics { epoch, train_loss, valid_loss, macro_f1, threshold, learning_rate };
+                    let (train_loss, valid_loss, learning_rate) = (0.1, 0.1, 1e-3);
+                    let (threshold, objective) = (Some(0.5), None);
+                    let metrics =
+                        EpochMetrics { epoch, train_loss, valid_loss, macro_f1, threshold, learning_rate, objective };
                     EpochReport { metrics, duration_seconds: 1.0 }
                 };
                 trained.extend(first..end);

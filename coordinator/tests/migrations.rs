@@ -48,7 +48,7 @@ async fn every_earlier_schema_is_brought_up_to_date_and_its_jobs_go_on() {
 
         let (done, running): (JobSetId, JobSetId) = ("js-aaaaaaaa".parse().unwrap(), "js-bbbbbbbb".parse().unwrap());
         let job_set = queue.job_set(&done).await.unwrap();
-        assert_eq!((job_set.state, job_set.fit.unwrap().macro_f1), (JobSetState::Succeeded, 0.71));
+        assert_eq!((job_set.state, job_set.fit.unwrap().scores.macro_f1), (JobSetState::Succeeded, 0.71));
         assert_eq!(job_set.fits.len(), usize::from(versions < 3), "what was fitted before the table of fits is in it");
 
         // The worker that was running goes on, delivers, and a fold of the finished job set is trained anew.

@@ -7,9 +7,11 @@ use fivefold_common::ids::{Digest, Fold, JobSetId};
 use fivefold_common::job::{FailureCause, JobKind, JobState};
 use fivefold_common::job_set::JobSetState;
 use fivefold_common::manifest::{FoldRows, FoldTable, Manifest};
+use fivefold_common::progress::{EpochMetrics, EpochReport};
 use fivefold_common::report::{Report, build_report};
 use fivefold_common::scores::ScoreTable;
-use fivefold_common::spec::{JobSetSpec, SplitMethod};
+use fivefold_common::spec::{JobSetSpec, Loss, Objective, SplitMethod, Task, ThresholdRule};
+use fivefold_common::submission::{mean_scores, write_submission};
 use fivefold_coordinator::app::{self, Completion, Prediction, Settings};
 use fivefold_coordinator::error::Error;
 use fivefold_coordinator::queue::{JobSet, Leased, NewWorker, Task};
@@ -110,6 +112,55 @@ async fn a_job_set_has_the_classes_of_its_spec() {
 }
 
 #[tokio::test]
+async fn a_submission_follows_the_rule_of_the_report() {
+    let thresholds = |threshold| JobSetSpec { threshold, ..JobSetSpec::default() };
+    let (task, loss, objective) = (Task::Multiclass, Loss::CrossEntropy, Objective::Accuracy);
+    for spec in [
+        thresholds(ThresholdRule::PerClass),
+        thresholds(ThresholdRule::Fixed(0.75)),
+        JobSetSpec { task, loss, objective, ..JobSetSpec::default() },
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let rig = Rig::open(&folder.path().join("q.sqlite"), SETTINGS).await;
+        let id = submitted(&rig, &JobSetSpec { folds: 2, ..spec.clone() }).await;
+        complete_all(&rig).await;
+        app::sweep(&rig.coordinator).await.unwrap();
+        let predictions = complete_all(&rig).await;
+        app::sweep(&rig.coordinator).await.unwrap();
+        let fit = job_set(&rig, &id).await.fit.unwrap();
+        let report = report(&rig, fit.report.digest);
+        assert_eq!(fit.scores.threshold, if spec.threshold == ThresholdRule::Fixed(0.75) { Some(0.75) } else { None });
+        assert_eq!(fit.scores.objective, spec.objective.of_report(report.metrics.as_ref().unwrap()));
+        let rule = report.decision_rule();
+        assert_eq!(rule.thresholds_per_class().is_some(), spec.threshold == ThresholdRule::PerClass);
+        let ids: Vec<_> = test_rows().into_iter().map(|row| row.id).collect();
+        let mut expected = Vec::new();
+        write_submission(&ids, &mean_scores(&predictions).unwrap(), &rule, &spec, &mut expected).unwrap();
+        assert_eq!(rig.blobs.get(fit.submission.unwrap().digest).unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn the_best_epoch_is_that_of_the_objective() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(&folder.path().join("q.sqlite"), SETTINGS).await;
+    let spec = JobSetSpec { folds: 2, objective: Objective::Loss, ..JobSetSpec::default() };
+    let id = submitted(&rig, &spec).await;
+    let leased = app::acquire(&rig.coordinator, "w", "wait").await.unwrap().unwrap();
+    let epoch = |(epoch, valid_loss, macro_f1)| {
+        let (train_loss, learning_rate, threshold, objective) = (0.5, 0.1, None, None);
+        let metrics = EpochMetrics { epoch, train_loss, valid_loss, macro_f1, threshold, learning_rate, objective };
+        EpochReport { metrics, duration_seconds: 1.0 }
+    };
+    let epochs: Vec<_> = [(0, 0.75, 0.5), (1, 0.25, 0.25), (2, 0.5, 0.75)].into_iter().map(epoch).collect();
+    app::report(&rig.coordinator, leased.lease, 1, None, epochs.clone()).await.unwrap();
+    let job_set = job_set(&rig, &id).await;
+    let job = job_set.jobs.iter().find(|job| job.id == leased.lease.job).unwrap();
+    assert_eq!((job.best_score, job.best_epoch, job.last_epoch), (Some(-0.25), Some(1), Some(epochs[2])));
+    assert_eq!(rig.coordinator.queue.epochs(leased.lease.job).await.unwrap(), epochs);
+}
+
+#[tokio::test]
 async fn a_report_is_the_same_after_a_restart_before_the_fit() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::open(&folder.path().join("q.sqlite"), SETTINGS).await;
@@ -165,7 +216,7 @@ async fn trained_folds_are_fitted_on_request_and_the_report_says_what_is_missing
     assert_eq!(fit.folds, folds(&[0]));
     assert_eq!(rig.blobs.get(fit.oof.digest).unwrap(), csv(&first));
     let partial = report(&rig, fit.report.digest);
-    assert_eq!((partial.macro_f1, partial.threshold), (fit.macro_f1, fit.threshold));
+    assert_eq!((partial.macro_f1, partial.threshold), (fit.scores.macro_f1, fit.scores.threshold));
     let partial = partial.partial.unwrap();
     assert_eq!(partial.folds, folds(&[0]));
     let missing: Vec<_> = partial.missing.iter().map(|missing| (missing.fold, missing.state)).collect();

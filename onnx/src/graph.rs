@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use fivefold_common::network::{BATCH_NORM_EPSILON, Convolution, Head, IMAGE_CHANNELS, Linear, ResidualBlock};
+use fivefold_common::spec::Task;
 
 use crate::proto::{
     AttributeProto, AttributeType, DataType, Dimension, DimensionProto, GraphProto, NodeProto, TensorProto,
@@ -13,10 +14,18 @@ use crate::trained_model::{TrainedModel, Weights};
 
 /// The name of the input.
 pub const IMAGES: &str = "images";
-/// The name of the output before the sigmoid.
+/// The name of the output before the sigmoid or softmax.
 pub const LOGITS: &str = "logits";
-/// The name of the output after the sigmoid.
+/// The name of the output after the sigmoid or softmax.
 pub const SCORES: &str = "scores";
+
+/// The function from logits to scores.
+pub(crate) fn scores_of(task: Task) -> &'static str {
+    match task {
+        Task::Multilabel => "sigmoid",
+        Task::Multiclass => "softmax",
+    }
+}
 
 /// The network in evaluation mode: from images of 0 to 1 to logits and scores, for any batch and image size.
 ///
@@ -35,7 +44,10 @@ pub(crate) fn graph_of(model: &TrainedModel) -> GraphProto {
     x = graph.node("GlobalAveragePool", "avgpool", &[&x], Vec::new());
     x = graph.node("Flatten", "flatten", &[&x], vec![int("axis", 1)]);
     graph.head(&model.network.head, &x);
-    graph.node("Sigmoid", SCORES, &[LOGITS], Vec::new());
+    match model.spec.task {
+        Task::Multilabel => graph.node("Sigmoid", SCORES, &[LOGITS], Vec::new()),
+        Task::Multiclass => graph.node("Softmax", SCORES, &[LOGITS], vec![int("axis", -1)]),
+    };
 
     let (batch, classes) = (any_length("batch"), Dimension::DimValue(model.classes.into()));
     let channels = Dimension::DimValue(IMAGE_CHANNELS.into());
@@ -45,7 +57,11 @@ pub(crate) fn graph_of(model: &TrainedModel) -> GraphProto {
         input: vec![value(IMAGES, image_shape, "red, green and blue, from 0 to 1")],
         output: vec![
             value(LOGITS, vec![batch.clone(), classes.clone()], "logits by class"),
-            value(SCORES, vec![batch, classes], "scores by class, from 0 to 1: the sigmoid of the logits"),
+            value(
+                SCORES,
+                vec![batch, classes],
+                &format!("scores by class, from 0 to 1: the {} of the logits", scores_of(model.spec.task)),
+            ),
         ],
         node: graph.nodes,
         initializer: graph.initializers,

@@ -5,7 +5,7 @@
 //! ```text
 //! images  float32 [batch, 3, height, width]   red, green and blue, from 0 to 1
 //! logits  float32 [batch, classes]
-//! scores  float32 [batch, classes]            the sigmoid of the logits
+//! scores  float32 [batch, classes]            the sigmoid of the logits; their softmax if the task is multiclass
 //! ```
 //!
 //! A normalisation of the pixels is part of the model. Batch, height and width are free.

@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fivefold_common::decision_rule::DecisionRule;
 use fivefold_common::network::{IMAGE_CHANNELS, Network, TensorKind};
-use fivefold_common::spec::{Head, JobSetSpec, ModelName, Normalization};
+use fivefold_common::spec::{Head, JobSetSpec, Loss, ModelName, Normalization, Task};
+use fivefold_common::threshold::EmptyRows;
 use fivefold_onnx::proto::{DataType, Dimension, GraphProto, ModelProto, ValueInfoProto};
-use fivefold_onnx::{IMAGES, LOGITS, SCORES, TrainedModel, onnx_model, write};
+use fivefold_onnx::{About, IMAGES, LOGITS, SCORES, TrainedModel, onnx_model, write};
 use prost::Message as _;
 use serde::Deserialize;
 
@@ -204,6 +206,8 @@ fn a_file_says_what_it_is() {
     for (key, value) in [
         ("job_set", "js-abcdefgh"),
         ("fold", "2"),
+        ("task", "multilabel"),
+        ("scores", "sigmoid"),
         ("model_name", "resnext50_32x4d"),
         ("image_size", "512"),
         ("fivefold_version", env!("CARGO_PKG_VERSION")),
@@ -216,6 +220,34 @@ fn a_file_says_what_it_is() {
     let expected =
         [(IMAGES, "batch 3 height width"), (LOGITS, "batch 28"), (SCORES, "batch 28")].map(|(a, b)| (a, b.to_owned()));
     assert_eq!(values, expected);
+}
+
+#[test]
+fn scores_of_a_multiclass_model_are_a_softmax() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let (task, loss) = (Task::Multiclass, Loss::CrossEntropy);
+    let spec = JobSetSpec { task, loss, ..spec(ModelName::Resnet18, 8, Head::Linear) };
+    write_checkpoint(&path, &spec, &tensors_of(&spec));
+    let about = About { rule: DecisionRule::Argmax, ..about() };
+    let model = onnx_model(&TrainedModel::read(&path).unwrap(), &about).unwrap();
+    let properties: BTreeMap<&str, &str> =
+        model.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect();
+    assert_eq!((properties["task"], properties["scores"]), ("multiclass", "softmax"));
+    assert!(!properties.contains_key("threshold") && !properties.contains_key("thresholds"));
+    let graph = model.graph.unwrap();
+    let values: Vec<f64> = (0..3 * 32 * 32).map(|place| f64::from(place % 7) / 7.0).collect();
+    let outputs = run(&graph, Array { shape: vec![1, 3, 32, 32], values });
+    let (logits, scores) = (&outputs[LOGITS].values, &outputs[SCORES].values);
+    assert!((scores.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    let ratio = (logits[3] - logits[5]).exp();
+    assert!((scores[3] / scores[5] / ratio - 1.0).abs() < 1e-9);
+
+    let thresholds = vec![0.25; 28];
+    let rule = DecisionRule::PerClass { thresholds: thresholds.clone(), empty_rows: EmptyRows::Leave };
+    let model = onnx_model(&TrainedModel::read(&path).unwrap(), &About { rule, ..about }).unwrap();
+    let found = model.metadata_props.iter().find(|entry| entry.key == "thresholds").unwrap();
+    assert_eq!(serde_json::from_str::<Vec<f64>>(&found.value).unwrap(), thresholds);
 }
 
 #[test]

@@ -85,6 +85,39 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+/// Trains the first class of each row as its only one, with every setting that goes with it.
+async fn check_multiclass(site: &Site, folder: &Path, train: &[(String, Vec<usize>)], test: &[(String, Vec<usize>)]) {
+    let held = |labels: &[usize]| labels.first().copied().unwrap_or(4);
+    let list: String = train.iter().map(|(id, labels)| format!("{id},{}\n", held(labels))).collect();
+    let ids: String = test.iter().map(|(id, _)| format!("{id}\n")).collect();
+    let settings =
+        "task = \"multiclass\"\nobjective = \"mean_auroc\"\nlabel_smoothing = 0.1\nclass_weights = \"balanced\"\n";
+    let spec = format!("{settings}{}", SPEC.replace("folds = 3", "folds = 2\noof_checkpoint = \"best\""));
+    let lists = Lists { train: &format!("image,Target\n{list}"), test: &format!("image\n{ids}"), spec: &spec };
+    let file = results(site, folder, "multiclass", lists).await;
+    let report: serde_json::Value = serde_json::from_slice(&file("report.json")).unwrap();
+    let cells = report["confusion_matrix"].as_array().unwrap();
+    assert_eq!(cells.iter().map(|cell| cell["rows"].as_u64().unwrap()).sum::<u64>(), train.len() as u64);
+    assert!(report["threshold"].is_null() && report["metrics"]["mean_auroc"].is_f64(), "{report}");
+    assert_eq!((&report["task"], &report["made_by"]["spec"]["loss"]), (&"multiclass".into(), &"cross_entropy".into()));
+    for row in text(file("oof.csv")).lines().skip(1) {
+        let scores: Vec<f64> = row.split(',').skip(4).map(|score| score.parse().unwrap()).collect();
+        assert!((scores.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{row}");
+    }
+    for line in text(file("submission.csv")).lines().skip(1) {
+        assert!(line.split_once(',').unwrap().1.parse::<usize>().unwrap() < 5, "{line}");
+    }
+    let status = fivefold(&["--coordinator", &site.url, "status", "@"]).unwrap();
+    assert!(status.contains("mean AUROC") && status.contains("BEST AUROC"), "{status}");
+
+    let wrong = folder.join("several.csv");
+    std::fs::write(&wrong, "image,Target\na,1\nb,0 1\n").unwrap();
+    let (wrong, spec) = (wrong.display().to_string(), folder.join("multiclass-spec.toml").display().to_string());
+    let line = ["--coordinator", &site.url, "submit", "--spec", &spec, "--train-csv", &wrong];
+    let message = fivefold(&line).unwrap_err().to_string();
+    assert!(message.contains("several.csv, line 3: the row has 2 classes"), "{message}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn five_named_classes_are_trained_and_submitted_in_the_format_of_their_lists() {
     let folder = tempfile::tempdir().unwrap();
@@ -137,6 +170,8 @@ async fn five_named_classes_are_trained_and_submitted_in_the_format_of_their_lis
         expected.push(format!("{id},{}", row.join(",")));
     }
     assert_eq!(in_columns.lines().collect::<Vec<_>>(), expected);
+
+    check_multiclass(&site, folder.path(), &train, &test).await;
 
     // What is wrong with a list is said before anything is uploaded.
     let refused = |text: &str, wanted: &str| {

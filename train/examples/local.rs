@@ -10,11 +10,11 @@ use std::io::BufWriter;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use fivefold_common::decision_rule::DecisionRule;
 use fivefold_common::ids::Fold;
 use fivefold_common::manifest::{FoldRows, FoldTable, Manifest};
 use fivefold_common::progress::epoch_words;
 use fivefold_common::spec::JobSetSpec;
-use fivefold_common::threshold::fit_threshold;
 use fivefold_train::torch::device::load_cuda;
 use fivefold_train::{DeviceChoice, Event, FoldData, ImageFolder, Start, StopFlag, TrainOutcome, Trainer};
 
@@ -54,11 +54,12 @@ fn main() -> anyhow::Result<()> {
     let mut report = |event: Event| match event {
         Event::Progress(_) => {}
         Event::EpochEnded(epoch) => println!(
-            "{}: training loss {:.4}, validation loss {:.4}, macro F1 {:.4}",
+            "{}: training loss {:.4}, validation loss {:.4}, {} {:.4}",
             epoch_words(epoch.epoch, trainer.spec.epochs),
             epoch.train_loss,
             epoch.valid_loss,
-            epoch.macro_f1
+            trainer.spec.objective.title(),
+            trainer.spec.objective.value(&epoch).unwrap_or(f64::NAN)
         ),
         Event::CheckpointSaved(checkpoint) => {
             if let Some(older) = newest.insert(checkpoint.role, checkpoint.path) {
@@ -71,8 +72,9 @@ fn main() -> anyhow::Result<()> {
         out_of_fold.write_csv(BufWriter::new(File::create(&table)?))?;
         let scores: Vec<f32> = out_of_fold.rows.iter().flat_map(|row| &row.scores).copied().collect();
         let labels: Vec<_> = out_of_fold.rows.iter().map(|row| row.target.clone()).collect();
-        let fit = fit_threshold(&scores, out_of_fold.class_count, &labels, trainer.spec.empty_rows)?;
-        println!("out of fold: macro F1 {:.4} at threshold {:.4}", fit.macro_f1, fit.threshold);
+        let rule = DecisionRule::fit((&trainer.spec).into(), &scores, out_of_fold.class_count, &labels)?;
+        let tally = rule.tally(&scores, out_of_fold.class_count, &labels)?;
+        println!("out of fold: macro F1 {:.4}, accuracy {:.4}", tally.classes.macro_f1(), tally.accuracy());
         println!("{}\n{}", checkpoint.path.display(), table.display());
     }
     Ok(())

@@ -25,7 +25,7 @@ const FOLD: Fold = Fold(2);
 
 fn training(spec: &JobSetSpec) -> Training {
     device::prepare(Device::Cpu, spec).unwrap();
-    Training::new(spec, FOLD, Device::Cpu)
+    Training::new(spec, FOLD, &[], Device::Cpu)
 }
 
 fn resumed(spec: &JobSetSpec, path: &Path) -> Training {
@@ -86,7 +86,7 @@ fn a_checkpoint_of_another_spec_or_fold_is_refused_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = checkpoint_in(folder.path());
     let refusal = |spec: &JobSetSpec, fold| {
-        let mut training = Training::new(spec, fold, Device::Cpu);
+        let mut training = Training::new(spec, fold, &[], Device::Cpu);
         let before = training.model.parameters()[0].tensor.copy();
         let error = training.resume(&path).unwrap_err();
         assert_eq!(training.model.parameters()[0].tensor, before);

@@ -9,7 +9,7 @@ use fivefold_common::early_stop::{Continuation, EarlyStop};
 use fivefold_common::ids::Fold;
 use fivefold_common::labels::LABEL_COUNT;
 use fivefold_common::spec::{Head, JobSetSpec, LrSchedule, Optimizer as OptimizerKind, Precision};
-use fivefold_train::engine::loss::loss;
+use fivefold_train::engine::loss::LossFunction;
 use fivefold_train::engine::optimizer::Optimizer;
 use fivefold_train::engine::schedule::{Plateau, scheduled_learning_rate};
 use fivefold_train::engine::training::Training;
@@ -268,7 +268,9 @@ fn losses_and_their_gradients_are_pytorchs() {
     for case in fixture().losses {
         let logits = filled(&format!("logits {}", case.logits), &[5, LABEL_COUNT as i64], 0.0, case.spread)
             .set_requires_grad(true);
-        let value = loss(case.loss.parse().unwrap(), &logits, &targets_of(&format!("targets {}", case.logits), 5));
+        let spec = JobSetSpec { loss: case.loss.parse().unwrap(), ..JobSetSpec::default() };
+        let targets = targets_of(&format!("targets {}", case.logits), 5);
+        let value = LossFunction::new(&spec, &[], Device::Cpu).of(&logits, &targets);
         value.backward();
         let name = format!("{} on {} logits", case.loss, case.logits);
         assert!(relative_error(&numbers(&value), &[case.value]) <= 1e-6, "{name}: {value:?}");
@@ -377,7 +379,7 @@ fn fifty_steps_of_training_are_pytorchs() {
             loss: case.loss.parse().unwrap(),
             ..spec_of(&case.settings)
         };
-        let mut training = Training::new(&spec, Fold(0), Device::Cpu);
+        let mut training = Training::new(&spec, Fold(0), &[], Device::Cpu);
         fill(&training.model);
         let mut losses = Vec::new();
         for step in 0..case.losses.len() {

@@ -7,6 +7,7 @@ use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::checkpoint::Checkpoint;
 use fivefold_common::progress::{EpochReport, epoch_words};
 use fivefold_common::scores::ScoreTable;
+use fivefold_common::spec::Objective;
 use fivefold_train::{Event, EventSink, Predictor, Scored, TrainError, TrainOutcome, Trainer};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -47,7 +48,7 @@ pub(crate) async fn run(attempt: &Attempt<'_>, prepared: Prepared) -> Result<Opt
 }
 
 async fn train(attempt: &Attempt<'_>, trainer: Trainer) -> Result<Option<JobResult>, AttemptError> {
-    let (stop, epoch_count) = (attempt.stop.clone(), trainer.spec.epochs);
+    let (stop, epoch_count, objective) = (attempt.stop.clone(), trainer.spec.epochs, trainer.spec.objective);
     let mut thread = TrainingThread::start(move |sink| trainer.run(sink, &stop));
     let uploads = CheckpointUploads::start(attempt);
     let mut epoch_began = Instant::now();
@@ -58,7 +59,7 @@ async fn train(attempt: &Attempt<'_>, trainer: Trainer) -> Result<Option<JobResu
                 let duration_seconds = epoch_began.elapsed().as_secs_f64();
                 epoch_began = Instant::now();
                 let epoch = EpochReport { metrics, duration_seconds };
-                log_epoch(attempt, &epoch, epoch_count);
+                log_epoch(attempt, &epoch, epoch_count, objective);
                 attempt.reporter.epoch(epoch);
             }
             Event::CheckpointSaved(checkpoint) => uploads.add(checkpoint),
@@ -72,15 +73,16 @@ async fn train(attempt: &Attempt<'_>, trainer: Trainer) -> Result<Option<JobResu
     Ok(Some(JobResult { scores: out_of_fold, kind: ArtifactKind::Oof, checkpoint }))
 }
 
-fn log_epoch(attempt: &Attempt<'_>, epoch: &EpochReport, epoch_count: u32) {
+fn log_epoch(attempt: &Attempt<'_>, epoch: &EpochReport, epoch_count: u32, objective: Objective) {
     let EpochReport { metrics, duration_seconds } = epoch;
     tracing::info!(
-        "{}: {} took {duration_seconds:.0} s: training loss {:.4}, validation loss {:.4}, macro F1 {:.4}",
+        "{}: {} took {duration_seconds:.0} s: training loss {:.4}, validation loss {:.4}, macro F1 {:.4}{}",
         attempt.lease,
         epoch_words(metrics.epoch, epoch_count),
         metrics.train_loss,
         metrics.valid_loss,
-        metrics.macro_f1
+        metrics.macro_f1,
+        metrics.objective.map_or(String::new(), |value| format!(", {} {value:.4}", objective.title()))
     );
 }
 

@@ -4,7 +4,8 @@ use clap::Args;
 use fivefold_client::Connection;
 use fivefold_common::job::JobKind;
 use fivefold_common::progress::epoch_words;
-use fivefold_proto::convert::job_kind_from_wire;
+use fivefold_common::spec::Objective;
+use fivefold_proto::convert::{epoch_from_wire, job_kind_from_wire};
 use fivefold_proto::v1::{EpochMetrics, Job, JobSet};
 use serde_json::json;
 
@@ -16,9 +17,10 @@ use crate::error::UsageError;
 use crate::job_set_name::JobSetName;
 use crate::render::chart::{Series, Stroke, chart};
 use crate::render::epoch_history::EpochHistory;
-use crate::render::job::epoch_count;
+use crate::render::job::{epoch_count, epoch_objective, objective};
 use crate::render::json;
 use crate::render::page::{Page, Tone, cut};
+use crate::render::table::number;
 
 #[derive(Debug, Args)]
 pub(crate) struct CurvesArgs {
@@ -52,10 +54,10 @@ pub(crate) async fn run(args: &CurvesArgs, coordinator: &Connection, format: Out
             let page = page();
             let height = if args.fold.is_some() { 12 } else { 6 };
             let width = if page.width == usize::MAX { DEFAULT_LINE } else { page.width.min(LONGEST_LINE) };
-            let epoch_count = epoch_count(&job_set);
+            let (epoch_count, objective) = (epoch_count(&job_set), objective(&job_set));
             let charts: Vec<String> = jobs
                 .into_iter()
-                .map(|job| fold_chart(job.fold, history.of(job), epoch_count, (width, height), &page))
+                .map(|job| fold_chart(job.fold, history.of(job), (epoch_count, objective), (width, height), &page))
                 .collect();
             print(&charts.join("\n"))
         }
@@ -72,37 +74,45 @@ fn trained_jobs(job_set: &JobSet, fold: Option<u32>) -> anyhow::Result<Vec<&Job>
     }
 }
 
-/// The losses and the F1 of a fold, side by side where there is room, under a line with its newest and its best epoch.
+/// The losses and the objective of a fold, side by side where there is room, under a line with its newest and its best epoch.
 fn fold_chart(
     fold: u32,
     epochs: &[EpochMetrics],
-    epoch_count: u32,
+    (epoch_count, objective): (u32, Objective),
     (width, height): (usize, usize),
     page: &Page,
 ) -> String {
     let Some(newest) = epochs.last() else {
         return format!("fold {fold}: no epoch has ended yet\n");
     };
-    let best = epochs.iter().rev().max_by(|a, b| a.valid_macro_f1.total_cmp(&b.valid_macro_f1)).unwrap_or(newest);
+    let score = |epoch: &EpochMetrics| objective.score(&epoch_from_wire(epoch).metrics);
+    let best = epochs.iter().rev().max_by(|a, b| score(a).total_cmp(&score(b))).unwrap_or(newest);
     let title = format!(
-        "fold {fold}, {}: best F1 {:.4} in {}",
+        "fold {fold}, {}: best {} {} in {}",
         epoch_words(newest.epoch, epoch_count),
-        best.valid_macro_f1,
+        objective.short_title(),
+        number(epoch_objective(best, objective), 4),
         epoch_words(best.epoch, epoch_count),
     );
     let values = |of: fn(&EpochMetrics) -> f64| epochs.iter().map(of).collect::<Vec<f64>>();
     let train_loss = values(|epoch| epoch.train_loss);
     let valid_loss = values(|epoch| epoch.valid_loss);
-    let macro_f1 = values(|epoch| epoch.valid_macro_f1);
+    // A curve has no gaps: an epoch without a value has that of the one before.
+    let mut newest_value = 0.0;
+    let value = |epoch| {
+        newest_value = epoch_objective(epoch, objective).unwrap_or(newest_value);
+        newest_value
+    };
+    let of_objective: Vec<f64> = epochs.iter().map(value).collect();
     let losses =
         [Series { values: &valid_loss, stroke: Stroke::Solid }, Series { values: &train_loss, stroke: Stroke::Dotted }];
-    let scores = [Series { values: &macro_f1, stroke: Stroke::Solid }];
+    let scores = [Series { values: &of_objective, stroke: Stroke::Solid }];
     let is_wide = width >= SIDE_BY_SIDE;
     let size = (if is_wide { width.saturating_sub(GAP) / 2 } else { width }, height);
     // A fold that stopped early leaves no room for the epochs that it does not have.
     let last_epoch = newest.epoch + 1;
     let left = chart("loss: — validation, ⋯ training", &losses, last_epoch, size, page.paint);
-    let right = chart("validation macro F1", &scores, last_epoch, size, page.paint);
+    let right = chart(&format!("validation {}", objective.title()), &scores, last_epoch, size, page.paint);
     let mut text = format!("{}\n", page.paint.apply(Some(Tone::Head), &cut(&title, width)));
     if is_wide {
         for (left, right) in left.iter().zip(&right) {
@@ -135,7 +145,7 @@ mod tests {
     #[test]
     fn charts_fit_the_page_and_name_the_best_epoch() {
         for (width, height) in [(80, 6), (80, 12), (120, 12)] {
-            let text = fold_chart(3, &epochs(9), 25, (width, height), &terminal(width, 24));
+            let text = fold_chart(3, &epochs(9), (25, Objective::MacroF1), (width, height), &terminal(width, 24));
             let lines: Vec<&str> = text.lines().collect();
             assert_eq!(lines[0], "fold 3, epoch 9/25: best F1 0.5000 in epoch 7/25");
             assert_eq!(lines.len(), height + 3);
@@ -144,11 +154,14 @@ mod tests {
             assert!(lines[height + 1].starts_with(" 0.1111 │") && lines[height + 1].contains(" 0.4940 │"), "{text}");
         }
         for width in 30..80 {
-            let text = fold_chart(3, &epochs(9), 25, (width, 6), &terminal(width, 24));
+            let text = fold_chart(3, &epochs(9), (25, Objective::MacroF1), (width, 6), &terminal(width, 24));
             assert!(text.lines().count() == 17 && text.lines().all(|line| line.chars().count() <= width), "{text}");
             assert_eq!(text.contains("loss: — validation, ⋯ training"), width >= 39, "{width}");
         }
-        assert_eq!(fold_chart(0, &[], 25, (80, 6), &terminal(80, 24)), "fold 0: no epoch has ended yet\n");
+        assert_eq!(
+            fold_chart(0, &[], (25, Objective::MacroF1), (80, 6), &terminal(80, 24)),
+            "fold 0: no epoch has ended yet\n"
+        );
     }
 
     #[test]

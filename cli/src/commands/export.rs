@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use fivefold_client::Connection;
+use fivefold_common::artifact::ArtifactKind;
+use fivefold_common::decision_rule::DecisionRule;
 use fivefold_onnx::{About, TrainedModel};
 use fivefold_proto::convert::{job_state_from_wire, required, spec_from_wire};
 use fivefold_proto::v1::{Artifact, Job, JobSet};
 use serde_json::json;
 
-use crate::chosen_results::{ChosenResults, Source, Wanted, train_jobs};
+use crate::chosen_results::{ChosenResults, Source, Wanted, is_of_kind, train_jobs};
 use crate::commands::completions::job_set_ids;
 use crate::commands::get_job_set;
+use crate::commands::results::read_report;
 use crate::console::{OutputFormat, notify, print, print_json};
 use crate::error::UsageError;
 use crate::job_set_name::JobSetName;
@@ -46,9 +49,14 @@ pub(crate) async fn run(args: &ExportArgs, coordinator: &Connection, format: Out
     let chosen = ChosenResults::find(job_set, wanted, coordinator).await?;
     let exported = exports(&chosen, args)?;
     fs::create_dir_all(&args.onnx).with_context(|| format!("cannot create {}", args.onnx.display()))?;
-    let ChosenResults { job_set, threshold, .. } = &chosen;
+    let job_set = &chosen.job_set;
     let spec = spec_from_wire(required("job_set.spec", job_set.spec.clone())?)?;
-    let about = About { job_set: job_set.id.clone(), classes: spec.class_names(), threshold: *threshold };
+    let report = chosen.artifacts.iter().find(|artifact| is_of_kind(artifact, ArtifactKind::Report));
+    let about = About {
+        job_set: job_set.id.clone(),
+        classes: spec.class_names(),
+        rule: decision_rule(report.context("the coordinator sent no report")?, coordinator).await?,
+    };
     for export in &exported {
         write(coordinator, export, &about).await?;
     }
@@ -61,7 +69,8 @@ pub(crate) async fn run(args: &ExportArgs, coordinator: &Connection, format: Out
         OutputFormat::Json => {
             let folds: Vec<u32> = exported.iter().map(|export| export.fold).collect();
             let files: Vec<&PathBuf> = exported.iter().map(|export| &export.path).collect();
-            print_json(&json!({"id": job_set.id, "threshold": about.threshold, "folds": folds, "files": files}))
+            let threshold = about.rule.threshold();
+            print_json(&json!({"id": job_set.id, "threshold": threshold, "folds": folds, "files": files}))
         }
         OutputFormat::Text => {
             let files: Vec<String> = exported.iter().map(|export| export.path.display().to_string()).collect();
@@ -123,6 +132,14 @@ fn notify_of_missing_folds(job_set: &JobSet, exported: &[Export<'_>]) {
     }
 }
 
+/// The rule of a report for predictions.
+async fn decision_rule(report: &Artifact, coordinator: &Connection) -> anyhow::Result<DecisionRule> {
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let path = folder.path().join("report.json");
+    download_as(coordinator, report, &path, "the report").await?;
+    Ok(read_report(&path)?.decision_rule())
+}
+
 /// Downloads a model and writes it as ONNX. The downloaded file is deleted.
 async fn write(coordinator: &Connection, export: &Export<'_>, about: &About) -> anyhow::Result<()> {
     let Export { fold, model, path } = export;
@@ -166,7 +183,7 @@ mod tests {
             ],
             ..JobSet::default()
         };
-        ChosenResults { job_set, source, artifacts: Vec::new(), folds, threshold: 0.5, is_partial: true }
+        ChosenResults { job_set, source, artifacts: Vec::new(), folds, is_partial: true }
     }
 
     fn args(folder: &Path, fold: &[u32]) -> ExportArgs {

@@ -172,7 +172,8 @@ fn wanted_files(results: &[Artifact]) -> Vec<(ArtifactKind, &'static str, &Artif
     wanted
 }
 
-fn read_report(path: &Path) -> anyhow::Result<Report> {
+/// Reads a downloaded report.
+pub(super) fn read_report(path: &Path) -> anyhow::Result<Report> {
     let name = path.display();
     let text = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
     serde_json::from_slice(&text).with_context(|| format!("{name} is not a report that this version can read"))

@@ -3,10 +3,13 @@
 use fivefold_common::eta::Eta;
 use fivefold_common::job::{JobKind, JobState};
 use fivefold_common::one_line::one_line;
+use fivefold_common::spec::Objective;
 use fivefold_proto::convert::{job_kind_from_wire, job_state_from_wire};
 use fivefold_proto::v1::Job;
 
-use super::job::{best_f1, epoch_cell, epoch_count, job_name, running_progress, train_loss};
+use super::job::{
+    best_objective, epoch_cell, epoch_count, epoch_objective, job_name, objective, running_progress, train_loss,
+};
 use super::page::{Page, Tone, cut};
 use super::sparkline::sparkline;
 use super::table::{Cell, Column, NOTHING, drawn_once, fitted_table, number};
@@ -87,14 +90,27 @@ fn hidden_words(jobs: &[(&Job, Option<Eta>)]) -> String {
     format!("… and {}", counts.join(", "))
 }
 
+/// The headers of the best value of an objective and of its curve.
+fn objective_headers(objective: Objective) -> [&'static str; 2] {
+    match objective {
+        Objective::MacroF1 | Objective::MicroF1 => ["BEST F1", "F1 CURVE"],
+        Objective::MeanAuroc => ["BEST AUROC", "AUROC CURVE"],
+        Objective::Map => ["BEST MAP", "MAP CURVE"],
+        Objective::Accuracy => ["BEST ACCURACY", "ACCURACY CURVE"],
+        Objective::Loss => ["LEAST LOSS", "LOSS CURVE"],
+    }
+}
+
 fn train_table(view: &View<'_>, jobs: &[(&Job, Option<Eta>)], page: &Page, redrawn: Redrawn) -> String {
+    let objective = objective(view.set);
+    let [best, curve] = objective_headers(objective);
     let columns = [
         Column::new("FOLD"),
         Column::new("STATE").steady_width(10),
         Column::new("EPOCH").steady_width(10),
         Column::new("DONE").rank(2).steady_width(4),
-        Column::new("BEST F1").steady_width(7),
-        Column::new("F1 CURVE").rank(1).steady_width(CURVE_WIDTH),
+        Column::new(best).steady_width(7),
+        Column::new(curve).rank(1).steady_width(CURVE_WIDTH),
         Column::new("LEFT").steady_width(12),
         Column::new("WORKER").rank(3).least_width(7).steady_width(7),
         Column::new("LOSS").rank(5).steady_width(6),
@@ -102,16 +118,16 @@ fn train_table(view: &View<'_>, jobs: &[(&Job, Option<Eta>)], page: &Page, redra
         Column::new("TRY").rank(7),
     ];
     let epoch_count = epoch_count(view.set);
-    let scale = f1_scale(view, jobs);
+    let scale = objective_scale(view, jobs, objective);
     let row = |&(job, eta): &(&Job, Option<Eta>)| {
-        let scores: Vec<f64> = view.epochs(job).iter().map(|epoch| epoch.valid_macro_f1).collect();
+        let values: Vec<f64> = view.epochs(job).iter().filter_map(|epoch| epoch_objective(epoch, objective)).collect();
         [
             job.fold.to_string().into(),
             state_cell(job),
             or_nothing(epoch_cell(job, epoch_count, view.has_stopped_early(job))),
             done_cell(job, epoch_count),
-            number(best_f1(job), 4).into(),
-            sparkline(&scores, scale, CURVE_WIDTH).into(),
+            number(best_objective(job, objective), 4).into(),
+            sparkline(&values, scale, CURVE_WIDTH).into(),
             or_nothing(eta.map(short_eta)),
             worker_cell(job),
             number(train_loss(job), 4).into(),
@@ -122,10 +138,11 @@ fn train_table(view: &View<'_>, jobs: &[(&Job, Option<Eta>)], page: &Page, redra
     fitted_table(redrawn.columns(columns, page), &jobs.iter().map(row).collect::<Vec<_>>(), page)
 }
 
-/// From the lowest to the highest F1 of all folds, so that their curves can be compared.
-fn f1_scale(view: &View<'_>, jobs: &[(&Job, Option<Eta>)]) -> (f64, f64) {
-    let scores = jobs.iter().flat_map(|(job, _)| view.epochs(job)).map(|epoch| epoch.valid_macro_f1);
-    scores.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), score| (low.min(score), high.max(score)))
+/// From the lowest to the highest value of all folds, so that their curves can be compared.
+fn objective_scale(view: &View<'_>, jobs: &[(&Job, Option<Eta>)], objective: Objective) -> (f64, f64) {
+    let epochs = jobs.iter().flat_map(|(job, _)| view.epochs(job));
+    let values = epochs.filter_map(|epoch| epoch_objective(epoch, objective));
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
 }
 
 fn predict_table(jobs: &[(&Job, Option<Eta>)], page: &Page, redrawn: Redrawn) -> String {

@@ -4,8 +4,11 @@ use fivefold_common::eta::Eta;
 use fivefold_common::job::JobState;
 use fivefold_common::one_line::one_line;
 use fivefold_common::progress::{Progress, epoch_words};
-use fivefold_proto::convert::{job_kind_from_wire, job_state_from_wire, progress_from_wire};
-use fivefold_proto::v1::{Job, JobSet};
+use fivefold_common::spec::Objective;
+use fivefold_proto::convert::{
+    epoch_from_wire, job_kind_from_wire, job_state_from_wire, objective_from_wire, progress_from_wire,
+};
+use fivefold_proto::v1::{EpochMetrics, Job, JobSet};
 
 use super::text::word;
 
@@ -19,8 +22,14 @@ pub(crate) fn epoch_count(set: &JobSet) -> u32 {
     set.spec.as_ref().map_or(0, |spec| spec.epochs)
 }
 
-/// What a job is doing, with its loss and F1, and how long it still takes.
-pub(crate) fn job_line(job: &Job, epoch_count: u32, eta: Option<Eta>) -> String {
+/// The objective of a job set's spec; macro F1 if only a newer version knows it.
+pub(crate) fn objective(set: &JobSet) -> Objective {
+    let number = set.spec.as_ref().and_then(|spec| spec.objective);
+    number.and_then(|number| objective_from_wire(number).ok()).unwrap_or_default()
+}
+
+/// What a job is doing, with its loss and its objective, and how long it still takes.
+pub(crate) fn job_line(job: &Job, epoch_count: u32, objective: Objective, eta: Option<Eta>) -> String {
     let running = running_progress(job);
     let mut text = match (running, is_leased(job)) {
         (Some(progress), _) => progress.words(epoch_count),
@@ -30,8 +39,8 @@ pub(crate) fn job_line(job: &Job, epoch_count: u32, eta: Option<Eta>) -> String 
     if let Some(loss) = train_loss(job) {
         text += &format!(", loss {loss:.4}");
     }
-    if let Some(f1) = best_f1(job) {
-        text += &format!(", F1 {f1:.4}");
+    if let Some(best) = best_objective(job, objective) {
+        text += &format!(", {} {best:.4}", objective.short_title());
     }
     if let Some(progress) = running {
         if progress.images_per_second > 0.0 {
@@ -75,15 +84,21 @@ pub(crate) fn train_loss(job: &Job) -> Option<f64> {
     job.progress.and_then(|progress| progress.loss).or(job.last_epoch.map(|epoch| epoch.train_loss))
 }
 
-/// The best validation macro F1 so far.
-pub(crate) fn best_f1(job: &Job) -> Option<f64> {
-    job.best_macro_f1.or(job.last_epoch.map(|epoch| epoch.valid_macro_f1))
+/// The best value of the objective in validation so far. Before version 0.2 it was macro F1.
+pub(crate) fn best_objective(job: &Job, objective: Objective) -> Option<f64> {
+    let newest = || job.last_epoch.and_then(|epoch| epoch_objective(&epoch, objective));
+    job.best_objective.or(job.best_macro_f1).or_else(newest)
+}
+
+/// The value of the objective after an epoch.
+pub(crate) fn epoch_objective(epoch: &EpochMetrics, objective: Objective) -> Option<f64> {
+    objective.value(&epoch_from_wire(epoch).metrics)
 }
 
 #[cfg(test)]
 mod tests {
     use fivefold_common::eta::Certainty;
-    use fivefold_proto::v1::{EpochMetrics, JobKind, Phase, Progress, job};
+    use fivefold_proto::v1::{JobKind, Phase, Progress, job};
 
     use super::*;
 
@@ -114,12 +129,15 @@ mod tests {
         let leased = leased_job();
         let eta = Some(Eta { seconds: 2400.0, certainty: Certainty::AtMost });
         assert_eq!(
-            job_line(&leased, 25, eta),
+            job_line(&leased, 25, Objective::MacroF1, eta),
             "epoch 3/25, training 120/800, loss 0.1235, F1 0.4560, 152 images/s, at most 40 min left, gpu1"
         );
-        assert_eq!(job_line(&Job { progress: None, last_epoch: None, ..leased }, 25, eta), "starting");
+        assert_eq!(
+            job_line(&Job { progress: None, last_epoch: None, ..leased }, 25, Objective::MacroF1, eta),
+            "starting"
+        );
         let waiting = Job { state: job::State::Queued.into(), state_reason: "lost".into(), ..Job::default() };
-        assert_eq!(job_line(&waiting, 25, None), "queued, lost");
+        assert_eq!(job_line(&waiting, 25, Objective::MacroF1, None), "queued, lost");
     }
 
     #[test]
@@ -128,11 +146,11 @@ mod tests {
             Progress { phase: Phase::Scoring.into(), epoch: 3, step: 1, step_count: 9, ..Progress::default() };
         let last_epoch = Some(EpochMetrics { epoch: 2, ..EpochMetrics::default() });
         let mut job = Job { progress: Some(scoring), last_epoch, best_epoch: Some(1), ..leased_job() };
-        assert_eq!(job_line(&job, 3, None), "scoring 1/9, loss 0.0000, F1 0.0000, gpu1");
+        assert_eq!(job_line(&job, 3, Objective::MacroF1, None), "scoring 1/9, loss 0.0000, F1 0.0000, gpu1");
         assert_eq!(epoch_cell(&job, 3, false).as_deref(), Some("3/3"));
         job.state = job::State::Succeeded.into();
         assert_eq!(epoch_cell(&job, 3, true).as_deref(), Some("3/3"));
-        assert_eq!(job_line(&job, 3, None), "succeeded, loss 0.0000, F1 0.0000");
+        assert_eq!(job_line(&job, 3, Objective::MacroF1, None), "succeeded, loss 0.0000, F1 0.0000");
         assert_eq!(epoch_cell(&job, 25, true).as_deref(), Some("3/25 early"));
         assert_eq!(epoch_cell(&job, 25, false).as_deref(), Some("3/25"), "other folds are trained for longer");
         job.last_epoch = None;

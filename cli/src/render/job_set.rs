@@ -3,9 +3,11 @@
 use fivefold_common::job::JobState;
 use fivefold_common::job_set::JobSetState;
 use fivefold_common::one_line::one_line;
+use fivefold_common::spec::Objective;
 use fivefold_proto::convert::{job_set_state_from_wire, job_state_from_wire};
 use fivefold_proto::v1::JobSet;
 
+use super::job::objective;
 use super::page::{Page, Tone};
 use super::table::{Cell, Column, NOTHING, fitted_table, number};
 use super::text::{time, word};
@@ -13,8 +15,15 @@ use super::text::{time, word};
 /// Id, name, state, score and reason of a job set in one line.
 pub(crate) fn headline(set: &JobSet) -> String {
     let mut line = format!("{}: {}", id_and_name(set), state_word(set));
-    if let (Some(macro_f1), Some(threshold)) = (set.macro_f1, set.threshold) {
-        line += &format!(", macro F1 {macro_f1:.4} at threshold {threshold:.4}");
+    let objective = objective(set);
+    if let Some(value) = set.objective.filter(|_| objective != Objective::MacroF1) {
+        line += &format!(", {} {value:.4}", objective.title());
+    }
+    if let Some(macro_f1) = set.macro_f1 {
+        line += &format!(", macro F1 {macro_f1:.4}");
+    }
+    if let Some(threshold) = set.threshold {
+        line += &format!(" at threshold {threshold:.4}");
     }
     if let Some(at) = set.pause_time {
         line += &format!(", to be paused at {}", time(at));

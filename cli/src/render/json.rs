@@ -23,6 +23,7 @@ pub(crate) fn job_set(set: &JobSet) -> Value {
         "warm_start_of": set.manifests.as_ref().map(|lists| &lists.warm_start_job_set_id).filter(|id| !id.is_empty()),
         "macro_f1": set.macro_f1,
         "threshold": set.threshold,
+        "objective": set.objective,
         "create_time": set.create_time.map(|time| time.to_string()),
         "update_time": set.update_time.map(|time| time.to_string()),
         "jobs": set.jobs.iter().map(job).collect::<Vec<_>>(),
@@ -54,6 +55,7 @@ fn fit(fit: &Fit) -> Value {
     json!({
         "macro_f1": fit.macro_f1,
         "threshold": fit.threshold,
+        "objective": fit.objective,
         "create_time": fit.create_time.map(|time| time.to_string()),
         "folds": fit.folds,
         "results": fit.results.iter().map(artifact).collect::<Vec<_>>(),
@@ -92,6 +94,7 @@ fn job(job: &Job) -> Value {
         "worker_name": job.worker_name,
         "progress": progress,
         "best_macro_f1": job.best_macro_f1,
+        "best_objective": job.best_objective,
         "best_epoch": job.best_epoch,
         "last_epoch": job.last_epoch.as_ref().map(epoch),
         "not_before_time": job.not_before_time.map(|time| time.to_string()),
@@ -106,6 +109,7 @@ pub(crate) fn epoch(epoch: &EpochMetrics) -> Value {
         "valid_loss": epoch.valid_loss,
         "valid_macro_f1": epoch.valid_macro_f1,
         "valid_threshold": epoch.valid_threshold,
+        "valid_objective": epoch.valid_objective,
         "learning_rate": epoch.learning_rate,
         "duration_seconds": epoch.duration_seconds,
     })
@@ -173,7 +177,8 @@ mod tests {
             fits: vec![Fit {
                 results: vec![artifact],
                 macro_f1: 0.5,
-                threshold: 0.25,
+                threshold: Some(0.25),
+                objective: None,
                 folds: vec![0, 2],
                 create_time: None,
                 fold_results: Vec::new(),
@@ -185,21 +190,21 @@ mod tests {
         let oof = json!({ "kind": "oof", "digest": "00", "size_bytes": 7 });
         let expected = json!({
             "id": "js-abcdefgh", "state": "predicting", "state_reason": "", "paused": false, "pause_time": null, "warm_start_of": null, "macro_f1": null,
-            "threshold": null, "create_time": null, "update_time": null, "spec": null, "results": [oof],
-            "fits": [{ "macro_f1": 0.5, "threshold": 0.25, "folds": [0, 2], "create_time": null, "results": [oof] }],
+            "threshold": null, "objective": null, "create_time": null, "update_time": null, "spec": null, "results": [oof],
+            "fits": [{ "macro_f1": 0.5, "threshold": 0.25, "objective": null, "folds": [0, 2], "create_time": null, "results": [oof] }],
             "kept_folds": [0, 2],
             "submissions": [
                 { "test_digest": "", "oof_digest": "", "folds": [0], "create_time": null, "artifact": null },
             ],
             "jobs": [{
                 "id": 1, "kind": "train", "fold": 2, "state": "leased", "state_reason": "", "attempt": 1,
-                "worker_name": "gpu1", "best_macro_f1": null, "best_epoch": null, "not_before_time": null, "stalled_since_time": null,
+                "worker_name": "gpu1", "best_macro_f1": null, "best_objective": null, "best_epoch": null, "not_before_time": null, "stalled_since_time": null,
                 "progress": {
                     "phase": "scoring", "epoch": null, "step": 3, "step_count": 4, "loss": null, "learning_rate": null,
                     "images_per_second": 0.0,
                 },
                 "last_epoch": {
-                    "epoch": 0, "train_loss": 0.0, "valid_loss": 0.0, "valid_macro_f1": 0.5, "valid_threshold": 0.0,
+                    "epoch": 0, "train_loss": 0.0, "valid_loss": 0.0, "valid_macro_f1": 0.5, "valid_threshold": null, "valid_objective": null,
                     "learning_rate": 0.0, "duration_seconds": 0.0,
                 },
             }],

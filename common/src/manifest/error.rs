@@ -94,6 +94,12 @@ pub enum ManifestProblem {
         /// What is wrong.
         error: LabelsError,
     },
+    /// A row with no class or several where the task is multiclass.
+    #[error("the row has {count} classes, but with task = multiclass each row has exactly one")]
+    NotOneClass {
+        /// The number of its classes.
+        count: usize,
+    },
     /// A row without a group, or with one that cannot be shown.
     #[error(
         "{column}: {text:?} is not the name of a group: expected 1 to 200 bytes without line breaks; a row that is a \

@@ -7,7 +7,7 @@ use super::csv_rows::{MAX_NAME_BYTES, checked_id, column_advice, find_column, re
 use super::label_columns::LabelColumns;
 use super::{ManifestError, ManifestProblem};
 use crate::labels::Labels;
-use crate::spec::{JobSetSpec, LabelFormat};
+use crate::spec::{JobSetSpec, LabelFormat, Task};
 
 /// A list of images in the order of the file, with unique ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +84,8 @@ impl LabelledColumns {
 impl Manifest {
     /// Reads and checks a list of images and labels: the columns that the spec names, by default `Id` and `Target`, and
     /// perhaps a column of groups, in any order. The column of groups is the spec's `group_column`; if that is empty, it
-    /// is `Group`, in upper or lower case, if there is one. `file` is the list's name in errors.
+    /// is `Group`, in upper or lower case, if there is one. If the task is multiclass, each row has exactly one class. `file`
+    /// is the list's name in errors.
     ///
     /// # Errors
     /// The first invalid line.
@@ -100,6 +101,9 @@ impl Manifest {
                 let field = |place| record.get(place).unwrap_or_default();
                 let id = ids.add(field(columns.id), line)?;
                 let labels = columns.labels.read(record)?;
+                if spec.task == Task::Multiclass && labels.len() != 1 {
+                    return Err(ManifestProblem::NotOneClass { count: labels.len() });
+                }
                 if let Some((place, name)) = &columns.group {
                     groups.push(checked_group(name, field(*place))?);
                 }
@@ -310,6 +314,19 @@ mod tests {
         ] {
             let message = read(&birds(format), text).unwrap_err();
             assert!(message.contains(wanted), "{text:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_multiclass_row_has_exactly_one_class() {
+        let spec = JobSetSpec { task: Task::Multiclass, ..birds(LabelFormat::Numbers) };
+        assert!(read(&spec, "image,Target\na,1\nb,0\n").is_ok());
+        for (text, wanted) in [
+            ("image,Target\na,1\nb,\n", "train.csv, line 3: the row has 0 classes, but with task = multiclass"),
+            ("image,Target\na,1|2\n", "train.csv, line 2: the row has 2 classes, but with task = multiclass"),
+        ] {
+            let message = read(&spec, text).unwrap_err();
+            assert!(message.starts_with(wanted), "{text:?}: {message}");
         }
     }
 

@@ -31,6 +31,28 @@ impl SplitMethod {
 }
 
 words! {
+    /// How many classes an image has.
+    #[derive(Default)]
+    pub enum Task, "task" {
+        /// Any number of classes. The score of a class is the sigmoid of its logit.
+        #[default]
+        Multilabel,
+        /// Exactly one class. The scores of a row are the softmax of its logits.
+        Multiclass,
+    }
+}
+
+impl Task {
+    /// The loss, if none is given.
+    pub fn default_loss(self) -> Loss {
+        match self {
+            Self::Multilabel => Loss::Bce,
+            Self::Multiclass => Loss::CrossEntropy,
+        }
+    }
+}
+
+words! {
     /// How lists have the labels of an image.
     pub enum LabelFormat, "label_format" {
         /// One column with the numbers of the classes, counted from 0.
@@ -170,6 +192,38 @@ words! {
         SoftF1,
         /// Focal loss with gamma 2 (Lin et al. 2017).
         Focal,
+        /// Cross-entropy of the softmax.
+        CrossEntropy,
+    }
+}
+
+impl Loss {
+    /// The task that the loss is for.
+    pub fn task(self) -> Task {
+        match self {
+            Self::Bce | Self::SoftF1 | Self::Focal => Task::Multilabel,
+            Self::CrossEntropy => Task::Multiclass,
+        }
+    }
+}
+
+words! {
+    /// What decides on the best checkpoint, the plateau and the early stop. [`crate::objective`] says how it is compared.
+    #[derive(Default)]
+    pub enum Objective, "objective" {
+        /// The mean of the classes' F1.
+        #[default]
+        MacroF1,
+        /// F1 of all classes together.
+        MicroF1,
+        /// The mean of the classes' area under the ROC curve.
+        MeanAuroc,
+        /// The mean of the classes' average precision.
+        Map,
+        /// The share of rows whose labels are all right.
+        Accuracy,
+        /// The validation loss; lower is better.
+        Loss,
     }
 }
 
@@ -188,7 +242,7 @@ words! {
 words! {
     /// The schedule of the learning rate.
     pub enum LrSchedule, "lr_schedule" {
-        /// Reduced on a plateau of the validation score.
+        /// Reduced on a plateau of the objective.
         Plateau,
         /// Reduced every `lr_step_epochs`.
         Step,
@@ -214,7 +268,7 @@ words! {
     pub enum ScoredCheckpoint, "oof_checkpoint" {
         /// The checkpoint at the end of the last epoch.
         Last,
-        /// The checkpoint with the best validation macro F1.
+        /// The checkpoint with the best objective.
         Best,
     }
 }

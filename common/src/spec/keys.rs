@@ -2,10 +2,12 @@
 
 use super::SpecError;
 use super::choices::{
-    Augmentation, Head, LabelFormat, LabelSeparator, Loss, LrSchedule, ModelName, Normalization, Optimizer, Precision,
-    ScoredCheckpoint, SplitMethod,
+    Augmentation, Head, LabelFormat, LabelSeparator, Loss, LrSchedule, ModelName, Normalization, Objective, Optimizer,
+    Precision, ScoredCheckpoint, SplitMethod, Task,
 };
+use super::class_weights::ClassWeights;
 use super::table::{Group, Key, KeyDifference, Resume, keys};
+use super::threshold_rule::ThresholdRule;
 use super::value::KeyValue;
 use crate::classes::MOST_CLASSES;
 use crate::threshold::EmptyRows;
@@ -69,8 +71,8 @@ keys! {
     /// Maximum number of epochs.
     epochs: u32 { default: 100, limits: 1..=10_000, resume: MayDiffer, group: Training, value: "N" }
 
-    /// The loss.
-    loss: Loss { default: Loss::Bce, resume: MustMatch, group: Training, value: "LOSS" }
+    /// The loss; cross_entropy is for multiclass, the others are for multilabel.
+    loss: Loss { default: Loss::Bce, resume: MustMatch, group: Training, value: "LOSS", help_default: "bce, or cross_entropy with task = multiclass" }
     /// The optimiser.
     optimizer: Optimizer { default: Optimizer::Adam, resume: MustMatch, group: Training, value: "OPTIMIZER" }
     /// The initial learning rate.
@@ -92,7 +94,7 @@ keys! {
     min_learning_rate: f64 { default: 1e-6, limits: 0.0..=100.0, resume: MustMatch, group: Schedule, value: "X" }
     /// Epochs without improvement before training ends.
     early_stop_patience: u32 { default: 7, limits: 1..=10_000, resume: MustMatch, group: Schedule, value: "EPOCHS" }
-    /// Minimum rise of macro F1 that counts as an improvement.
+    /// Least change of the objective that counts as an improvement.
     early_stop_min_delta: f64 { default: 0.001, limits: 0.0..=1.0, resume: MustMatch, group: Schedule, value: "X" }
 
     /// Number format of the forward pass; weights and optimiser state stay fp32.
@@ -139,4 +141,17 @@ keys! {
     label_format: LabelFormat { default: LabelFormat::Numbers, resume: MustMatch, group: Classes, value: "FORMAT" }
     /// What separates the numbers or names of a row.
     label_separator: LabelSeparator { default: LabelSeparator::Space, resume: MustMatch, group: Classes, value: "WHAT" }
+    /// Whether an image has any number of classes or exactly one; multiclass scores are a softmax, and the highest one decides.
+    task: Task { default: Task::Multilabel, resume: MustMatch, group: Classes, value: "TASK" }
+    /// Label smoothing of cross_entropy, as in PyTorch: the share of the target that all classes divide.
+    label_smoothing: f64 { default: 0.0, limits: 0.0..=1.0, resume: MustMatch, group: Training, value: "X" }
+    /// Weights of the classes in the loss: a number for each class, such as 1,2.5, or balanced, from the fold's training rows. With
+    /// bce the `pos_weight` of PyTorch's BCEWithLogitsLoss (balanced: negatives / positives); with cross_entropy the `weight` of
+    /// its CrossEntropyLoss (balanced: rows / (classes * rows of the class)).
+    class_weights: ClassWeights { default: ClassWeights::None, limits: 0.0..=1e6, resume: MustMatch, group: Training, value: "WEIGHTS" }
+    /// What decides on the best checkpoint, the plateau and the early stop, on the validation rows.
+    objective: Objective { default: Objective::MacroF1, resume: MustMatch, group: Schedule, value: "WHAT" }
+    /// The threshold of the scores: global (the best one for all classes, by macro F1), per_class (the best one for each class, by
+    /// its F1), or a number such as 0.15. Multiclass has none.
+    threshold: ThresholdRule { default: ThresholdRule::Global, limits: 0.0..=1.0, resume: MayDiffer, group: Scoring, value: "RULE" }
 }

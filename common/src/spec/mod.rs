@@ -8,21 +8,26 @@
 //! of Fivefold ([`JobSetSpec::from_stored_json`]). Both use the same names and words.
 
 mod choices;
+mod class_weights;
 mod classes;
 mod file;
 mod keys;
 mod stored;
 mod table;
+mod task;
+mod threshold_rule;
 mod value;
 
 pub use choices::{
-    Augmentation, Head, LabelFormat, LabelSeparator, Loss, LrSchedule, ModelName, Normalization, Optimizer, Precision,
-    ScoredCheckpoint, SplitMethod,
+    Augmentation, Head, LabelFormat, LabelSeparator, Loss, LrSchedule, ModelName, Normalization, Objective, Optimizer,
+    Precision, ScoredCheckpoint, SplitMethod, Task,
 };
+pub use class_weights::ClassWeights;
 pub use file::SpecFileError;
 pub use keys::{JobSetSpec, KEYS, SpecOverrides};
 pub use stored::StoredSpecError;
 pub use table::{Group, Key, KeyDifference, Resume, Syntax};
+pub use threshold_rule::ThresholdRule;
 
 use crate::fold_set::FoldSet;
 use crate::ids::Fold;
@@ -97,7 +102,8 @@ impl JobSetSpec {
             let problem = format!("{} is above learning_rate = {}", self.min_learning_rate, self.learning_rate);
             return refuse("min_learning_rate", problem);
         }
-        self.check_classes()
+        self.check_classes()?;
+        self.check_task()
     }
 }
 
@@ -145,7 +151,7 @@ mod tests {
             ("tta = 1\nbatchsize = 32", "line 2 (batchsize = 32): unknown field `batchsize`"),
             (
                 "epochs = 1\nloss = \"hinge\"",
-                "line 2 (loss = \"hinge\"): unknown loss \"hinge\": expected one of bce, soft_f1, focal",
+                "line 2 (loss = \"hinge\"): unknown loss \"hinge\": expected one of bce, soft_f1, focal, cross_entropy",
             ),
             ("tta = 0", "tta: 0 is out of range: expected 1 to 100"),
             ("weight_decay = 2", "weight_decay: 2 is out of range: expected 0 to 1"),

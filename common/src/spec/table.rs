@@ -180,8 +180,14 @@ macro_rules! keys {
         }
 
         impl SpecOverrides {
-            /// Sets the keys of `spec` that have a value here. The result is not checked.
+            /// Sets the keys of `spec` that have a value here. The result is not checked. A task without a loss brings its
+            /// default loss, if the spec's is for another task.
             pub fn apply_to(self, spec: &mut JobSetSpec) {
+                if let (Some(task), None) = (self.task, self.loss)
+                    && spec.loss.task() != task
+                {
+                    spec.loss = task.default_loss();
+                }
                 $(if let Some(value) = self.$key { spec.$key = value; })+
             }
         }

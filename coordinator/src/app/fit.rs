@@ -1,6 +1,7 @@
 //! The fit of folds: their merged out-of-fold table, the threshold and the report.
 
 use fivefold_common::artifact::ArtifactKind;
+use fivefold_common::decision_rule::DecisionSettings;
 use fivefold_common::fold_set::FoldSet;
 use fivefold_common::ids::{Digest, Fold, JobSetId};
 use fivefold_common::job::{JobKind, JobState};
@@ -12,7 +13,7 @@ use super::lists::{Lists, read_folds};
 use super::score_tables::{read_scores, take_scores};
 use super::{Coordinator, blocking, put};
 use crate::error::Error;
-use crate::queue::{Fit, Job, JobSet};
+use crate::queue::{Fit, FitScores, Job, JobSet};
 
 /// What becomes of the folds' tables in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,21 +78,24 @@ pub(super) async fn fit_folds(
     let split = lists.split_report(spec, &fold_table);
     let folds: FoldSet = results.iter().map(|(fold, _)| *fold).collect();
     let (made_by, partial) = (made_by(job_set), partial(job_set, folds));
-    let (id, class_names, empty_rows) = (job_set.id.to_string(), spec.class_names(), spec.empty_rows);
-    let (oof_csv, report_json, macro_f1, threshold) = blocking(move || {
+    let (id, class_names, objective) = (job_set.id.to_string(), spec.class_names(), spec.objective);
+    let settings = DecisionSettings::from(spec);
+    let (oof_csv, report_json, scores) = blocking(move || {
         let (mut oof_csv, mut report_json) = (Vec::new(), Vec::new());
         table.write_csv(&mut oof_csv).map_err(|error| Error::file("oof.csv", error))?;
         let oof_digest = Digest::of(&oof_csv).to_string();
-        let report = build_report_of(&table, oof_digest, &class_names, empty_rows, FitOn::Train);
+        let report = build_report_of(&table, oof_digest, &class_names, settings, FitOn::Train);
         let mut report = report.map_err(|error| Error::BadContent(error.to_string()))?;
         (report.job_set, report.partial, report.made_by, report.split) = (Some(id), partial, made_by, split);
         report.write_json(&mut report_json).map_err(|error| Error::file("report.json", error))?;
-        Ok((oof_csv, report_json, report.macro_f1, report.threshold))
+        let objective = report.metrics.as_ref().and_then(|metrics| objective.of_report(metrics));
+        let scores = FitScores { macro_f1: report.macro_f1, threshold: report.threshold, objective };
+        Ok((oof_csv, report_json, scores))
     })
     .await?;
     let oof = put(coordinator, ArtifactKind::Oof, oof_csv).await?;
     let report = put(coordinator, ArtifactKind::Report, report_json).await?;
-    Ok(Fit { oof, report, submission: None, macro_f1, threshold, folds })
+    Ok(Fit { oof, report, submission: None, scores, folds })
 }
 
 /// The folds that a fit of `folds` lacks; `None` if it lacks none.

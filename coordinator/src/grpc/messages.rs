@@ -5,7 +5,7 @@ use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
 use fivefold_common::fold_set::FoldSet;
 use fivefold_common::ids::{Digest, JobSetId};
 use fivefold_common::job::{JobKind, JobState};
-use fivefold_common::spec::ScoredCheckpoint;
+use fivefold_common::spec::{Objective, ScoredCheckpoint};
 use fivefold_proto::convert::{
     artifact_kind_to_wire, artifact_to_wire, checkpoint_to_wire, epoch_to_wire, job_kind_to_wire,
     job_set_state_to_wire, job_state_to_wire, progress_to_wire, spec_to_wire,
@@ -48,7 +48,7 @@ pub(super) fn job_set(job_set: &JobSet) -> v1::JobSet {
         spec: Some(spec_to_wire(&job_set.spec)),
         state: job_set_state_to_wire(job_set.state).into(),
         state_reason: job_set.state_reason.clone(),
-        jobs: job_set.jobs.iter().map(job).collect(),
+        jobs: job_set.jobs.iter().map(|of_set| job(of_set, job_set.spec.objective)).collect(),
         manifests: Some(v1::Manifests {
             warm_start_job_set_id: job_set.warm_start_of.as_ref().map(ToString::to_string).unwrap_or_default(),
             ..manifests(&job_set.inputs)
@@ -56,14 +56,15 @@ pub(super) fn job_set(job_set: &JobSet) -> v1::JobSet {
         results: job_set.fit.iter().flat_map(results).collect(),
         create_time: Some(timestamp(job_set.created)),
         update_time: Some(timestamp(job_set.updated)),
-        macro_f1: job_set.fit.map(|fit| fit.macro_f1),
-        threshold: job_set.fit.map(|fit| fit.threshold),
+        macro_f1: job_set.fit.map(|fit| fit.scores.macro_f1),
+        threshold: job_set.fit.and_then(|fit| fit.scores.threshold),
         paused: job_set.paused,
         fits: job_set.fits.iter().map(fit).collect(),
         kept_folds: job_set.kept_folds.map(folds).unwrap_or_default(),
         submissions: job_set.submissions.iter().map(submission).collect(),
         folds_digest: job_set.inputs.folds.to_string(),
         pause_time: job_set.pause_at.map(timestamp),
+        objective: job_set.fit.and_then(|fit| fit.scores.objective),
     }
 }
 
@@ -78,11 +79,12 @@ fn folds(folds: FoldSet) -> Vec<u32> {
 pub(super) fn fit(FitRecord { fit, created, fold_results }: &FitRecord) -> v1::Fit {
     v1::Fit {
         results: results(fit),
-        macro_f1: fit.macro_f1,
-        threshold: fit.threshold,
+        macro_f1: fit.scores.macro_f1,
+        threshold: fit.scores.threshold,
         create_time: Some(timestamp(*created)),
         folds: folds(fit.folds),
         fold_results: fold_results.iter().map(fit_fold).collect(),
+        objective: fit.scores.objective,
     }
 }
 
@@ -104,7 +106,8 @@ fn submission(record: &SubmissionRecord) -> v1::Submission {
     }
 }
 
-fn job(job: &Job) -> v1::Job {
+fn job(job: &Job, objective: Objective) -> v1::Job {
+    let best = job.best_score.and_then(|score| objective.value_of_score(score));
     let results = job.result.iter().flat_map(|result| [Some(result.table), result.checkpoint]).flatten();
     let waits = job.state == JobState::Queued && job.not_before.0 > 0;
     let is_stalled = job.state == JobState::Leased && job.stalled;
@@ -118,7 +121,8 @@ fn job(job: &Job) -> v1::Job {
         attempt: job.attempt.map_or(0, |attempt| attempt.0),
         worker_name: job.worker.clone().unwrap_or_default(),
         progress: job.progress.as_ref().map(progress_to_wire),
-        best_macro_f1: job.best_macro_f1,
+        best_macro_f1: best.filter(|_| objective == Objective::MacroF1),
+        best_objective: best,
         best_epoch: job.best_epoch,
         not_before_time: waits.then(|| timestamp(job.not_before)),
         last_epoch: job.last_epoch.as_ref().map(epoch_to_wire),

@@ -6,7 +6,7 @@ use fivefold_common::ids::{Digest, Fold, JobId, LeaseRef};
 use fivefold_common::job::{FailureCause, JobKind, Transition};
 use fivefold_common::job_set::JobSetState;
 
-use super::JobSet;
+use super::{FitScores, JobSet};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
@@ -114,12 +114,11 @@ pub enum Effect {
     StoreFit {
         oof: Digest,
         report: Digest,
-        macro_f1: f64,
-        threshold: f64,
+        scores: FitScores,
     },
     /// The present fit is no longer the job set's; it stays in the list of fits.
     ClearFit,
-    /// The mean of these folds' predictions of the test list, at the threshold of the present fit.
+    /// The mean of these folds' predictions of the test list, by the report of the present fit.
     StoreSubmission {
         submission: Digest,
         folds: FoldSet,

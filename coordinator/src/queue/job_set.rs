@@ -136,10 +136,19 @@ pub struct Fit {
     pub report: Artifact,
     /// Of the newest test list; `None` until it is predicted, or where there is none.
     pub submission: Option<Artifact>,
-    pub macro_f1: f64,
-    pub threshold: f64,
+    pub scores: FitScores,
     /// The folds that it was made from.
     pub folds: FoldSet,
+}
+
+/// The main figures of a report.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FitScores {
+    pub macro_f1: f64,
+    /// The threshold of all classes; `None` if each has its own, or if the task is multiclass.
+    pub threshold: Option<f64>,
+    /// The figure that the spec's objective names; `None` for the loss, or if it is undefined.
+    pub objective: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -160,7 +169,7 @@ pub struct FitFold {
     pub checkpoint: Option<Artifact>,
 }
 
-/// The predictions of a test list at the threshold of a fit.
+/// The predictions of a test list by the report of a fit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SubmissionRecord {
     pub submission: Artifact,
@@ -195,8 +204,8 @@ pub struct Job {
     pub advanced: Timestamp,
     /// Marked for making no progress.
     pub stalled: bool,
-    /// The best validation macro F1 of its epochs.
-    pub best_macro_f1: Option<f64>,
+    /// The best score of the objective of its epochs, of which higher is better.
+    pub best_score: Option<f64>,
     /// Its first epoch with that score, from 0.
     pub best_epoch: Option<u32>,
     pub last_epoch: Option<EpochReport>,

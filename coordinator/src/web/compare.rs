@@ -43,10 +43,11 @@ fn content(job_sets: &[JobSet]) -> Markup {
                     thead { tr { td {} @for job_set in job_sets { th scope="col" { a href=(format!("job-sets/{}", job_set.id)) { (name_of(job_set)) } } } } }
                     tbody {
                         tr { th scope="row" { "State" } @for job_set in job_sets { td { (state_of_set(job_set)) } } }
-                        tr { th scope="row" { "Macro F1" } @for job_set in job_sets { td { (number(job_set.fit.as_ref().map(|fit| fit.macro_f1), 4)) } } }
-                        tr { th scope="row" { "Threshold" } @for job_set in job_sets { td { (number(job_set.fit.as_ref().map(|fit| fit.threshold), 4)) } } }
+                        tr { th scope="row" { "Macro F1" } @for job_set in job_sets { td { (number(job_set.fit.as_ref().map(|fit| fit.scores.macro_f1), 4)) } } }
+                        tr { th scope="row" { "Threshold" } @for job_set in job_sets { td { (number(job_set.fit.as_ref().and_then(|fit| fit.scores.threshold), 4)) } } }
                         tr { th scope="row" { "Folds of the fit" } @for job_set in job_sets { td { @if let Some(fit) = &job_set.fit { (fit.folds) } @else { "–" } } } }
-                        tr { th scope="row" { "Mean best validation F1" } @for job_set in job_sets { td { (number(mean_best(job_set), 4)) } } }
+                        tr { th scope="row" { "Objective" } @for job_set in job_sets { td { (job_set.spec.objective.title()) } } }
+                        tr { th scope="row" { "Mean best objective in validation" } @for job_set in job_sets { td { (number(mean_best(job_set), 4)) } } }
                     }
                     tbody { @for row in &differing { tr { @for (column, text) in row.iter().enumerate() { @if column == 0 { th scope="row" { code { (text) } } } @else { td { (text) } } } } } }
                 }
@@ -58,7 +59,12 @@ fn content(job_sets: &[JobSet]) -> Markup {
 
 /// Over the folds that have finished an epoch.
 fn mean_best(job_set: &JobSet) -> Option<f64> {
-    let best: Vec<f64> = job_set.jobs.iter().filter_map(|job| job.best_macro_f1).collect();
+    let best: Vec<f64> = job_set
+        .jobs
+        .iter()
+        .filter_map(|job| job.best_score)
+        .filter_map(|score| job_set.spec.objective.value_of_score(score))
+        .collect();
     (!best.is_empty()).then(|| best.iter().sum::<f64>() / best.len() as f64)
 }
 

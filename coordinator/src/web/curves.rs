@@ -21,6 +21,8 @@ const POINTS: u32 = 200;
 pub(super) struct Curves {
     /// Counted from 1.
     epochs: Vec<u32>,
+    /// The objective in a sentence.
+    objective: &'static str,
     folds: Vec<FoldCurves>,
 }
 
@@ -28,12 +30,15 @@ pub(super) struct Curves {
 struct FoldCurves {
     fold: u8,
     macro_f1: Vec<Option<f64>>,
+    /// The values of the objective.
+    objective: Vec<Option<f64>>,
     train_loss: Vec<Option<f64>>,
     valid_loss: Vec<Option<f64>>,
 }
 
 pub(super) async fn show(State(page): State<Page>, Path(id): Path<String>) -> Result<Json<Curves>, Problem> {
     let job_set = app::job_set(&page.coordinator, &parsed(&id)?).await?;
+    let objective = job_set.spec.objective;
     let jobs: Vec<_> = job_set.jobs_of(JobKind::Train).filter(|job| job.last_epoch.is_some()).collect();
     let last = jobs.iter().filter_map(|job| job.last_epoch).map(|last| last.metrics.epoch).max();
     let epochs = thinned(last.map_or(0, |last| last + 1));
@@ -45,17 +50,19 @@ pub(super) async fn show(State(page): State<Page>, Path(id): Path<String>) -> Re
     }
     let folds = jobs.iter().map(|job| {
         let of_job = metrics.remove(&job.id).unwrap_or_default();
-        let column = |value: fn(&EpochMetrics) -> f64| {
-            epochs.iter().map(|epoch| of_job.get(epoch).map(value).filter(|value| value.is_finite())).collect()
+        let column = |value: &dyn Fn(&EpochMetrics) -> Option<f64>| {
+            epochs.iter().map(|epoch| of_job.get(epoch).and_then(value).filter(|value| value.is_finite())).collect()
         };
         FoldCurves {
             fold: job.fold.0,
-            macro_f1: column(|metrics| metrics.macro_f1),
-            train_loss: column(|metrics| metrics.train_loss),
-            valid_loss: column(|metrics| metrics.valid_loss),
+            macro_f1: column(&|metrics| Some(metrics.macro_f1)),
+            objective: column(&|metrics| objective.value(metrics)),
+            train_loss: column(&|metrics| Some(metrics.train_loss)),
+            valid_loss: column(&|metrics| Some(metrics.valid_loss)),
         }
     });
-    Ok(Json(Curves { folds: folds.collect(), epochs: epochs.iter().map(|epoch| epoch + 1).collect() }))
+    let (folds, numbers) = (folds.collect(), epochs.iter().map(|epoch| epoch + 1).collect());
+    Ok(Json(Curves { folds, objective: objective.title(), epochs: numbers }))
 }
 
 /// At most [`POINTS`] of `count` epochs from 0, at equal distances, the last one among them.

@@ -13,7 +13,9 @@ use serde_json::Value;
 
 use super::controls::job_set_controls;
 use super::gate::Viewer;
-use super::layout::{BELOW, event_words, name_of, number, state_of_job, state_of_set, time};
+use super::layout::{
+    BELOW, best_of_folds, event_words, name_of, number, score_items, state_of_job, state_of_set, time,
+};
 use super::live::{self, Content};
 use super::problem::Problem;
 use super::{Page, progress};
@@ -87,18 +89,18 @@ fn version(job_set: &JobSet) -> String {
 }
 
 fn scores(job_set: &JobSet) -> Markup {
-    let best = job_set.jobs.iter().filter_map(|job| job.best_macro_f1).reduce(f64::max);
+    let (best, objective) = (best_of_folds(job_set), job_set.spec.objective);
     html! {
         dl.scores {
             @if let Some(FitRecord { fit, .. }) = job_set.fit_at_end() {
-                div { dt { "macro F1" } dd { (format!("{:.4}", fit.macro_f1)) } }
-                div { dt { "threshold" } dd { (format!("{:.4}", fit.threshold)) } }
+                (score_items(objective, fit.scores))
+                @if let Some(threshold) = fit.scores.threshold { div { dt { "threshold" } dd { (format!("{threshold:.4}")) } } }
                 @if fit.folds != job_set.spec.fold_set() {
                     div { dt { "partial" } dd { "folds " (fit.folds) } }
                 }
                 div { dt { "report" } dd { a href=(format!("{}/report", job_set.id)) { "by label and fold" } } }
             } @else if best.is_some() {
-                div { dt { "best validation F1" } dd { (number(best, 4)) } }
+                div { dt { "best validation " (objective.title()) } dd { (number(best, 4)) } }
             }
         }
     }
@@ -111,22 +113,24 @@ fn jobs(job_set: &JobSet, kind: JobKind) -> Markup {
                 thead {
                     tr {
                         th scope="col" { "Fold" } th scope="col" { "State" } th scope="col" { "Progress" }
-                        th scope="col" { "Best F1" } th scope="col" { "Loss" } th scope="col" { "Images/s" } th scope="col" { "Worker" }
+                        th scope="col" { "Best " (job_set.spec.objective.short_title()) } th scope="col" { "Loss" } th scope="col" { "Images/s" } th scope="col" { "Worker" }
                     }
                 }
-                tbody { @for job in job_set.jobs_of(kind) { (job_row(job, job_set.spec.epochs)) } }
+                tbody { @for job in job_set.jobs_of(kind) { (job_row(job, &job_set.spec)) } }
             }
         }
     }
 }
 
-fn job_row(job: &Job, epoch_count: u32) -> Markup {
+fn job_row(job: &Job, spec: &JobSetSpec) -> Markup {
+    let epoch_count = spec.epochs;
     let is_running = job.state == JobState::Leased;
     let speed =
         job.progress.filter(|_| is_running).map(|progress| progress.images_per_second).filter(|&speed| speed > 0.0);
     let loss = job.progress.filter(|_| is_running).and_then(|progress| progress.loss);
     let loss = loss.or(job.last_epoch.map(|last| last.metrics.train_loss));
-    let best = job.best_macro_f1.map_or("–".to_owned(), |best| {
+    let best = job.best_score.and_then(|score| spec.objective.value_of_score(score));
+    let best = best.map_or("–".to_owned(), |best| {
         let epoch = job.best_epoch.map_or(String::new(), |epoch| format!(" (epoch {})", epoch + 1));
         format!("{best:.4}{epoch}")
     });

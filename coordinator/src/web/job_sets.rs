@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::gate::Viewer;
-use super::layout::{TOP, name_of, number, state_of_set, time};
+use super::layout::{TOP, best_of_folds, name_of, number, score_items, state_of_set, time};
 use super::live::{self, Content};
 use super::problem::Problem;
 use super::{Page, progress};
@@ -66,7 +66,7 @@ pub(super) async fn content(page: &Page, before: Option<SubmissionNumber>) -> Re
 
 fn item(job_set: &JobSet) -> Markup {
     let done = progress::of_job_set(job_set);
-    let best = job_set.jobs.iter().filter_map(|job| job.best_macro_f1).reduce(f64::max);
+    let objective = job_set.spec.objective;
     let advanced = job_set.jobs.iter().map(|job| job.advanced).chain([job_set.updated]).max();
     let workers: Vec<&str> = job_set
         .jobs
@@ -93,10 +93,10 @@ fn item(job_set: &JobSet) -> Markup {
             }
             dl {
                 @if let Some(FitRecord { fit, .. }) = job_set.fit_at_end() {
-                    div { dt { "macro F1" } dd { (format!("{:.4}", fit.macro_f1)) } }
+                    (score_items(objective, fit.scores))
                     @if fit.folds != job_set.spec.fold_set() { div { dt { "partial" } dd { "folds " (fit.folds) } } }
                 } @else {
-                    div { dt { "best validation F1" } dd { (number(best, 4)) } }
+                    div { dt { "best validation " (objective.title()) } dd { (number(best_of_folds(job_set), 4)) } }
                 }
                 @if !workers.is_empty() { div { dt { "runs on" } dd { (workers.join(", ")) } } }
                 @if let Some(advanced) = advanced { div { dt { "last change" } dd { (time(advanced)) } } }

@@ -3,11 +3,12 @@
 use fivefold_common::event::EventName;
 use fivefold_common::job::JobState;
 use fivefold_common::job_set::JobSetState;
+use fivefold_common::spec::Objective;
 use maud::{DOCTYPE, Markup, html};
 
 use super::gate::Viewer;
 use crate::clock::Timestamp;
-use crate::queue::JobSet;
+use crate::queue::{FitScores, JobSet};
 
 /// The relative path from a page to the list of job sets: `.` for pages at the top, `..` for those one level below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +115,21 @@ pub(super) fn event_words(name: EventName) -> String {
 }
 
 /// What people call a job set: its name, or its id.
+/// The best value of the objective among the folds' epochs.
+pub(super) fn best_of_folds(job_set: &JobSet) -> Option<f64> {
+    let best = job_set.jobs.iter().filter_map(|job| job.best_score).reduce(f64::max)?;
+    job_set.spec.objective.value_of_score(best)
+}
+
+/// The figures of a fit as items of a list: that of the objective, and macro F1.
+pub(super) fn score_items(objective: Objective, scores: FitScores) -> Markup {
+    let value = scores.objective.filter(|_| objective != Objective::MacroF1);
+    html! {
+        @if let Some(value) = value { div { dt { (objective.title()) } dd { (format!("{value:.4}")) } } }
+        div { dt { "macro F1" } dd { (format!("{:.4}", scores.macro_f1)) } }
+    }
+}
+
 pub(super) fn name_of(job_set: &JobSet) -> String {
     if job_set.spec.name.is_empty() { job_set.id.to_string() } else { job_set.spec.name.clone() }
 }

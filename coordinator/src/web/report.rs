@@ -1,13 +1,15 @@
 //! The report of a job set, by label and fold.
 
 use axum::extract::{Extension, Path, State};
+use fivefold_common::metrics::{Metrics, largest_confusions};
 use fivefold_common::report::Report;
+use fivefold_common::spec::Task;
 use maud::{Markup, html};
 
 use super::Page;
 use super::gate::Viewer;
 use super::job_set::parsed;
-use super::layout::{self, Root, name_of};
+use super::layout::{self, Root, name_of, number};
 use super::problem::Problem;
 use crate::app;
 use crate::error::Error;
@@ -29,8 +31,12 @@ pub(super) async fn show(
     Ok(layout::page(Root("../.."), &title, viewer, &content(&job_set, &report)))
 }
 
+/// The most classes whose confusion matrix is shown as a whole.
+const MATRIX_CLASSES: usize = 20;
+/// The confusions that are listed if there are more classes.
+const LARGEST_CONFUSIONS: usize = 20;
+
 fn content(job_set: &JobSet, report: &Report) -> Markup {
-    let [lower, upper] = report.threshold_interval;
     html! {
         h1 { "Report of " a href=(format!("../{}", job_set.id)) { (name_of(job_set)) } }
         @if let Some(partial) = &report.partial {
@@ -42,28 +48,86 @@ fn content(job_set: &JobSet, report: &Report) -> Markup {
                 div { dt { "cross-fitted" } dd { (format!("{:.4}", cross_fitted.macro_f1)) } }
             }
             div { dt { "best constant" } dd { (format!("{:.4}", report.best_constant.macro_f1)) } }
-            div { dt { "threshold" } dd { (format!("{:.4}", report.threshold)) } }
-            div { dt { "optimal from" } dd { (format!("{lower:.4} to {upper:.4}")) } }
+            @if let Some(threshold) = report.threshold { div { dt { "threshold" } dd { (format!("{threshold:.4}")) } } }
+            @if let Some([lower, upper]) = report.threshold_interval {
+                div { dt { "optimal from" } dd { (format!("{lower:.4} to {upper:.4}")) } }
+            }
+            @if let Some(metrics) = &report.metrics { (metric_items(metrics)) }
             div { dt { "rows" } dd { (report.rows) } }
         }
         p {
-            "Cross-fitted: each fold at the threshold of the other folds, so that the choice of the threshold does not flatter the score. "
+            @if report.cross_fitted.is_some() {
+                "Cross-fitted: each fold at the threshold of the other folds, so that the choice of the threshold does not flatter the score. "
+            }
             "Best constant: the same labels for every image."
         }
         h2 { "Labels" }
         (labels(report))
+        @if report.task == Task::Multiclass { h2 { "Confusions" } (confusions(report)) }
         h2 { "Folds" }
         (folds(report))
     }
 }
 
+/// Every metric but macro F1.
+fn metric_items(metrics: &Metrics) -> Markup {
+    let left_out = match metrics.unranked_classes {
+        0 => String::new(),
+        count => format!(" (without {count} labels that all rows have, or none)"),
+    };
+    html! {
+        div { dt { "micro F1" } dd { (format!("{:.4}", metrics.micro_f1)) } }
+        div { dt { "mean AUROC" } dd { (number(metrics.mean_auroc, 4)) (left_out) } }
+        div { dt { "mAP" } dd { (number(metrics.map, 4)) (left_out) } }
+        div { dt { "accuracy" } dd { (format!("{:.4}", metrics.accuracy)) } }
+    }
+}
+
+/// The confusion matrix or, of many classes, its largest cells beside the diagonal.
+fn confusions(report: &Report) -> Markup {
+    let name = |label: u16| report.per_class.get(usize::from(label)).map_or("", |class| class.name.as_str());
+    if report.per_class.len() > MATRIX_CLASSES {
+        let largest = largest_confusions(&report.confusion_matrix, LARGEST_CONFUSIONS);
+        return html! {
+            div.wide {
+                table {
+                    thead { tr { th scope="col" { "Label" } th scope="col" { "taken for" } th scope="col" { "Images" } } }
+                    tbody {
+                        @for cell in &largest { tr { th scope="row" { (name(cell.target)) } td { (name(cell.predicted)) } td { (cell.rows) } } }
+                    }
+                }
+            }
+        };
+    }
+    let labels: Vec<u16> = report.per_class.iter().map(|class| class.label).collect();
+    let rows_of = |target: u16, predicted: u16| {
+        let cell = report.confusion_matrix.iter().find(|cell| (cell.target, cell.predicted) == (target, predicted));
+        cell.map_or(0, |cell| cell.rows)
+    };
+    html! {
+        div.wide {
+            table {
+                thead { tr { th scope="col" { "Label, and what it is taken for" } @for &label in &labels { th scope="col" { (name(label)) } } } }
+                tbody {
+                    @for &target in &labels {
+                        tr { th scope="row" { (name(target)) } @for &predicted in &labels { td { (rows_of(target, predicted)) } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn labels(report: &Report) -> Markup {
+    let has_thresholds = report.per_class.iter().any(|class| class.threshold.is_some());
     html! {
         div.wide {
             table {
                 thead {
                     tr {
                         th scope="col" { "Label" } th scope="col" { "F1" } th scope="col" { "Precision" } th scope="col" { "Recall" }
+                        th scope="col" { "AUROC" } th scope="col" { "Average precision" }
+                        @if has_thresholds { th scope="col" { "Threshold" } }
                         th scope="col" { "Images" }
                     }
                 }
@@ -76,6 +140,8 @@ fn labels(report: &Report) -> Markup {
                                 td { (format!("{:.4}", class.scores.precision)) }
                                 td { (format!("{:.4}", class.scores.recall)) }
                             }
+                            td { (number(class.auroc, 4)) } td { (number(class.average_precision, 4)) }
+                            @if has_thresholds { td { (number(class.threshold, 4)) } }
                             td { (class.scores.support) }
                         }
                     }
@@ -86,20 +152,21 @@ fn labels(report: &Report) -> Markup {
 }
 
 fn folds(report: &Report) -> Markup {
+    let has_thresholds = report.task == Task::Multilabel;
     html! {
         div.wide {
             table {
                 thead {
                     tr {
-                        th scope="col" { "Fold" } th scope="col" { "Rows" } th scope="col" { "Macro F1" } th scope="col" { "Own best F1" }
-                        th scope="col" { "Own threshold" }
+                        th scope="col" { "Fold" } th scope="col" { "Rows" } th scope="col" { "Macro F1" }
+                        @if has_thresholds { th scope="col" { "Own best F1" } th scope="col" { "Own threshold" } }
                     }
                 }
                 tbody {
                     @for fold in &report.per_fold {
                         tr {
                             th scope="row" { (fold.fold) } td { (fold.rows) } td { (format!("{:.4}", fold.macro_f1)) }
-                            td { (format!("{:.4}", fold.best_macro_f1)) } td { (format!("{:.4}", fold.best_threshold)) }
+                            @if has_thresholds { td { (number(fold.best_macro_f1, 4)) } td { (number(fold.best_threshold, 4)) } }
                         }
                     }
                 }

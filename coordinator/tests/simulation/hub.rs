@@ -272,7 +272,8 @@ pub(crate) fn metrics(epoch: u32) -> EpochReport {
         train_loss: 1.0 / f64::from(epoch + 1),
         valid_loss: 0.0,
         macro_f1: 0.0,
-        threshold: 0.0,
+        threshold: Some(0.0),
+        objective: None,
         learning_rate: 0.0,
     };
     EpochReport { metrics, duration_seconds: 0.0 }

@@ -131,9 +131,9 @@ pub(crate) struct Results {
 pub(crate) fn results(tables: &[ScoreTable], predictions: &[ScoreTable]) -> Results {
     let merged = ScoreTable { class_count: 28, rows: tables.iter().flat_map(|table| table.rows.clone()).collect() };
     let spec = spec();
-    let threshold = build_report(&merged, &spec.class_names(), spec.empty_rows).unwrap().threshold;
+    let rule = build_report(&merged, &spec.class_names(), &spec).unwrap().decision_rule();
     let ids: Vec<_> = test_rows().into_iter().map(|row| row.id).collect();
     let mut submission = Vec::new();
-    write_submission(&ids, &mean_scores(predictions).unwrap(), threshold, &spec, &mut submission).unwrap();
+    write_submission(&ids, &mean_scores(predictions).unwrap(), &rule, &spec, &mut submission).unwrap();
     Results { oof: Digest::of(&csv(&merged)), submission: Digest::of(&submission) }
 }

@@ -33,6 +33,7 @@ fn evaluate(node: &NodeProto, inputs: &[&Array]) -> Array {
         ("BatchNormalization", &[x, ..]) => batch_norm(node, x, &inputs[1..]),
         ("Relu", &[x]) => each(x, |x| x.max(0.0)),
         ("Sigmoid", &[x]) => each(x, |x| 1.0 / (1.0 + (-x).exp())),
+        ("Softmax", &[x]) if int(node, "axis") == -1 => softmax(x),
         ("MaxPool", &[x]) => max_pool(node, x),
         ("GlobalAveragePool", &[x]) => {
             let plane = x.shape[2] * x.shape[3];
@@ -51,6 +52,17 @@ fn evaluate(node: &NodeProto, inputs: &[&Array]) -> Array {
         ("Div", &[x, constant]) => per_channel(x, constant, |x, constant| x / constant),
         (operator, _) => panic!("{}: {operator} with {} inputs", node.name, inputs.len()),
     }
+}
+
+/// Over the last dimension.
+fn softmax(x: &Array) -> Array {
+    let row = |row: &[f64]| {
+        let powers: Vec<f64> = row.iter().map(|x| x.exp()).collect();
+        let sum: f64 = powers.iter().sum();
+        powers.into_iter().map(move |power| power / sum).collect::<Vec<_>>()
+    };
+    let length = *x.shape.last().unwrap();
+    Array { shape: x.shape.clone(), values: x.values.chunks_exact(length).flat_map(row).collect() }
 }
 
 fn int(node: &NodeProto, name: &str) -> i64 {

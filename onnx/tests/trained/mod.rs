@@ -8,8 +8,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use fivefold_common::decision_rule::DecisionRule;
 use fivefold_common::network::{IMAGE_CHANNELS, Network, TensorKind, TensorShape};
 use fivefold_common::spec::JobSetSpec;
+use fivefold_common::threshold::EmptyRows;
 use fivefold_onnx::About;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -51,7 +53,8 @@ pub(crate) fn write_safetensors(path: &Path, tensors: &[NamedBytes], header: &st
 /// Names for 28 classes.
 pub(crate) fn about() -> About {
     let classes = (0..28).map(|class| format!("class \"{class}\"")).collect();
-    About { job_set: "js-abcdefgh".to_owned(), classes, threshold: 0.1 + 0.2 }
+    let rule = DecisionRule::Threshold { threshold: 0.1 + 0.2, empty_rows: EmptyRows::Argmax };
+    About { job_set: "js-abcdefgh".to_owned(), classes, rule }
 }
 
 /// Noise: `count` images of `size` pixels a side. Each plane has its own brightness.

@@ -81,6 +81,7 @@ pub fn epoch_to_wire(epoch: &EpochReport) -> v1::EpochMetrics {
         valid_threshold: metrics.threshold,
         learning_rate: metrics.learning_rate,
         duration_seconds,
+        valid_objective: metrics.objective,
     }
 }
 
@@ -93,6 +94,7 @@ pub fn epoch_from_wire(wire: &v1::EpochMetrics) -> EpochReport {
         macro_f1: wire.valid_macro_f1,
         threshold: wire.valid_threshold,
         learning_rate: wire.learning_rate,
+        objective: wire.valid_objective,
     };
     EpochReport { metrics, duration_seconds: wire.duration_seconds }
 }
@@ -112,11 +114,14 @@ mod tests {
             train_loss: 0.25,
             valid_loss: 0.5,
             macro_f1: 0.125,
-            threshold: 0.375,
+            threshold: Some(0.375),
             learning_rate: 1e-3,
+            objective: Some(0.75),
         };
-        let epoch = EpochReport { metrics, duration_seconds: 1.5 };
-        assert_eq!(epoch_from_wire(&epoch_to_wire(&epoch)), epoch);
+        for metrics in [metrics, EpochMetrics { threshold: None, objective: None, ..metrics }] {
+            let epoch = EpochReport { metrics, duration_seconds: 1.5 };
+            assert_eq!(epoch_from_wire(&epoch_to_wire(&epoch)), epoch);
+        }
         assert_eq!(fold_from_wire(100).unwrap_err().field, "fold");
     }
 }

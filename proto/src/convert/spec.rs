@@ -1,10 +1,11 @@
 //! Specs. CONTRIBUTING.md, "Adding a spec key", says what a new key needs here.
 
-use fivefold_common::spec::{self, JobSetSpec};
+use fivefold_common::spec::{self, ClassWeights, JobSetSpec, ThresholdRule};
 use fivefold_common::threshold::EmptyRows;
 
 use super::{WireError, same_enum};
 use crate::v1;
+use crate::v1::threshold_rule::Kind;
 
 same_enum! {
     split_method_to_wire, split_method_from_wire, spec::SplitMethod, v1::SplitMethod, "spec.split_method",
@@ -32,7 +33,7 @@ same_enum! {
     augmentation_to_wire, augmentation_from_wire, spec::Augmentation, v1::Augmentation, "spec.augmentation", [None, Full]
 }
 same_enum! {
-    loss_to_wire, loss_from_wire, spec::Loss, v1::Loss, "spec.loss", [Bce, SoftF1, Focal]
+    loss_to_wire, loss_from_wire, spec::Loss, v1::Loss, "spec.loss", [Bce, SoftF1, Focal, CrossEntropy]
 }
 same_enum! {
     optimizer_to_wire, optimizer_from_wire, spec::Optimizer, v1::Optimizer, "spec.optimizer", [Adam, Sgd, Adamw]
@@ -50,7 +51,63 @@ same_enum! {
     empty_rows_to_wire, empty_rows_from_wire, EmptyRows, v1::EmptyRows, "spec.empty_rows", [Argmax, Leave]
 }
 
+same_enum! {
+    task_to_wire, task_from_wire, spec::Task, v1::Task, "spec.task", [Multilabel, Multiclass]
+}
+same_enum! {
+    objective_to_wire, objective_from_wire, spec::Objective, v1::Objective, "spec.objective",
+    [MacroF1, MicroF1, MeanAuroc, Map, Accuracy, Loss]
+}
+
+/// The wire form of `spec.class_weights`; `None` if all classes weigh the same.
+pub fn class_weights_to_wire(weights: &ClassWeights) -> Option<v1::ClassWeights> {
+    match weights {
+        ClassWeights::None => None,
+        ClassWeights::Balanced => Some(v1::ClassWeights { balanced: true, weights: Vec::new() }),
+        ClassWeights::Given(weights) => Some(v1::ClassWeights { balanced: false, weights: weights.clone() }),
+    }
+}
+
+/// The domain form of `spec.class_weights`.
+///
+/// # Errors
+/// If weights are given and also follow from counts.
+pub fn class_weights_from_wire(wire: Option<v1::ClassWeights>) -> Result<ClassWeights, WireError> {
+    match wire {
+        None => Ok(ClassWeights::None),
+        Some(v1::ClassWeights { balanced: false, weights }) => Ok(ClassWeights::Given(weights)),
+        Some(v1::ClassWeights { balanced: true, weights }) if weights.is_empty() => Ok(ClassWeights::Balanced),
+        Some(_) => Err(WireError::new("spec.class_weights", "it is balanced and has weights: expected one of them")),
+    }
+}
+
+/// The wire form of `spec.threshold`.
+pub fn threshold_rule_to_wire(rule: ThresholdRule) -> v1::ThresholdRule {
+    let (kind, fixed) = match rule {
+        ThresholdRule::Global => (Kind::Global, 0.0),
+        ThresholdRule::PerClass => (Kind::PerClass, 0.0),
+        ThresholdRule::Fixed(threshold) => (Kind::Fixed, threshold),
+    };
+    v1::ThresholdRule { kind: kind.into(), fixed }
+}
+
+/// The domain form of `spec.threshold`.
+///
+/// # Errors
+/// If the kind is not set or of a newer version.
+pub fn threshold_rule_from_wire(wire: v1::ThresholdRule) -> Result<ThresholdRule, WireError> {
+    let field = "spec.threshold.kind";
+    match Kind::try_from(wire.kind) {
+        Ok(Kind::Global) => Ok(ThresholdRule::Global),
+        Ok(Kind::PerClass) => Ok(ThresholdRule::PerClass),
+        Ok(Kind::Fixed) => Ok(ThresholdRule::Fixed(wire.fixed)),
+        Ok(Kind::Unspecified) => Err(WireError::new(field, "it is not set")),
+        Err(_) => Err(WireError::new(field, format!("this version does not know the value {}", wire.kind))),
+    }
+}
+
 /// The wire form of a spec.
+#[expect(clippy::too_many_lines, reason = "one line for each key")]
 pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
     v1::JobSetSpec {
         name: spec.name.clone(),
@@ -107,6 +164,11 @@ pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
         label_column: Some(spec.label_column.clone()),
         label_format: Some(label_format_to_wire(spec.label_format).into()),
         label_separator: Some(label_separator_to_wire(spec.label_separator).into()),
+        task: Some(task_to_wire(spec.task).into()),
+        label_smoothing: Some(spec.label_smoothing),
+        class_weights: class_weights_to_wire(&spec.class_weights),
+        objective: Some(objective_to_wire(spec.objective).into()),
+        threshold: Some(threshold_rule_to_wire(spec.threshold)),
     }
 }
 
@@ -115,6 +177,7 @@ pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
 ///
 /// # Errors
 /// The first field that is not set or out of its limits.
+#[expect(clippy::too_many_lines, reason = "one line for each key")]
 pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
     let all_folds = wire.folds.iter().copied().eq(0..wire.fold_count);
     let absent = JobSetSpec::of_absent_keys();
@@ -173,6 +236,11 @@ pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
         label_column: wire.label_column.unwrap_or(absent.label_column),
         label_format: wire.label_format.map_or(Ok(absent.label_format), label_format_from_wire)?,
         label_separator: wire.label_separator.map_or(Ok(absent.label_separator), label_separator_from_wire)?,
+        task: wire.task.map_or(Ok(absent.task), task_from_wire)?,
+        label_smoothing: wire.label_smoothing.unwrap_or(absent.label_smoothing),
+        class_weights: class_weights_from_wire(wire.class_weights)?,
+        objective: wire.objective.map_or(Ok(absent.objective), objective_from_wire)?,
+        threshold: wire.threshold.map_or(Ok(absent.threshold), threshold_rule_from_wire)?,
     };
     spec.check().map_err(|error| WireError::new(format!("spec.{}", error.key), error.problem))?;
     Ok(spec)
@@ -196,21 +264,41 @@ mod tests {
     fn each_key_survives_the_wire() {
         // With SGD, so that `nesterov` may be true, and with steps, so that there may be a warm-up.
         let (optimizer, lr_schedule) = (spec::Optimizer::Sgd, spec::LrSchedule::Step);
-        let base = JobSetSpec { optimizer, lr_schedule, ..JobSetSpec::default() };
+        let multilabel = JobSetSpec { optimizer, lr_schedule, ..JobSetSpec::default() };
+        // Some keys need another loss.
+        let (task, loss) = (spec::Task::Multiclass, spec::Loss::CrossEntropy);
+        let multiclass = JobSetSpec { task, loss, ..multilabel.clone() };
         for key in KEYS {
             let words = if let Syntax::Word(words) = key.syntax { words() } else { Vec::new() };
-            let texts = ["1", "2", "8", "128", "0.5", "0", "true", "false", "a,b"].into_iter().chain(words);
-            let mut other_values = texts.filter_map(|text| {
+            let texts = ["1", "2", "8", "128", "0.5", "0", "true", "false", "a,b", "balanced"].into_iter().chain(words);
+            let tries: Vec<(&JobSetSpec, &str)> =
+                texts.flat_map(|text| [(&multilabel, text), (&multiclass, text)]).collect();
+            let mut other_values = tries.into_iter().filter_map(|(base, text)| {
                 let (mut overrides, mut spec) = (SpecOverrides::default(), base.clone());
                 key.set(&mut overrides, text).ok()?;
                 overrides.apply_to(&mut spec);
-                (spec != base && spec.check().is_ok()).then_some(spec)
+                (spec != *base && spec.check().is_ok()).then_some(spec)
             });
             match other_values.next() {
                 Some(spec) => assert_eq!(spec_from_wire(spec_to_wire(&spec)), Ok(spec), "{}", key.name),
                 None => assert!(matches!(key.syntax, Syntax::Word(words) if words().len() == 1), "{}", key.name),
             }
         }
+    }
+
+    #[test]
+    fn weights_and_thresholds_round_trip() {
+        let weights: Vec<f64> = (0..28).map(|class| 0.5 + f64::from(class)).collect();
+        for class_weights in [ClassWeights::None, ClassWeights::Balanced, ClassWeights::Given(weights)] {
+            for threshold in [ThresholdRule::Global, ThresholdRule::PerClass, ThresholdRule::Fixed(0.15)] {
+                let spec = JobSetSpec { class_weights: class_weights.clone(), threshold, ..JobSetSpec::default() };
+                assert_eq!(spec_from_wire(spec_to_wire(&spec)), Ok(spec));
+            }
+        }
+        let both = Some(v1::ClassWeights { balanced: true, weights: vec![1.0] });
+        assert_eq!(class_weights_from_wire(both).unwrap_err().field, "spec.class_weights");
+        let unset = v1::ThresholdRule::default();
+        assert_eq!(threshold_rule_from_wire(unset).unwrap_err().to_string(), "spec.threshold.kind: it is not set");
     }
 
     #[test]

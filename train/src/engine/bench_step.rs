@@ -74,7 +74,7 @@ pub fn measure(device: Device, workload: Workload) -> Result<StepRate, TrainErro
 fn rates(spec: &JobSetSpec, device: Device, steps: u32) -> Result<[f64; REPEATS], TchError> {
     prepare(device, spec)?;
     let batch = SyntheticBatch::new(spec, 0);
-    let mut training = Training::new(spec, Fold(0), device);
+    let mut training = Training::new(spec, Fold(0), &[], device);
     // The first steps choose algorithms and allocate memory.
     for _ in 0..if device.is_cuda() { 10 } else { 1 } {
         let _ = training.step(&batch.images, &batch.targets)?;

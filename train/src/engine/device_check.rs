@@ -70,7 +70,7 @@ pub fn check_device(device: Device) -> Result<DeviceCheck, TrainError> {
 fn losses(spec: &JobSetSpec, device: Device) -> Result<Vec<f32>, TrainError> {
     catch_libtorch(device, spec, || {
         prepare(device, spec)?;
-        let mut training = Training::new(spec, Fold(0), device);
+        let mut training = Training::new(spec, Fold(0), &[], device);
         // The same batch in every step, so that the losses fall; wrong gradients would show.
         let batch = SyntheticBatch::new(spec, 0);
         let mut losses = Vec::new();

@@ -5,8 +5,9 @@ use std::f64::consts::PI;
 use fivefold_common::spec::{JobSetSpec, LrSchedule};
 use serde::{Deserialize, Serialize};
 
-/// PyTorch's ReduceLROnPlateau with mode "max" and its default relative threshold of 1e-4: the learning rate is multiplied by
-/// a factor when the score has not risen for more than `patience` epochs.
+/// PyTorch's ReduceLROnPlateau with its default relative threshold of 1e-4: the learning rate is multiplied by a factor when
+/// the score has not risen for more than `patience` epochs. Scores that are not negative are compared as with mode "max",
+/// negated losses as the losses with mode "min".
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plateau {
     learning_rate: f64,
@@ -44,9 +45,10 @@ impl Plateau {
         self.learning_rate
     }
 
-    /// Takes the score of an epoch; higher is better.
+    /// Takes the score of an epoch's objective; higher is better.
     pub fn end_epoch(&mut self, score: f64) {
-        if self.best.is_none_or(|best| score > best * (1.0 + PLATEAU_THRESHOLD)) && !score.is_nan() {
+        let is_rise = |best: f64| score > best * (1.0 + PLATEAU_THRESHOLD.copysign(best));
+        if self.best.is_none_or(is_rise) && score.is_finite() {
             self.best = Some(score);
             self.bad_epochs = 0;
         } else {

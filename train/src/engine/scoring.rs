@@ -6,7 +6,7 @@ use fivefold_common::ids::Fold;
 use fivefold_common::manifest::LabelledRow;
 use fivefold_common::progress::{Phase, Progress};
 use fivefold_common::scores::{ScoreRow, ScoreTable};
-use fivefold_common::spec::JobSetSpec;
+use fivefold_common::spec::{JobSetSpec, Task};
 use tch::{Kind, TchError, Tensor};
 
 use crate::data::image_folder::ImageFolder;
@@ -22,10 +22,20 @@ use crate::torch::tensors::values;
 use crate::transform::augmentation::test_time_matrices;
 use crate::transform::warp::warp;
 
+/// The scores of `logits` `[N, classes]`, of the same shape and kind, each in 0..=1: sigmoids, or a softmax if the task is
+/// multiclass.
+pub(crate) fn scores_of(task: Task, logits: &Tensor) -> Tensor {
+    match task {
+        Task::Multilabel => logits.sigmoid(),
+        Task::Multiclass => logits.softmax(-1, logits.kind()),
+    }
+}
+
 /// Rows to be scored.
 #[derive(Debug, Clone, Copy)]
 pub struct Scoring<'a> {
-    /// How; of it `tta`, `image_size`, `batch_size`, `precision`, `normalization`, `seed` and `classes` shape the scores.
+    /// How; of it `tta`, `image_size`, `batch_size`, `precision`, `normalization`, `seed`, `classes` and `task` shape the
+    /// scores.
     pub spec: &'a JobSetSpec,
     /// The fold of the model.
     pub fold: Fold,
@@ -47,7 +57,7 @@ pub enum Scored {
 }
 
 impl Scoring<'_> {
-    /// For each row, in order, the mean of the sigmoids over `spec.tta` passes. An image is decoded and uploaded once; each
+    /// For each row, in order, the mean of the scores over `spec.tta` passes. An image is decoded and uploaded once; each
     /// pass warps it by another matrix, which depends on the seed, the fold, the pass and the image's place alone.
     ///
     /// # Errors
@@ -101,7 +111,7 @@ impl Scoring<'_> {
             let matrices = test_time_matrices(spec, fold, pass, first_index, count as usize);
             let pixels = warp(&images, &matrices, spec.normalization);
             let logits = autocast(device, spec.precision, || model.forward(&pixels, Mode::Eval))?;
-            sum += logits.to_kind(Kind::Double).sigmoid();
+            sum += scores_of(spec.task, &logits.to_kind(Kind::Double));
         }
         Ok(Some(sum / f64::from(spec.tta)))
     }

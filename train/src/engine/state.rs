@@ -5,9 +5,9 @@ use std::path::Path;
 use fivefold_common::checkpoint::TrainingPoint;
 use fivefold_common::early_stop::{Continuation, EarlyStop};
 use fivefold_common::ids::Fold;
+use fivefold_common::objective::ValidationScores;
 use fivefold_common::progress::EpochMetrics;
 use fivefold_common::spec::{JobSetSpec, LrSchedule};
-use fivefold_common::threshold::ThresholdFit;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, CheckpointError};
@@ -29,8 +29,10 @@ pub struct TrainingState {
     pub early_stop: EarlyStop,
     /// The scale of fp16 losses.
     pub loss_scale: LossScale,
-    /// The best validation macro F1 so far.
-    pub best_macro_f1: Option<f64>,
+    /// The best score of the objective so far, of which higher is better. Files call it after the objective that was the only one
+    /// once.
+    #[serde(rename = "best_macro_f1")]
+    pub best_score: Option<f64>,
     /// Whether the last epoch has ended.
     pub finished: bool,
     /// The metrics of the epochs so far.
@@ -54,7 +56,7 @@ impl TrainingState {
             plateau: Plateau::new(spec),
             early_stop: EarlyStop::new(spec),
             loss_scale: LossScale::new(spec.precision),
-            best_macro_f1: None,
+            best_score: None,
             finished: false,
             epochs: Vec::new(),
         }
@@ -79,21 +81,27 @@ impl TrainingState {
     }
 
     /// Records the epoch, of which all batches are done, and moves on to the next one or finishes.
-    pub(crate) fn end_epoch(&mut self, spec: &JobSetSpec, valid_loss: f64, fit: &ThresholdFit) -> (EpochMetrics, Rank) {
+    pub(crate) fn end_epoch(
+        &mut self,
+        spec: &JobSetSpec,
+        valid_loss: f64,
+        scores: &ValidationScores,
+    ) -> (EpochMetrics, Rank) {
         let metrics = EpochMetrics {
             epoch: self.epoch,
             train_loss: self.loss_sum / f64::from(spec.train_batch_per_epoch),
             valid_loss,
-            macro_f1: fit.macro_f1,
-            threshold: fit.threshold,
+            macro_f1: scores.macro_f1,
+            threshold: scores.threshold,
             learning_rate: self.learning_rate(spec),
+            objective: scores.objective,
         };
-        self.plateau.end_epoch(metrics.macro_f1);
-        let continuation = self.early_stop.end_epoch(metrics.macro_f1);
-        let rank =
-            if self.best_macro_f1.is_none_or(|best| metrics.macro_f1 > best) { Rank::Best } else { Rank::NotBest };
-        if rank == Rank::Best {
-            self.best_macro_f1 = Some(metrics.macro_f1);
+        let score = spec.objective.score(&metrics);
+        self.plateau.end_epoch(score);
+        let continuation = self.early_stop.end_epoch(score);
+        let rank = self.rank(score);
+        if rank == Rank::Best && score.is_finite() {
+            self.best_score = Some(score);
         }
         self.epochs.push(metrics);
         self.epoch += 1;
@@ -101,6 +109,14 @@ impl TrainingState {
         self.loss_sum = 0.0;
         self.finished = continuation == Continuation::Stop || self.epoch >= spec.epochs;
         (metrics, rank)
+    }
+}
+
+impl TrainingState {
+    /// Whether the epoch that ends with `score` is the best so far. The first one is, even if its score is undefined.
+    fn rank(&self, score: f64) -> Rank {
+        let is_best = self.epochs.is_empty() || score.is_finite() && self.best_score.is_none_or(|best| score > best);
+        if is_best { Rank::Best } else { Rank::NotBest }
     }
 }
 

@@ -140,12 +140,12 @@ impl Trainer {
             return Ok(Interruptible::Stopped(stop));
         }
         let validation_began = Instant::now();
-        let Validation { loss, fit } = match self.validate(training, sink, stop)? {
+        let Validation { loss, scores } = match self.validate(training, sink, stop)? {
             Interruptible::Finished(validation) => validation,
             Interruptible::Stopped(stop) => return Ok(Interruptible::Stopped(stop)),
         };
         checkpoints.validation = Some(validation_began.elapsed());
-        let (metrics, rank) = training.state.end_epoch(&self.spec, loss, &fit);
+        let (metrics, rank) = training.state.end_epoch(&self.spec, loss, &scores);
         sink.emit(Event::EpochEnded(metrics));
         if rank == Rank::Best {
             checkpoints.unsaved_best = Some(training.best_model());
@@ -198,7 +198,7 @@ impl Trainer {
 
     /// The training before its first step, and the checkpoints there are.
     fn start(&self) -> Result<(Training, Checkpoints), TrainError> {
-        let mut training = Training::new(&self.spec, self.fold, self.device);
+        let mut training = Training::new(&self.spec, self.fold, &self.data.train, self.device);
         let mut checkpoints = Checkpoints::none(&self.spec);
         match &self.start {
             Start::Seed => {}

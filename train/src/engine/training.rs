@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use fivefold_common::checkpoint::CheckpointRole;
 use fivefold_common::ids::Fold;
+use fivefold_common::manifest::LabelledRow;
 use fivefold_common::spec::JobSetSpec;
 use tch::{TchError, Tensor};
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::engine::events::SavedCheckpoint;
-use crate::engine::loss::loss;
+use crate::engine::loss::LossFunction;
 use crate::engine::loss_scale::Gradients;
 use crate::engine::optimizer::Optimizer;
 use crate::engine::state::TrainingState;
@@ -24,6 +25,8 @@ use crate::transform::warp::warp;
 pub struct Training {
     spec: JobSetSpec,
     fold: Fold,
+    /// The loss.
+    pub loss: LossFunction,
     /// The model.
     pub model: Model,
     /// The optimiser.
@@ -33,11 +36,12 @@ pub struct Training {
 }
 
 impl Training {
-    /// The training of `fold` before its first step.
-    pub fn new(spec: &JobSetSpec, fold: Fold, device: Device) -> Self {
+    /// The training of `fold` before its first step. `rows` are its training rows, by which balanced class weights are counted.
+    pub fn new(spec: &JobSetSpec, fold: Fold, rows: &[LabelledRow], device: Device) -> Self {
         let model = Model::new(spec, fold, device);
         let optimizer = Optimizer::new(spec, model.parameters());
-        Self { spec: spec.clone(), fold, model, optimizer, state: TrainingState::new(spec) }
+        let loss = LossFunction::new(spec, rows, device);
+        Self { spec: spec.clone(), fold, loss, model, optimizer, state: TrainingState::new(spec) }
     }
 
     /// One training step: augments a batch and updates the weights by it. `images` are u8 `[N, 3, S, S]` and `targets` f32
@@ -62,10 +66,10 @@ impl Training {
     /// # Errors
     /// When libtorch fails. Where tch has no fallible function, it panics instead.
     pub fn update(&mut self, images: &Tensor, targets: &Tensor) -> Result<Tensor, TchError> {
-        let Self { spec, model, optimizer, state, .. } = self;
+        let Self { spec, loss, model, optimizer, state, .. } = self;
         let parameters = model.parameters();
         let logits = autocast(model.device(), spec.precision, || model.forward(images, Mode::Train))?;
-        let loss = loss(spec.loss, &logits, targets);
+        let loss = loss.of(&logits, targets);
         optimizer.zero_grad(parameters)?;
         state.loss_scale.scaled(&loss).f_backward()?;
         if state.loss_scale.unscale(parameters)? == Gradients::Finite {

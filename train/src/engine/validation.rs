@@ -1,17 +1,17 @@
 //! The validation after an epoch.
 
 use fivefold_common::labels::Labels;
+use fivefold_common::objective::ValidationScores;
 use fivefold_common::progress::{Phase, Progress};
-use fivefold_common::threshold::{ThresholdFit, fit_threshold};
 use tch::Tensor;
 
 use crate::data::loader::{batch_targets, load_batches};
 use crate::data::sampler::validation_rows;
 use crate::engine::error::TrainError;
 use crate::engine::events::EventSink;
-use crate::engine::loss::loss;
 use crate::engine::pending_losses::PendingLosses;
 use crate::engine::progress_meter::ProgressMeter;
+use crate::engine::scoring::scores_of;
 use crate::engine::stop::{Interruptible, StopFlag};
 use crate::engine::trainer::Trainer;
 use crate::engine::training::Training;
@@ -24,8 +24,8 @@ use crate::transform::warp::pixels;
 pub(crate) struct Validation {
     /// Mean loss of its batches.
     pub(crate) loss: f64,
-    /// The threshold with the best macro F1.
-    pub(crate) fit: ThresholdFit,
+    /// The metrics of its scores.
+    pub(crate) scores: ValidationScores,
 }
 
 impl Trainer {
@@ -36,7 +36,7 @@ impl Trainer {
         sink: &mut dyn EventSink,
         stop: &StopFlag,
     ) -> Result<Interruptible<Validation>, TrainError> {
-        let (Self { spec, fold, data, device, .. }, Training { model, state, .. }) = (self, training);
+        let (Self { spec, fold, data, device, .. }, Training { model, state, loss, .. }) = (self, training);
         let rows = validation_rows(spec, *fold, state.epoch, data.valid.len());
         let plan: Vec<Vec<u32>> = rows.chunks(spec.batch_size as usize).map(<[u32]>::to_vec).collect();
         let start =
@@ -53,9 +53,9 @@ impl Trainer {
             let images = pixels(&batch.images.to_device((*device).into()), spec.normalization);
             let targets = batch_targets(&data.valid, &batch.rows, spec.class_count()).to_device((*device).into());
             let logits = autocast(*device, spec.precision, || model.forward(&images, Mode::Eval))?;
-            scores.push(logits.sigmoid());
+            scores.push(scores_of(spec.task, &logits));
             meter.count(batch.rows.len());
-            losses.push(&loss(spec.loss, &logits, &targets), batch.rows);
+            losses.push(&loss.of(&logits, &targets), batch.rows);
 
             let report_now = meter.is_due();
             if losses.are_many() || report_now {
@@ -69,9 +69,9 @@ impl Trainer {
 
         let labels: Vec<Labels> = rows.iter().map(|&row| data.valid[row as usize].labels.clone()).collect();
         let scores = values(&Tensor::f_cat(&scores, 0)?)?;
-        let fit = fit_threshold(&scores, spec.class_count(), &labels, spec.empty_rows);
         // Finite losses come from finite logits, and these give scores in 0..=1.
-        let fit = fit.map_err(|error| TrainError::Libtorch(format!("the validation scores are unusable: {error}")))?;
-        Ok(Interruptible::Finished(Validation { loss: losses.mean(), fit }))
+        let scores = ValidationScores::of(spec, &scores, &labels)
+            .map_err(|error| TrainError::Libtorch(format!("the validation scores are unusable: {error}")))?;
+        Ok(Interruptible::Finished(Validation { loss: losses.mean(), scores }))
     }
 }

@@ -13,7 +13,7 @@ use super::frame::frame;
 use crate::connection::notice_text;
 use crate::console::{OutputFormat, Verbosity, notify, page, print, print_json, verbosity};
 use crate::render::event::{event_line, is_failure};
-use crate::render::job::{epoch_count, job_line, job_name, running_progress};
+use crate::render::job::{epoch_count, job_line, job_name, objective, running_progress};
 use crate::render::json;
 use crate::render::view::View;
 
@@ -116,7 +116,7 @@ fn print_lines(
     }
     let Some(view) = view else { return Ok(()) };
     for job in jobs.iter().filter(|job| running_progress(job).is_some()) {
-        let text = job_line(job, epoch_count(view.set), view.eta_of(job));
+        let text = job_line(job, epoch_count(view.set), objective(view.set), view.eta_of(job));
         let is_due = printed.get(&job.id).is_none_or(|(at, last)| at.elapsed() >= PROGRESS_PERIOD && *last != text);
         if is_due {
             print(&format!("{}: {text}\n", job_name(job)))?;

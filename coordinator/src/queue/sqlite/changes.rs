@@ -48,9 +48,7 @@ pub(super) async fn apply(
         Effect::SetPauseAt { at } => set_pause_at(c, now, id, *at).await,
         Effect::SetTest { test, folds } => set_test(c, now, id, (*test, *folds)).await,
         Effect::SetKept { folds } => set_kept(c, now, id, *folds).await,
-        Effect::StoreFit { oof, report, macro_f1, threshold } => {
-            results::store_fit(c, now, id, (*oof, *report), (*macro_f1, *threshold)).await
-        }
+        Effect::StoreFit { oof, report, scores } => results::store_fit(c, now, id, (*oof, *report), *scores).await,
         Effect::ClearFit => results::clear_fit(c, now, id).await,
         Effect::StoreSubmission { submission, folds } => {
             results::store_submission(c, now, id, (*submission, *folds)).await

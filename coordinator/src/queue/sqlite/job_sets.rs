@@ -15,7 +15,7 @@ use super::{events, exclusions};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{
-    EarlierRequest, Exclusion, Fit, FitFold, FitRecord, Inputs, Job, JobResult, JobSet, NamedJobSet, NewJobSet,
+    EarlierRequest, Exclusion, Fit, FitFold, FitRecord, FitScores, Inputs, Job, JobResult, JobSet, NamedJobSet, NewJobSet,
     SubmissionNumber, SubmissionRecord, Submitted, result_kind,
 };
 
@@ -43,6 +43,7 @@ struct JobSetRow {
     submission_bytes: Option<i64>,
     macro_f1: Option<f64>,
     threshold: Option<f64>,
+    objective: Option<f64>,
     created_ms: i64,
     updated_ms: i64,
 }
@@ -56,7 +57,7 @@ macro_rules! select_job_sets {
                       s.pause_at_ms, s.warm_start_of, s.kept_folds, s.predict_folds,
                       s.oof_digest, oof.size_bytes AS "oof_bytes?", s.report_digest, report.size_bytes AS "report_bytes?",
                       s.submission_digest, submission.size_bytes AS "submission_bytes?", s.macro_f1, s.threshold,
-                      s.created_ms, s.updated_ms
+                      s.objective, s.created_ms, s.updated_ms
                FROM job_sets s
                LEFT JOIN artifacts oof ON oof.digest = s.oof_digest
                LEFT JOIN artifacts report ON report.digest = s.report_digest
@@ -202,15 +203,14 @@ fn job_set(
 fn present_fit(row: &JobSetRow, fits: &[FitRecord], spec: &JobSetSpec) -> Result<Option<Fit>, Error> {
     let oof = optional_artifact(ArtifactKind::Oof, row.oof_digest.as_deref(), row.oof_bytes)?;
     let report = optional_artifact(ArtifactKind::Report, row.report_digest.as_deref(), row.report_bytes)?;
-    let Some(((oof, report), (macro_f1, threshold))) = oof.zip(report).zip(row.macro_f1.zip(row.threshold)) else {
-        return Ok(None);
-    };
+    let Some(((oof, report), macro_f1)) = oof.zip(report).zip(row.macro_f1) else { return Ok(None) };
     let submission =
         optional_artifact(ArtifactKind::Submission, row.submission_digest.as_deref(), row.submission_bytes)?;
     // A fit of before the table of fits is of all folds.
     let record = fits.iter().find(|record| record.fit.oof.digest == oof.digest);
     let folds = record.map_or_else(|| spec.fold_set(), |record| record.fit.folds);
-    Ok(Some(Fit { oof, report, submission, macro_f1, threshold, folds }))
+    let scores = FitScores { macro_f1, threshold: row.threshold, objective: row.objective };
+    Ok(Some(Fit { oof, report, submission, scores, folds }))
 }
 
 struct JobRow {
@@ -238,13 +238,14 @@ struct JobRow {
     checkpoint_digest: Option<String>,
     checkpoint_bytes: Option<i64>,
     made_by_json: String,
-    best_macro_f1: Option<f64>,
+    best_score: Option<f64>,
     best_epoch: Option<i64>,
     last_epoch: Option<i64>,
     train_loss: Option<f64>,
     valid_loss: Option<f64>,
     valid_macro_f1: Option<f64>,
     valid_threshold: Option<f64>,
+    valid_objective: Option<f64>,
     epoch_learning_rate: Option<f64>,
     duration_seconds: Option<f64>,
 }
@@ -257,11 +258,11 @@ async fn jobs(connection: &mut SqliteConnection, ids: &str) -> Result<BTreeMap<S
                   j.not_before_ms, j.phase, j.epoch, j.step, j.step_count, j.loss, j.learning_rate, j.images_per_second,
                   j.advanced_ms, j.stalled AS "stalled: bool", j.result_digest, result.size_bytes AS "result_bytes?",
                   j.result_checkpoint_digest AS checkpoint_digest, checkpoint.size_bytes AS "checkpoint_bytes?", j.made_by_json,
-                  (SELECT max(b.valid_macro_f1) FROM epoch_metrics b WHERE b.job_id = j.id) AS "best_macro_f1?: f64",
+                  (SELECT max(b.score) FROM epoch_metrics b WHERE b.job_id = j.id) AS "best_score?: f64",
                   (SELECT b.epoch FROM epoch_metrics b WHERE b.job_id = j.id
-                   ORDER BY b.valid_macro_f1 DESC, b.epoch LIMIT 1) AS "best_epoch?: i64",
+                   ORDER BY b.score DESC, b.epoch LIMIT 1) AS "best_epoch?: i64",
                   e.epoch AS "last_epoch?", e.train_loss AS "train_loss?", e.valid_loss AS "valid_loss?",
-                  e.valid_macro_f1 AS "valid_macro_f1?", e.valid_threshold AS "valid_threshold?",
+                  e.valid_macro_f1 AS "valid_macro_f1?", e.valid_threshold AS "valid_threshold?", e.valid_objective AS "valid_objective?",
                   e.learning_rate AS "epoch_learning_rate?", e.duration_seconds AS "duration_seconds?"
            FROM jobs j
            LEFT JOIN artifacts result ON result.digest = j.result_digest
@@ -314,7 +315,7 @@ fn job(row: JobRow, failures: BTreeMap<FailureCause, u32>) -> Result<Job, Error>
         progress,
         advanced: Timestamp(row.advanced_ms),
         stalled: row.stalled,
-        best_macro_f1: row.best_macro_f1,
+        best_score: row.best_score,
         best_epoch: row.best_epoch.map(count).transpose()?,
         last_epoch,
         failures,
@@ -323,14 +324,13 @@ fn job(row: JobRow, failures: BTreeMap<FailureCause, u32>) -> Result<Job, Error>
 }
 
 fn last_epoch(row: &JobRow) -> Result<Option<EpochReport>, Error> {
-    let columns = (row.last_epoch, row.train_loss, row.valid_loss, row.valid_macro_f1, row.valid_threshold);
-    let (Some(epoch), Some(train_loss), Some(valid_loss), Some(macro_f1), Some(threshold)) = columns else {
-        return Ok(None);
-    };
+    let columns = (row.last_epoch, row.train_loss, row.valid_loss, row.valid_macro_f1);
+    let (Some(epoch), Some(train_loss), Some(valid_loss), Some(macro_f1)) = columns else { return Ok(None) };
     let Some((learning_rate, duration_seconds)) = row.epoch_learning_rate.zip(row.duration_seconds) else {
         return Ok(None);
     };
-    let metrics = EpochMetrics { epoch: count(epoch)?, train_loss, valid_loss, macro_f1, threshold, learning_rate };
+    let (epoch, threshold, objective) = (count(epoch)?, row.valid_threshold, row.valid_objective);
+    let metrics = EpochMetrics { epoch, train_loss, valid_loss, macro_f1, threshold, learning_rate, objective };
     Ok(Some(EpochReport { metrics, duration_seconds }))
 }
 
@@ -355,7 +355,8 @@ async fn failures(
 async fn fits(connection: &mut SqliteConnection, ids: &str) -> Result<BTreeMap<String, Vec<FitRecord>>, Error> {
     let rows = sqlx::query!(
         r#"SELECT f.job_set_id, f.oof_digest, oof.size_bytes AS oof_bytes, f.report_digest, report.size_bytes AS report_bytes,
-                  f.submission_digest, submission.size_bytes AS "submission_bytes?", f.macro_f1, f.threshold, f.created_ms,
+                  f.submission_digest, submission.size_bytes AS "submission_bytes?", f.macro_f1, f.threshold, f.objective,
+                  f.created_ms,
                   (SELECT json_group_array(d.fold) FROM fit_folds d
                    WHERE d.job_set_id = f.job_set_id AND d.oof_digest = f.oof_digest) AS "folds!: String"
            FROM fits f
@@ -380,8 +381,7 @@ async fn fits(connection: &mut SqliteConnection, ids: &str) -> Result<BTreeMap<S
                 row.submission_digest.as_deref(),
                 row.submission_bytes,
             )?,
-            macro_f1: row.macro_f1,
-            threshold: row.threshold,
+            scores: FitScores { macro_f1: row.macro_f1, threshold: row.threshold, objective: row.objective },
             folds: rows::folds(&row.folds)?,
         };
         let key = (row.job_set_id.clone(), row.oof_digest);

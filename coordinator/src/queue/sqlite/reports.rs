@@ -2,9 +2,10 @@
 
 use fivefold_common::ids::JobId;
 use fivefold_common::progress::{EpochMetrics, EpochReport, Progress};
+use fivefold_common::spec::Objective;
 use sqlx::SqliteConnection;
 
-use super::rows::{count, phase_column};
+use super::rows::{count, parsed, phase_column};
 use super::workers;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -76,19 +77,23 @@ async fn store_progress(
 
 async fn store_epoch(connection: &mut SqliteConnection, job: JobId, epoch: &EpochReport) -> Result<(), Error> {
     let EpochReport { metrics, duration_seconds } = *epoch;
+    let score = objective(&mut *connection, job).await?.score(&metrics);
     sqlx::query!(
-        "INSERT INTO epoch_metrics (job_id, epoch, train_loss, valid_loss, valid_macro_f1, valid_threshold, learning_rate, duration_seconds)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO epoch_metrics (job_id, epoch, train_loss, valid_loss, valid_macro_f1, valid_threshold, valid_objective, score,
+             learning_rate, duration_seconds)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (job_id, epoch) DO UPDATE SET
              train_loss = excluded.train_loss, valid_loss = excluded.valid_loss, valid_macro_f1 = excluded.valid_macro_f1,
-             valid_threshold = excluded.valid_threshold, learning_rate = excluded.learning_rate,
-             duration_seconds = excluded.duration_seconds",
+             valid_threshold = excluded.valid_threshold, valid_objective = excluded.valid_objective, score = excluded.score,
+             learning_rate = excluded.learning_rate, duration_seconds = excluded.duration_seconds",
         job.0,
         metrics.epoch,
         metrics.train_loss,
         metrics.valid_loss,
         metrics.macro_f1,
         metrics.threshold,
+        metrics.objective,
+        score,
         metrics.learning_rate,
         duration_seconds
     )
@@ -101,6 +106,18 @@ async fn store_epoch(connection: &mut SqliteConnection, job: JobId, epoch: &Epoc
     Ok(())
 }
 
+/// The objective of a job's spec. Specs of before there were several have none.
+async fn objective(connection: &mut SqliteConnection, job: JobId) -> Result<Objective, Error> {
+    let word = sqlx::query_scalar!(
+        r#"SELECT s.spec_json ->> '$.objective' AS "word: String" FROM jobs j JOIN job_sets s ON s.id = j.job_set_id WHERE j.id = ?"#,
+        job.0
+    );
+    match word.fetch_optional(connection).await?.flatten() {
+        Some(word) => parsed(&word),
+        None => Ok(Objective::default()),
+    }
+}
+
 /// A row of `epoch_metrics`.
 struct EpochRow {
     job_id: i64,
@@ -108,7 +125,8 @@ struct EpochRow {
     train_loss: f64,
     valid_loss: f64,
     valid_macro_f1: f64,
-    valid_threshold: f64,
+    valid_threshold: Option<f64>,
+    valid_objective: Option<f64>,
     learning_rate: f64,
     duration_seconds: f64,
 }
@@ -122,6 +140,7 @@ impl EpochRow {
             macro_f1: self.valid_macro_f1,
             threshold: self.valid_threshold,
             learning_rate: self.learning_rate,
+            objective: self.valid_objective,
         };
         Ok(EpochReport { metrics, duration_seconds: self.duration_seconds })
     }
@@ -132,7 +151,8 @@ macro_rules! select_epochs {
     ($condition:literal, $($value:expr),+) => {
         sqlx::query_as!(
             EpochRow,
-            "SELECT job_id, epoch, train_loss, valid_loss, valid_macro_f1, valid_threshold, learning_rate, duration_seconds
+            "SELECT job_id, epoch, train_loss, valid_loss, valid_macro_f1, valid_threshold, valid_objective,
+                    learning_rate, duration_seconds
              FROM epoch_metrics WHERE "
                 + $condition,
             $($value),+

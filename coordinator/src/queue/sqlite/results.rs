@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 use super::rows::folds_column;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::queue::FitScores;
 
 /// Makes a fit the present one of its job set. Storing it again changes nothing.
 pub(super) async fn store_fit(
@@ -14,28 +15,30 @@ pub(super) async fn store_fit(
     now: Timestamp,
     id: &JobSetId,
     (oof, report): (Digest, Digest),
-    (macro_f1, threshold): (f64, f64),
+    FitScores { macro_f1, threshold, objective }: FitScores,
 ) -> Result<(), Error> {
     let (id, oof, report) = (id.as_str(), oof.to_string(), report.to_string());
     sqlx::query!(
-        "UPDATE job_sets SET oof_digest = ?, report_digest = ?, threshold = ?, macro_f1 = ?, updated_ms = ? WHERE id = ?",
+        "UPDATE job_sets SET oof_digest = ?, report_digest = ?, threshold = ?, macro_f1 = ?, objective = ?, updated_ms = ? WHERE id = ?",
         oof,
         report,
         threshold,
         macro_f1,
+        objective,
         now.0,
         id
     )
     .execute(&mut *c)
     .await?;
     sqlx::query!(
-        "INSERT INTO fits (job_set_id, oof_digest, report_digest, macro_f1, threshold, created_ms) VALUES (?, ?, ?, ?, ?, ?)
+        "INSERT INTO fits (job_set_id, oof_digest, report_digest, macro_f1, threshold, objective, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (job_set_id, oof_digest) DO UPDATE SET report_digest = excluded.report_digest, created_ms = excluded.created_ms",
         id,
         oof,
         report,
         macro_f1,
         threshold,
+        objective,
         now.0
     )
     .execute(&mut *c)
@@ -57,7 +60,7 @@ pub(super) async fn clear_fit(c: &mut SqliteConnection, now: Timestamp, id: &Job
     let id = id.as_str();
     sqlx::query!(
         "UPDATE job_sets SET oof_digest = NULL, report_digest = NULL, submission_digest = NULL, macro_f1 = NULL,
-             threshold = NULL, updated_ms = ? WHERE id = ?",
+             threshold = NULL, objective = NULL, updated_ms = ? WHERE id = ?",
         now.0,
         id
     )

@@ -104,7 +104,7 @@ async function draw(place) {
   const [one, other] = dark ? ["#7db8ff", "#ffb86b"] : ["#0a58b0", "#a85400"];
   curves = data;
   place.replaceChildren(
-    plot("Validation macro F1, mean and range of the folds", data.epochs, [series(data, "macro_f1", "F1", one)]),
+    plot(`Validation ${data.objective}, mean and range of the folds`, data.epochs, [series(data, "objective", data.objective, one)]),
     plot("Loss, mean and range of the folds", data.epochs, [
       series(data, "train_loss", "training", one),
       series(data, "valid_loss", "validation", other),
