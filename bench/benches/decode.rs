@@ -5,7 +5,8 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use fivefold_bench::noisy_plane;
 use fivefold_common::scores::Source;
-use fivefold_train::data::image_folder::ImageFolder;
+use fivefold_common::spec::JobSetSpec;
+use fivefold_images::{ImageFolder, ImageLayout};
 
 const SIZE: u32 = 512;
 
@@ -22,5 +23,6 @@ fn read_image(bencher: Bencher<'_, '_>) {
         image::save_buffer(path, &noisy_plane(seed, SIZE), SIZE, SIZE, image::ExtendedColorType::L8).unwrap();
     }
     let images = ImageFolder::open(folder.path()).unwrap();
-    bencher.counter(ItemsCount::new(1usize)).bench(|| images.read_image(Source::Train, "a", SIZE).unwrap());
+    let layout = ImageLayout::of(&JobSetSpec { image_size: SIZE, ..JobSetSpec::default() }).unwrap();
+    bencher.counter(ItemsCount::new(1usize)).bench(|| images.read_image(&layout, Source::Train, "a").unwrap());
 }

@@ -11,7 +11,8 @@ use fivefold_bench::noisy_plane;
 use fivefold_common::labels::Labels;
 use fivefold_common::manifest::LabelledRow;
 use fivefold_common::scores::Source;
-use fivefold_train::data::image_folder::ImageFolder;
+use fivefold_common::spec::JobSetSpec;
+use fivefold_images::{ImageFolder, ImageLayout};
 use fivefold_train::data::loader::load_batches;
 
 const SIZE: u32 = 512;
@@ -50,8 +51,9 @@ fn load(bencher: Bencher<'_, '_>, threads: usize) {
     let rows: Arc<[LabelledRow]> = rows.into();
     let places: Vec<u32> = (0..rows.len() as u32).collect();
     let plan: Vec<Vec<u32>> = places.chunks(32).map(<[u32]>::to_vec).collect();
+    let layout = ImageLayout::of(&JobSetSpec { image_size: SIZE, ..JobSetSpec::default() }).unwrap();
     bencher.counter(ItemsCount::new(rows.len())).bench_local(|| {
-        for batch in load_batches(images.clone(), rows.clone(), plan.clone(), SIZE, threads) {
+        for batch in load_batches(images.clone(), rows.clone(), plan.clone(), layout.clone(), threads) {
             batch.unwrap();
         }
     });

@@ -7,6 +7,7 @@ use crate::commands::JobSetArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::control::{PauseArgs, RetrainArgs, RetryArgs};
 use crate::commands::curves::CurvesArgs;
+use crate::commands::dataset::DatasetArgs;
 use crate::commands::delete::DeleteArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::export::ExportArgs;
@@ -89,6 +90,7 @@ Examples:
   fivefold submit --train-csv train.csv --split_method=sgkf --group_column=patient
   fivefold submit --train-csv train.csv --folds-csv folds.csv
   fivefold submit --train-csv findings.csv --classes=Mass,Nodule,Effusion --label_format=names
+  fivefold submit --dataset dataset.toml --epochs=20
 
 evening.toml:
   name = \"evening\"
@@ -228,6 +230,27 @@ Examples:
   fivefold doctor --data data
   fivefold doctor --data data --train-csv train.csv --test-csv sample_submission.csv --image-size 512")]
     Doctor(DoctorArgs),
+    /// Check a data set before anything is trained on it, without a coordinator
+    #[command(after_help = "\
+Reads the lists and every image that the file describes: rows, classes with their rows, formats, sizes, images of the same \
+bytes, and the first problems, each with its file and row. The exit status is 1 if there are problems.
+
+dataset.toml has the lists, and every setting of `fivefold submit` under its name; [labels], [images] and [training] group \
+settings. Paths are relative to the file, those of images to --data:
+  preset = \"generic\"
+  classes = [\"Mass\", \"Nodule\", \"Effusion\"]
+  [lists]
+  train = \"train.csv\"
+  extra = { file = \"public.csv\", use = \"training\" }
+  test = \"test.csv\"
+  [labels]
+  label_format = \"names\"
+  [images]
+  image_files = \"images/{id}.jpg\"
+
+Example:
+  fivefold dataset check dataset.toml --data /data/xrays")]
+    Dataset(DatasetArgs),
     /// Split a list into folds, without a coordinator
     #[command(after_help = "\
 Row for row and for the same seed, mskf equals iterative-stratification 0.1.9; kfold, skf, gkf and sgkf equal KFold, \
@@ -236,7 +259,8 @@ are its class. `fivefold submit --folds-csv` takes the file that is written.
 
 Examples:
   fivefold folds --csv train.csv --folds 5 --seed 42 --out folds.csv
-  fivefold folds --csv train.csv --method sgkf --group-column patient --out folds.csv")]
+  fivefold folds --csv train.csv --method sgkf --group-column patient --out folds.csv
+  fivefold folds --dataset dataset.toml --out folds.csv")]
     Folds(FoldsArgs),
     /// Fit the threshold on an out-of-fold table, without a coordinator
     #[command(after_help = "\

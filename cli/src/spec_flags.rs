@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _, ValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use fivefold_common::spec::{JobSetSpec, KEYS, Key, SpecFileError, SpecOverrides, SplitMethod, Syntax, Task};
+use fivefold_common::UnknownWord;
+use fivefold_common::dataset_file::DatasetFile;
+use fivefold_common::spec::{JobSetSpec, KEYS, Key, Preset, SpecFileError, SpecOverrides, SplitMethod, Syntax, Task};
 use fivefold_common::threshold::EmptyRows;
 
 use crate::error::UsageError;
@@ -19,7 +21,7 @@ impl Args for SpecFlags {
     fn augment_args(command: Command) -> Command {
         let mut keys: Vec<&Key> = KEYS.iter().collect();
         keys.sort_by_key(|key| key.group);
-        command.args(keys.into_iter().map(flag))
+        command.args(keys.into_iter().map(flag)).arg(preset_flag())
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -35,6 +37,12 @@ impl FromArgMatches for SpecFlags {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        if let Some(word) = matches.get_one::<String>(PRESET) {
+            let preset = word
+                .parse()
+                .map_err(|error: UnknownWord| clap::Error::raw(ErrorKind::ValueValidation, error.to_string()))?;
+            self.0.preset = Some(preset);
+        }
         for key in KEYS {
             for text in matches.get_many::<String>(key.name).into_iter().flatten() {
                 key.set(&mut self.0, text).map_err(|problem| {
@@ -44,6 +52,22 @@ impl FromArgMatches for SpecFlags {
         }
         Ok(())
     }
+}
+
+/// The flag of the preset.
+const PRESET: &str = "preset";
+
+fn preset_flag() -> Arg {
+    let words = Preset::ALL.iter().map(|preset| preset.word());
+    Arg::new(PRESET)
+        .long(PRESET)
+        .value_name("PRESET")
+        .help(
+            "Settings that belong together, over which all other settings take precedence: hpa has the defaults, spytensor \
+             four channels with SGD in steps, generic RGB images of any shape [default: hpa]",
+        )
+        .value_parser(PossibleValuesParser::new(words))
+        .help_heading("Lists and files")
 }
 
 /// The flag of a key: `--batch_size N`, with `--batch-size` as an alias.
@@ -110,28 +134,34 @@ pub(crate) enum Folds {
 /// What a job set's spec is made from beside flags and file.
 #[derive(Debug, Clone)]
 pub(crate) struct Inputs {
-    /// What file and flags change.
+    /// What data set, file and flags change.
     pub(crate) base: JobSetSpec,
+    /// The settings of the data set.
+    pub(crate) dataset: SpecOverrides,
     pub(crate) hpa_list: HpaList,
     pub(crate) folds: Folds,
 }
 
 impl SpecFlags {
-    /// The checked spec: the base, overridden by the file, overridden by these flags. Without an HPA list the two
+    /// The checked spec: the base, overridden by the data set, by the file, and by these flags. Without an HPA list the two
     /// `…_with_hpa` are false, and setting one to true is an error. Given folds decide on `split_method` and `folds`.
     pub(crate) fn spec(self, file: Option<&Path>, inputs: Inputs) -> anyhow::Result<JobSetSpec> {
-        let Inputs { base: mut spec, hpa_list, folds } = inputs;
+        let Inputs { base: mut spec, dataset, hpa_list, folds } = inputs;
         let in_file = file.map(read_spec_file).transpose()?.unwrap_or_default();
-        let asked = |flag: Option<bool>, in_file: Option<bool>| flag.or(in_file) == Some(true);
+        let layers = [&self.0, &in_file, &dataset];
+        let asked = |key: fn(&SpecOverrides) -> Option<bool>| layers.into_iter().find_map(key) == Some(true);
         let asked_for_hpa = [
-            ("train_with_hpa", asked(self.0.train_with_hpa, in_file.train_with_hpa)),
-            ("valid_with_hpa", asked(self.0.valid_with_hpa, in_file.valid_with_hpa)),
+            ("train_with_hpa", asked(|layer| layer.train_with_hpa)),
+            ("valid_with_hpa", asked(|layer| layer.valid_with_hpa)),
         ];
         if let Folds::File { count } = folds {
             self.check_given_folds(count)?;
         }
-        in_file.apply_to(&mut spec);
-        self.0.apply_to(&mut spec);
+        let preset = SpecOverrides::apply_layers(vec![dataset, in_file, self.0], &mut spec);
+        if preset == Some(Preset::Generic) && spec.image_files.is_empty() {
+            let problem = "image_files: the preset generic needs it, such as --image_files=images/{id}.jpg";
+            return Err(UsageError(problem.to_owned()).into());
+        }
         match folds {
             Folds::File { count } => (spec.split_method, spec.folds) = (SplitMethod::Given, count),
             Folds::None if spec.split_method == SplitMethod::Given => {
@@ -162,6 +192,14 @@ impl SpecFlags {
         }
         Ok(())
     }
+}
+
+/// What a `dataset.toml` says. Its paths are relative to the file.
+pub(crate) fn read_dataset_file(path: &Path) -> anyhow::Result<DatasetFile> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    let dataset = DatasetFile::parse(&text).map_err(|error| UsageError(format!("{name}, {error}")))?;
+    Ok(dataset.within(path.parent().unwrap_or(Path::new(""))))
 }
 
 /// The values in a spec file, see [`SpecOverrides::from_file_text`].
@@ -215,7 +253,12 @@ mod tests {
     }
 
     fn given() -> Inputs {
-        Inputs { base: JobSetSpec::default(), hpa_list: HpaList::Given, folds: Folds::None }
+        Inputs {
+            base: JobSetSpec::default(),
+            dataset: SpecOverrides::default(),
+            hpa_list: HpaList::Given,
+            folds: Folds::None,
+        }
     }
 
     /// The sample command of the recipe's author.
@@ -283,6 +326,7 @@ mod tests {
                 "true",
                 "false",
                 "cat,dog",
+                "{id}.png",
             ];
             let mut others = texts.into_iter().chain(words).filter_map(|text| {
                 let (mut overrides, mut spec) = (SpecOverrides::default(), base.clone());
@@ -322,6 +366,23 @@ mod tests {
             let message = spec(line, toml).unwrap_err();
             assert!(message.contains(wanted), "{line} {toml:?}: {message}");
         }
+    }
+
+    #[test]
+    fn flags_override_file_and_data_set_and_all_override_the_preset() {
+        let dataset =
+            SpecOverrides::from_toml("preset = \"generic\"\nimage_files = \"{id}\"\ntta = 3\nepochs = 4").unwrap();
+        let spec = |line: &str| {
+            let inputs = Inputs { dataset: dataset.clone(), ..given() };
+            flags(line).unwrap().spec(None, inputs).map_err(|error| error.to_string())
+        };
+        let merged = spec("--epochs=5").unwrap();
+        assert_eq!((merged.tta, merged.epochs, merged.image_size), (3, 5, 224));
+        let merged = spec("--preset=hpa --channels=grey").unwrap();
+        assert_eq!((merged.tta, merged.image_size, merged.channel_count()), (3, 512, 1));
+        let message = flags("--preset=generic").unwrap().spec(None, given()).unwrap_err().to_string();
+        assert!(message.contains("image_files: the preset generic needs it"), "{message}");
+        assert!(flags("--preset=mine").unwrap_err().contains("[possible values: hpa, spytensor, generic]"));
     }
 
     #[test]
@@ -365,7 +426,7 @@ mod tests {
         let base =
             JobSetSpec { epochs: 3, tta: 2, folds: 3, split_method: SplitMethod::Given, ..JobSetSpec::default() };
         let like = |line: &str, hpa_list| {
-            let inputs = Inputs { base: base.clone(), hpa_list, folds: Folds::Like };
+            let inputs = Inputs { base: base.clone(), dataset: SpecOverrides::default(), hpa_list, folds: Folds::Like };
             flags(line).unwrap().spec(Some(&file), inputs).map_err(|error| error.to_string())
         };
         let expected = JobSetSpec { epochs: 9, tta: 4, learning_rate: 3e-4, ..base.clone() };

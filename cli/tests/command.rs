@@ -226,6 +226,55 @@ fn other_classes_are_split_and_fitted_under_their_names() {
 }
 
 #[test]
+fn a_data_set_is_described_checked_and_split() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    assert!(fivefold(folder.path(), "synth --out data --train 12 --test 3 --size 16 --classes 3").status.success());
+    let toml = "preset = \"hpa\"\nfolds = 3\nclasses = [\"a\", \"b\", \"c\", \"rare\"]\n\
+        [lists]\ntrain = \"train.csv\"\ntest = \"sample_submission.csv\"\n\
+        [images]\nimage_size = 16\nimage_files = \"{list}/{id}_{channel}.png\"\nchannels = [\"blue\", \"red\"]\n";
+    std::fs::write(data.join("dataset.toml"), toml).unwrap();
+    let printed = succeeds(folder.path(), "dataset check data/dataset.toml");
+    for wanted in [
+        "data/train.csv: 12 rows",
+        "; 12 of 12 images can be used\n",
+        "classes that no row has: rare\n",
+        "files: 30 PNG; 16 x 16 (30)\n",
+        "no problems\n",
+    ] {
+        assert!(printed.contains(wanted), "{wanted}: {printed}");
+    }
+    let split = succeeds(folder.path(), "folds --dataset data/dataset.toml --out folds.csv");
+    assert!(split.starts_with("12 rows in folds of 4, 4, 4"), "{split}");
+    fails(folder.path(), "submit --dataset data/dataset.toml --wait-seconds 0 --fold 3", 2, "fold: there is no fold 3");
+
+    // What is wrong is named with its file and row.
+    let list = std::fs::read_to_string(data.join("train.csv")).unwrap();
+    let ids: Vec<&str> = list.lines().skip(1).map(|line| line.split_once(',').unwrap().0).collect();
+    let image = |id: &str, colour: &str| data.join(format!("train/{id}_{colour}.png"));
+    std::fs::write(image(ids[2], "red"), "").unwrap();
+    std::fs::remove_file(image(ids[4], "blue")).unwrap();
+    for colour in ["blue", "red"] {
+        std::fs::copy(image(ids[0], colour), image(ids[1], colour)).unwrap();
+    }
+    let output = fivefold(folder.path(), "dataset check data/dataset.toml --json");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["problem_count"], &found["lists"][0]["usable_images"]), (&2.into(), &10.into()));
+    let problem = &found["problems"][0];
+    assert_eq!((&problem["row"], &problem["id"]), (&3.into(), &ids[2].into()));
+    assert!(problem["problem"].as_str().unwrap().ends_with("_red.png: is empty"), "{problem}");
+    assert_eq!(found["duplicates"][0].as_array().unwrap().len(), 2);
+    std::fs::write(data.join("train.csv"), "Id,Target\na,7\n").unwrap();
+    let output = fivefold(folder.path(), "dataset check data/dataset.toml");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("1 problem:\n  data/train.csv, line 2: Target"), "{printed}");
+    std::fs::write(data.join("dataset.toml"), "[lists]\ntrian = \"train.csv\"\n").unwrap();
+    let message = "data/dataset.toml, line 2 (trian = \"train.csv\"): unknown key `trian`; did you mean `train`?";
+    fails(folder.path(), "dataset check data/dataset.toml", 2, message);
+}
+
+#[test]
 fn bad_input_is_refused_before_the_coordinator_is_asked() {
     let folder = lists();
     let path = folder.path();

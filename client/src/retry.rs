@@ -140,10 +140,9 @@ impl Retries {
     /// When another try is not worthwhile.
     pub async fn wait(&mut self, status: Status) -> Result<(), CallError> {
         let mut failure = Failure::of(&status);
-        // Not from a gRPC server.
-        let is_foreign = failure == Failure::Refused && status.message().starts_with("grpc-status header missing");
+        let is_unclear = matches!(failure, Failure::Away(ConnectionProblem::Other(_)));
         if self.failing_since.is_none()
-            && (is_foreign || matches!(failure, Failure::Away(ConnectionProblem::Other(_))))
+            && (is_unclear || is_foreign(&status))
             && let Some(problem) = self.connection.other_protocol().await
         {
             failure = Failure::Away(problem);
@@ -204,6 +203,12 @@ impl Drop for Retries {
             self.connection.outage_abandoned();
         }
     }
+}
+
+/// Whether the answer is no gRPC, as that of a web server. The library has its own words for that, and its codes vary.
+fn is_foreign(status: &Status) -> bool {
+    let message = status.message();
+    message.starts_with("grpc-status header missing") || message.contains("while receiving response with status")
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The vocabulary and the domain of Fivefold, which trains one network per cross-validation fold: without network, database
 //! or tensors.
 //!
-//! Data flows one way. A list of images and their labels ([`manifest`], [`labels`], [`classes`]) is split into stratified
-//! folds ([`folds`]). A job set ([`job_set`]) with its settings ([`spec`]) is one job per fold ([`job`]); while a worker runs a
+//! Data flows one way. A data set ([`dataset_file`]) has lists, and images whose files a template names ([`image_files`]). A
+//! list of images and their labels ([`manifest`], [`labels`], [`classes`]) is split into stratified folds ([`folds`]). A job set ([`job_set`]) with its settings ([`spec`]) is one job per fold ([`job`]); while a worker runs a
 //! job, it reports [`progress`] and stores [`checkpoint`]s and other [`artifact`]s. The out-of-fold scores of all folds
 //! ([`scores`]) determine a [`decision_rule`], by default one [`threshold`], which maximises macro F1 ([`macro_f1`]), and the
 //! [`report`] with all [`metrics`]. The mean of the folds' scores of the test list becomes the [`submission`].
@@ -27,6 +27,7 @@
 pub mod artifact;
 pub mod checkpoint;
 pub mod classes;
+pub mod dataset_file;
 pub mod decision_rule;
 pub mod durable_file;
 pub mod early_stop;
@@ -36,6 +37,7 @@ pub mod finding;
 pub mod fold_set;
 pub mod folds;
 pub mod ids;
+pub mod image_files;
 pub mod job;
 pub mod job_set;
 pub mod labels;

@@ -42,7 +42,7 @@ async fn fixture(retain_days: u32) -> Fixture {
         rig,
         file,
         _folder: folder,
-        spec: JobSetSpec { fold: vec![0], keep_optimizer: true, ..JobSetSpec::default() },
+        spec: JobSetSpec { fold: vec![0], epochs: 1, keep_optimizer: true, ..JobSetSpec::default() },
     }
 }
 

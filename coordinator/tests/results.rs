@@ -10,7 +10,7 @@ use fivefold_common::manifest::{FoldRows, FoldTable, Manifest};
 use fivefold_common::progress::{EpochMetrics, EpochReport};
 use fivefold_common::report::{Report, build_report};
 use fivefold_common::scores::ScoreTable;
-use fivefold_common::spec::{JobSetSpec, Loss, Objective, SplitMethod, Task, ThresholdRule};
+use fivefold_common::spec::{JobSetSpec, Loss, Objective, SplitMethod, ThresholdRule};
 use fivefold_common::submission::{mean_scores, write_submission};
 use fivefold_coordinator::app::{self, Completion, Prediction, Settings};
 use fivefold_coordinator::error::Error;
@@ -114,7 +114,8 @@ async fn a_job_set_has_the_classes_of_its_spec() {
 #[tokio::test]
 async fn a_submission_follows_the_rule_of_the_report() {
     let thresholds = |threshold| JobSetSpec { threshold, ..JobSetSpec::default() };
-    let (task, loss, objective) = (Task::Multiclass, Loss::CrossEntropy, Objective::Accuracy);
+    let task = fivefold_common::spec::Task::Multiclass;
+    let (loss, objective) = (Loss::CrossEntropy, Objective::Accuracy);
     for spec in [
         thresholds(ThresholdRule::PerClass),
         thresholds(ThresholdRule::Fixed(0.75)),

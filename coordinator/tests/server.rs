@@ -22,7 +22,7 @@ mod site;
 async fn a_job_set_goes_from_submission_to_results() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path(), 60).await;
-    let job_set = site.submit("r1", &spec()).await.unwrap();
+    let job_set = site.submit("r1", &JobSetSpec { epochs: 2, ..spec() }).await.unwrap();
     assert_eq!(job_set.jobs.len(), 3);
     site.register("w").await;
     for fold in 0..3 {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fivefold_client::{Connection, Credentials, RetryPolicy};
 use fivefold_common::role::Role;
+use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::Config;
 use fivefold_coordinator::access::{new_token, token_hash};
 use fivefold_coordinator::clock::Timestamp;
@@ -101,7 +102,7 @@ async fn a_job_set_is_seen_from_its_submission_to_its_files() {
     assert!(empty.status == 200 && empty.body.contains("There are no job sets here"), "{}", empty.body);
     assert!(empty.header("content-security-policy").unwrap().contains("default-src 'none'"));
 
-    let id = site.submit("r1", &spec()).await.unwrap().id;
+    let id = site.submit("r1", &JobSetSpec { epochs: 1, ..spec() }).await.unwrap().id;
     site.register("gpu<1>").await;
     assert!(get(web, "/").await.body.contains(&id));
     let folds = spec().trained_folds().len();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use fivefold_common::network::{BATCH_NORM_EPSILON, Convolution, Head, IMAGE_CHANNELS, Linear, ResidualBlock};
+use fivefold_common::network::{BATCH_NORM_EPSILON, Convolution, Head, Linear, ResidualBlock};
 use fivefold_common::spec::Task;
 
 use crate::proto::{
@@ -50,11 +50,11 @@ pub(crate) fn graph_of(model: &TrainedModel) -> GraphProto {
     };
 
     let (batch, classes) = (any_length("batch"), Dimension::DimValue(model.classes.into()));
-    let channels = Dimension::DimValue(IMAGE_CHANNELS.into());
+    let channels = Dimension::DimValue(model.network.stem.inputs.into());
     let image_shape = vec![batch.clone(), channels, any_length("height"), any_length("width")];
     GraphProto {
         name: model.spec.model_name.to_string(),
-        input: vec![value(IMAGES, image_shape, "red, green and blue, from 0 to 1")],
+        input: vec![value(IMAGES, image_shape, &format!("{}, from 0 to 1", model.channels()))],
         output: vec![
             value(LOGITS, vec![batch.clone(), classes.clone()], "logits by class"),
             value(

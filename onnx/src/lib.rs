@@ -3,7 +3,7 @@
 //! The operations follow from the layers in [`fivefold_common::network`]; no network has code of its own.
 //!
 //! ```text
-//! images  float32 [batch, 3, height, width]   red, green and blue, from 0 to 1
+//! images  float32 [batch, channels, height, width]   such as red, green and blue, from 0 to 1
 //! logits  float32 [batch, classes]
 //! scores  float32 [batch, classes]            the sigmoid of the logits; their softmax if the task is multiclass
 //! ```

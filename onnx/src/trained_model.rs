@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use fivefold_common::checkpoint::{FORMAT, HEADER_KEY, OPTIMIZER_PREFIX};
 use fivefold_common::ids::Fold;
-use fivefold_common::network::{IMAGE_CHANNELS, Network, TensorKind, TensorShape};
+use fivefold_common::image_files::ImageFiles;
+use fivefold_common::network::{Network, TensorKind, TensorShape};
 use fivefold_common::spec::JobSetSpec;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::Deserialize;
@@ -88,6 +89,15 @@ impl TrainedModel {
         Self::parse(Bytes::from(bytes)).map_err(|problem| problem.at(path))
     }
 
+    /// The channels of its images in a sentence, such as `red, green and blue`.
+    pub(crate) fn channels(&self) -> String {
+        let names = ImageFiles::of(&self.spec).map(|files| files.content.channel_names()).unwrap_or_default();
+        match names.split_last() {
+            Some((last, names)) if !names.is_empty() => format!("{} and {last}", names.join(", ")),
+            _ => names.concat(),
+        }
+    }
+
     fn parse(bytes: Bytes) -> Result<Self, Problem> {
         let (header_bytes, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|error| Problem::Malformed(error.to_string()))?;
@@ -100,7 +110,7 @@ impl TrainedModel {
         };
         let found = tensors.into_iter().map(|(name, info)| (name, Found { info, bytes: values(info) })).collect();
         let classes = class_count(&spec, &found).map_err(Problem::Mismatch)?;
-        let network = Network::new(&spec, IMAGE_CHANNELS, classes);
+        let network = Network::new(&spec, spec.channel_count() as u32, classes);
         let weights = weights_of(&network, found).map_err(Problem::Mismatch)?;
         Ok(Self { fold, spec, network, classes, weights })
     }
@@ -125,7 +135,7 @@ fn read_header(metadata: &Metadata) -> Result<Header, String> {
 
 /// The number of outputs: the length of the last bias.
 fn class_count(spec: &JobSetSpec, found: &BTreeMap<String, Found<'_>>) -> Result<u32, String> {
-    let bias = Network::new(spec, IMAGE_CHANNELS, 1).head.output().name.clone() + ".bias";
+    let bias = Network::new(spec, spec.channel_count() as u32, 1).head.output().name.clone() + ".bias";
     let info = found.get(&bias).ok_or_else(|| format!("{bias} is missing"))?.info;
     match info.shape.as_slice() {
         &[classes] if classes > 0 => u32::try_from(classes).map_err(|_| format!("{bias} has {classes} values")),

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fivefold_common::decision_rule::DecisionRule;
-use fivefold_common::network::{IMAGE_CHANNELS, Network, TensorKind};
+use fivefold_common::network::{Network, TensorKind};
 use fivefold_common::spec::{Head, JobSetSpec, Loss, ModelName, Normalization, Task};
 use fivefold_common::threshold::EmptyRows;
 use fivefold_onnx::proto::{DataType, Dimension, GraphProto, ModelProto, ValueInfoProto};
@@ -145,7 +145,7 @@ fn every_network_has_its_layers_and_tensors() {
 
 /// The initializers are the tensors of the network and the constants of the normalisation, fp32 and of the right length.
 fn check_tensors(graph: &GraphProto, spec: &JobSetSpec) {
-    let mut expected: Vec<(String, Vec<i64>)> = Network::new(spec, IMAGE_CHANNELS, 28)
+    let mut expected: Vec<(String, Vec<i64>)> = Network::of(spec)
         .tensors()
         .into_iter()
         .filter(|tensor| tensor.kind != TensorKind::BatchCount)
@@ -248,6 +248,14 @@ fn scores_of_a_multiclass_model_are_a_softmax() {
     let model = onnx_model(&TrainedModel::read(&path).unwrap(), &About { rule, ..about }).unwrap();
     let found = model.metadata_props.iter().find(|entry| entry.key == "thresholds").unwrap();
     assert_eq!(serde_json::from_str::<Vec<f64>>(&found.value).unwrap(), thresholds);
+}
+
+#[test]
+fn a_model_of_other_channels_names_them() {
+    let channels = ["red", "green", "blue", "yellow"].map(str::to_owned).to_vec();
+    let graph = exported(&JobSetSpec { channels, ..spec(ModelName::Resnet18, 8, Head::Linear) }).graph.unwrap();
+    assert_eq!(shape(&graph.input[0]).join(" "), "batch 4 height width");
+    assert_eq!(graph.input[0].doc_string, "red, green, blue and yellow, from 0 to 1");
 }
 
 #[test]

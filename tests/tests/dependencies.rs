@@ -11,11 +11,15 @@ use fivefold_tests::sources::{code, source, sources};
 const SINGLE_USERS: [(&str, &str); 2] = [("sqlx", "fivefold-coordinator"), ("tch", "fivefold-train")];
 
 /// What a crate must not depend on. `bench` and `tests` have no rules.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("fivefold-common", &["async-trait", "axum", "clap", "image", "prost", "sqlx", "tch", "tokio", "tonic", "tracing"]),
     ("fivefold-proto", &["clap", "sqlx", "tch", "fivefold-client", "fivefold-train"]),
     ("fivefold-client", &["clap", "sqlx", "tch", "fivefold-train"]),
     ("fivefold-program", &["sqlx", "tch", "tonic", "fivefold-client", "fivefold-proto", "fivefold-train"]),
+    (
+        "fivefold-images",
+        &["clap", "prost", "sqlx", "tch", "tokio", "tonic", "fivefold-client", "fivefold-proto", "fivefold-train"],
+    ),
     ("fivefold-train", &["clap", "prost", "sqlx", "tokio", "tonic", "fivefold-client", "fivefold-proto"]),
     ("fivefold-worker", &["sqlx", "tch", "fivefold-coordinator"]),
     ("fivefold-coordinator", &["tch", "fivefold-client", "fivefold-train", "fivefold-worker"]),

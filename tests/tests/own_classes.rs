@@ -1,5 +1,5 @@
 //! Job sets of five classes with names of their own, from the lists to the submission: labels as names, then as a column
-//! of 0 and 1 per class.
+//! of 0 and 1 per class. Then the same images as a data set of its own layout, described by a file.
 #![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 use std::path::Path;
@@ -118,6 +118,42 @@ async fn check_multiclass(site: &Site, folder: &Path, train: &[(String, Vec<usiz
     assert!(message.contains("several.csv, line 3: the row has 2 classes"), "{message}");
 }
 
+/// The same images as one grey file each, of another size and under the names of the files, from a `dataset.toml`.
+async fn grey_images_of_a_described_data_set_are_trained(
+    site: &Site,
+    folder: &Path,
+    train: &[(String, Vec<usize>)],
+    test: &[(String, Vec<usize>)],
+) {
+    let data = &site.data;
+    let dataset = data.join("dataset.toml");
+    let list = |rows: &[(String, Vec<usize>)], folder: &str| {
+        let rows: Vec<(String, Vec<usize>)> =
+            rows.iter().map(|(id, labels)| (format!("{folder}/{id}_green.png"), labels.clone())).collect();
+        one_hot(&rows)
+    };
+    std::fs::write(data.join("grey-train.csv"), list(train, "train")).unwrap();
+    std::fs::write(data.join("grey-test.csv"), list(test, "test")).unwrap();
+    let toml = format!(
+        "label_format = \"one_hot\"\n{SPEC}\n[lists]\ntrain = \"grey-train.csv\"\ntest = \"grey-test.csv\"\n\
+         [images]\nimage_files = \"{{id}}\"\nchannels = [\"grey\"]\nresize = \"bilinear\"\nfit = \"crop\"\n"
+    );
+    std::fs::write(&dataset, toml).unwrap();
+    let dataset = dataset.display().to_string();
+    let checked = fivefold(&["dataset", "check", &dataset]).unwrap();
+    assert!(checked.ends_with("no problems\n"), "{checked}");
+    let line = ["--coordinator", &site.url, "submit", "--dataset", &dataset, "--image_size=24", "--name=grey"];
+    let id = fivefold(&line).unwrap();
+    let is_done = |set: &v1::JobSet| set.state() == v1::job_set::State::Succeeded;
+    site.wait_until(id.trim(), "the job set has succeeded", is_done).await.unwrap();
+    let out = folder.join("grey");
+    site.results(id.trim(), &out).unwrap();
+    let model = std::fs::read(out.join("fold-0.safetensors")).unwrap();
+    assert!(String::from_utf8_lossy(&model[..100_000]).contains("\"shape\":[8,1,7,7]"));
+    let submission = std::fs::read_to_string(out.join("submission.csv")).unwrap();
+    assert!(submission.lines().nth(1).unwrap().starts_with(&format!("test/{}_green.png,", test[0].0)), "{submission}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn five_named_classes_are_trained_and_submitted_in_the_format_of_their_lists() {
     let folder = tempfile::tempdir().unwrap();
@@ -172,6 +208,7 @@ async fn five_named_classes_are_trained_and_submitted_in_the_format_of_their_lis
     assert_eq!(in_columns.lines().collect::<Vec<_>>(), expected);
 
     check_multiclass(&site, folder.path(), &train, &test).await;
+    grey_images_of_a_described_data_set_are_trained(&site, folder.path(), &train, &test).await;
 
     // What is wrong with a list is said before anything is uploaded.
     let refused = |text: &str, wanted: &str| {

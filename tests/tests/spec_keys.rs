@@ -12,7 +12,7 @@ const READ_OTHERWISE: [&str; 3] = ["name", "fold", "classes"];
 #[test]
 fn every_key_is_read() {
     let mut all = String::new();
-    for folder in ["common/src", "train/src", "worker/src", "coordinator/src"] {
+    for folder in ["common/src", "images/src", "train/src", "worker/src", "coordinator/src"] {
         for (file, text) in sources(folder) {
             // The definition and the conversions of the spec do not count as uses.
             if !file.starts_with(Path::new("common/src/spec")) {

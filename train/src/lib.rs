@@ -1,6 +1,6 @@
 //! Trains and scores one cross-validation fold of an image classifier with libtorch, on a CPU or a CUDA device.
 //!
-//! The data flows through the modules in this order: [`data`] reads and batches images, [`transform`] augments them,
+//! The data flows through the modules in this order: [`data`] chooses and batches images, [`transform`] augments them,
 //! [`models`] has the networks, [`engine`] trains and scores, [`checkpoint`] holds what training needs to resume. [`torch`] is
 //! the binding to libtorch.
 //!
@@ -22,13 +22,14 @@ pub mod models;
 pub mod torch;
 pub mod transform;
 
+pub use fivefold_images::ImageFolder;
+
 /// The binding to libtorch. Tensors in this crate's signatures are of this version.
 pub use tch;
 
 #[doc(inline)]
 pub use crate::{
     checkpoint::CheckpointError,
-    data::image_folder::ImageFolder,
     engine::error::TrainError,
     engine::events::{Event, EventSink, SavedCheckpoint},
     engine::predictor::Predictor,

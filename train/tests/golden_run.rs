@@ -14,7 +14,7 @@ use fivefold_common::manifest::LabelledRow;
 use fivefold_common::report::build_report;
 use fivefold_common::scores::Source;
 use fivefold_common::spec::{Head, JobSetSpec};
-use fivefold_train::data::image_folder::ImageFolder;
+use fivefold_images::ImageFolder;
 use fivefold_train::engine::events::Event;
 use fivefold_train::torch::device::Device;
 use fivefold_train::{FoldData, Start, StopFlag, TrainOutcome, Trainer};

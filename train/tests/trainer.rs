@@ -13,7 +13,7 @@ use fivefold_common::manifest::LabelledRow;
 use fivefold_common::progress::{EpochMetrics, Phase};
 use fivefold_common::scores::{ScoreTable, Source};
 use fivefold_common::spec::{JobSetSpec, LrSchedule, Optimizer, Precision, ScoredCheckpoint};
-use fivefold_train::data::image_folder::ImageFolder;
+use fivefold_images::ImageFolder;
 use fivefold_train::data::sampler::training_rows;
 use fivefold_train::engine::events::{Event, SavedCheckpoint};
 use fivefold_train::engine::scoring::{Scored, Scoring};
@@ -226,6 +226,27 @@ fn training_reports_its_progress() {
     let model = SavedCheckpoint { path: fixture.checkpoints.path().join("model.safetensors"), ..(*last).clone() };
     assert_eq!(checkpoint, model);
     assert_eq!(checkpoint.macro_f1, Some(metrics[1].macro_f1));
+}
+
+#[test]
+fn images_of_other_channels_are_trained_resumed_and_scored() {
+    let fixture = Fixture::new();
+    for row in fixture.data.train.iter().chain(fixture.data.valid.iter()) {
+        let [red, yellow] = ["red", "yellow"].map(|colour| image_path(fixture.images.path(), row, colour));
+        std::fs::copy(red, yellow).unwrap();
+    }
+    let four = ["red", "green", "blue", "yellow"];
+    for (image_files, channels, count) in [("{list}/{id}_red.png", &["grey"][..], 1), ("", &four, 4)] {
+        let channels = channels.iter().map(|&name| name.to_owned()).collect();
+        let spec = JobSetSpec { image_files: image_files.to_owned(), channels, epochs: 1, ..spec() };
+        let (expected, checkpoint, _) = fixture.finish(&spec, &Start::Seed);
+        let model = TensorFile::read(&checkpoint.path).unwrap();
+        assert_eq!(model.tensors()["conv1.weight"].shape[1], count);
+        let stop = |event: &Event| matches!(event, Event::CheckpointSaved(_)).then_some(Stop::Discard);
+        let (_, events) = fixture.train(&spec, &Start::Seed, stop);
+        let start = Start::Checkpoint { last: newest(CheckpointRole::Last, &events).unwrap(), best: None };
+        assert!(fixture.finish(&spec, &start).0 == expected);
+    }
 }
 
 #[test]

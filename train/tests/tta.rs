@@ -11,7 +11,7 @@ use fivefold_common::labels::Labels;
 use fivefold_common::manifest::LabelledRow;
 use fivefold_common::scores::Source;
 use fivefold_common::spec::{Head, JobSetSpec};
-use fivefold_train::data::image_folder::ImageFolder;
+use fivefold_images::ImageFolder;
 use fivefold_train::engine::scoring::{Scored, Scoring};
 use fivefold_train::engine::stop::StopFlag;
 use fivefold_train::models::Model;

@@ -103,13 +103,16 @@ pub(crate) struct CheckDataArguments {
     /// Test list
     #[arg(long, value_name = "FILE")]
     pub(crate) test_csv: Option<PathBuf>,
-    /// Settings that will be submitted (TOML): the columns of the lists, the size of the images
+    /// Description of the data set (TOML), whose lists are checked
+    #[arg(long, value_name = "FILE", conflicts_with = "spec")]
+    pub(crate) dataset: Option<PathBuf>,
+    /// Settings that will be submitted (TOML): the columns of the lists, the files and the size of the images
     #[arg(long, value_name = "FILE")]
     pub(crate) spec: Option<PathBuf>,
-    /// Column of the lists with the groups [default: as in --spec, or Group]
+    /// Column of the lists with the groups [default: as in --spec or --dataset, or Group]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) group_column: Option<String>,
-    /// Side of the images in pixels [default: as in --spec, or 512]
+    /// Side of the images in pixels [default: as in --spec or --dataset, or 512]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=4096))]
     pub(crate) image_size: Option<u32>,
     /// Images of each list that are decoded, evenly spread over it

@@ -4,16 +4,15 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use fivefold_common::finding::Finding;
 use fivefold_common::manifest::{Manifest, ManifestError};
 use fivefold_common::scores::Source;
 use fivefold_common::spec::JobSetSpec;
-use fivefold_train::ImageFolder;
-use fivefold_train::data::image_check::{Checked, ImageCheck, ImageFaults, ListedImages};
-use fivefold_train::data::image_file::{ImageError, ImageProblem};
-use fivefold_train::data::image_folder::FoundImages;
-use fivefold_train::data::known_images::KnownImages;
+use fivefold_images::image_check::{Checked, ImageCheck, ImageFaults, ListedImages};
+use fivefold_images::image_folder::FoundImages;
+use fivefold_images::known_images::KnownImages;
+use fivefold_images::{ImageError, ImageFolder, ImageLayout, ImageProblem};
 
 /// How many files of each kind of fault a finding names.
 const NAMED_FILES: usize = 2;
@@ -36,20 +35,20 @@ pub struct DataLists {
 pub struct DataCheck<'a> {
     /// The image folder.
     pub folder: &'a ImageFolder,
-    /// The expected side of the images, in pixels.
-    pub image_size: u32,
+    /// Which files an image has, and what size it gets.
+    pub layout: &'a ImageLayout,
     /// The number of threads that read headers.
     pub threads: usize,
     /// Images of each list that are decoded.
     pub decoded: usize,
 }
 
-/// Warns in the log of a folder without any image that a job could use.
+/// Warns in the log of a folder without any file.
 pub fn warn_if_empty(folder: &ImageFolder) {
-    let is_empty = |source| folder.found_images(source).is_ok_and(|found| found.ids.is_empty());
-    if [Source::Train, Source::Hpa, Source::Test].into_iter().all(is_empty) {
+    if !folder.has_files() {
         tracing::warn!(
-            "{} has no images, and every job will fail here: put files such as {}/train/Id_red.png there",
+            "{} has no images, and every job will fail here: put files such as {}/train/Id_red.png there, or where the \
+             settings of your job sets say",
             folder.root().display(),
             folder.root().display()
         );
@@ -81,10 +80,10 @@ pub fn misplaced_images(folder: &ImageFolder) -> Option<String> {
 }
 
 impl DataCheck<'_> {
-    /// Checks the images of `lists`. Without a list, checks every image of the folder.
+    /// Checks the images of `lists`. Without a list, checks every image of the folder, if its files have the usual names.
     ///
     /// # Errors
-    /// When a list cannot be read or is invalid, or a folder cannot be listed.
+    /// When a list cannot be read or is invalid, a folder cannot be listed, or there is no list and files have other names.
     pub fn run(&self, lists: &DataLists) -> anyhow::Result<Vec<Finding>> {
         let labelled = |path: &Path| read(path, |name, file| Manifest::read_labelled_csv(name, &lists.spec, file));
         let test = |path: &Path| read(path, |name, file| Manifest::read_test_csv(name, &lists.spec, file));
@@ -109,6 +108,9 @@ impl DataCheck<'_> {
     }
 
     fn check_folder(&self) -> anyhow::Result<Vec<Finding>> {
+        if !self.layout.files().are_usual() {
+            bail!("with image_files, name the lists whose images are to be checked, such as --train-csv FILE");
+        }
         let mut findings = Vec::new();
         for source in [Source::Train, Source::Hpa, Source::Test] {
             let FoundImages { ids, without_colour } = self.folder.found_images(source)?;
@@ -138,10 +140,13 @@ impl DataCheck<'_> {
     }
 
     fn check_list(&self, origin: &str, list: &ListedImages) -> anyhow::Result<Finding> {
-        let Self { folder, image_size, threads, .. } = *self;
-        let images = folder.root().join(list.source.to_string());
+        let Self { folder, layout, threads, .. } = *self;
+        let mut images = folder.root().to_owned();
+        if layout.files().are_usual() {
+            images.push(list.source.to_string());
+        }
         let images = images.display();
-        let check = ImageCheck { folder, image_size, threads };
+        let check = ImageCheck { folder, layout, threads };
         let go_on = |_| ControlFlow::Continue(());
         let checked = check.run(std::slice::from_ref(list), &mut KnownImages::new(folder.root()), &go_on)?;
         if let Checked::Faulty(faults) = checked {
@@ -152,7 +157,7 @@ impl DataCheck<'_> {
         let step = (ids.len() / self.decoded.max(1)).max(1);
         let sample: Vec<&String> = ids.iter().step_by(step).take(self.decoded).collect();
         let failed: Vec<ImageError> =
-            sample.iter().filter_map(|id| folder.read_image(list.source, id, image_size).err()).collect();
+            sample.iter().filter_map(|id| folder.read_image(layout, list.source, id).err()).collect();
         if failed.is_empty() {
             let (count, decoded) = (ids.len(), sample.len());
             return Ok(Finding::good(format!("{images}: {count} images {origin} can be used; {decoded} were decoded")));
@@ -172,7 +177,8 @@ fn remedy(faults: &ImageFaults) -> &'static str {
     let is_of_size =
         |error: &ImageError| matches!(error.problem, ImageProblem::WrongSize { .. } | ImageProblem::TooSmall { .. });
     if faults.unusable.iter().any(is_of_size) {
-        "give the images this size, or name another image_size with --image-size and in `fivefold submit`"
+        "give the images this size, or name another image_size with --image-size and in `fivefold submit`; resize and fit \
+         give images of any size the right one"
     } else if faults.unusable_count > 0 {
         "copy these files again"
     } else {
@@ -206,9 +212,13 @@ mod tests {
         }
     }
 
+    fn layout(spec: &JobSetSpec) -> ImageLayout {
+        ImageLayout::of(&JobSetSpec { image_size: 16, ..spec.clone() }).unwrap()
+    }
+
     fn check(root: &Path, lists: &DataLists) -> Vec<Finding> {
         let folder = ImageFolder::open(root).unwrap();
-        DataCheck { folder: &folder, image_size: 16, threads: 2, decoded: 2 }.run(lists).unwrap()
+        DataCheck { folder: &folder, layout: &layout(&lists.spec), threads: 2, decoded: 2 }.run(lists).unwrap()
     }
 
     #[test]
@@ -235,6 +245,22 @@ mod tests {
         write_image(root.path(), Source::Train, "a", 17);
         let found = &check(root.path(), &DataLists::default())[0];
         assert!(found.rating == Rating::Bad && found.message.contains("--image-size"), "{found:?}");
+    }
+
+    #[test]
+    fn images_of_another_layout_are_checked_by_their_lists() {
+        let root = tempfile::tempdir().unwrap();
+        write(&root.path().join("scans/p1/a.png"), 20);
+        let list = root.path().join("train.csv");
+        std::fs::write(&list, "Id,Target\np1/a.png,0\n").unwrap();
+        let toml = "image_files = \"scans/{id}\"\nchannels = [\"grey\"]\nresize = \"area\"";
+        let lists = |train| DataLists { train, spec: JobSetSpec::from_toml(toml).unwrap(), ..DataLists::default() };
+        let found = &check(root.path(), &lists(Some(list)))[0];
+        assert!(found.rating == Rating::Good && found.message.contains("1 images of"), "{found:?}");
+        let folder = ImageFolder::open(root.path()).unwrap();
+        let layout = layout(&lists(None).spec);
+        let check = DataCheck { folder: &folder, layout: &layout, threads: 2, decoded: 2 };
+        assert!(check.run(&lists(None)).unwrap_err().to_string().contains("--train-csv"));
     }
 
     #[test]
@@ -266,8 +292,9 @@ mod tests {
         );
         std::fs::write(&list, "Id,Target\na,99\n").unwrap();
         let folder = ImageFolder::open(root.path()).unwrap();
-        let check = DataCheck { folder: &folder, image_size: 16, threads: 2, decoded: 2 };
         let lists = DataLists { train: Some(list), ..DataLists::default() };
+        let layout = layout(&lists.spec);
+        let check = DataCheck { folder: &folder, layout: &layout, threads: 2, decoded: 2 };
         assert!(check.run(&lists).unwrap_err().to_string().contains("train.csv, line 2"));
     }
 }

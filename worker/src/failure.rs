@@ -46,7 +46,8 @@ pub(crate) fn failure_cause(error: &AttemptError) -> FailureCause {
             }
             TrainError::OutOfMemory { .. } => FailureCause::OutOfMemory,
             TrainError::NonFiniteLoss { .. } | TrainError::NonFiniteScore { .. } => FailureCause::NonFiniteLoss,
-            TrainError::Image(_)
+            TrainError::Spec(_)
+            | TrainError::Image(_)
             | TrainError::Checkpoint(_)
             | TrainError::Resume(_)
             | TrainError::Best(_)

@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 
 use anyhow::anyhow;
 use fivefold_common::progress::{Phase, Progress};
-use fivefold_train::data::image_check::{Checked, ImageCheck, ListedImages};
-use fivefold_train::data::known_images::KnownImages;
+use fivefold_images::ImageLayout;
+use fivefold_images::image_check::{Checked, ImageCheck, ListedImages};
+use fivefold_images::known_images::KnownImages;
 use tokio::sync::watch;
 
 use crate::attempt::Attempt;
@@ -22,7 +23,7 @@ const KNOWN_IMAGES: &str = "known-images";
 /// When images are missing or cannot be used, or their folder cannot be listed.
 pub(crate) async fn check_images(
     attempt: &Attempt<'_>,
-    image_size: u32,
+    layout: ImageLayout,
     lists: Vec<ListedImages>,
 ) -> Result<ControlFlow<()>, AttemptError> {
     let image_count: usize = lists.iter().map(|list| list.ids.len()).sum();
@@ -33,7 +34,7 @@ pub(crate) async fn check_images(
     let check = blocking(move || {
         let mut known = KnownImages::read(&file, folder.root());
         let known_before = known.len();
-        let check = ImageCheck { folder: &folder, image_size, threads };
+        let check = ImageCheck { folder: &folder, layout: &layout, threads };
         let checked = check.run(&lists, &mut known, &|count| {
             done.send_replace(count);
             if stop.asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use fivefold_client::{Address, Connection, Notice, RetryPolicy};
+use fivefold_common::dataset_file::{DatasetFile, DatasetLists};
 use fivefold_common::finding::Rating;
 use fivefold_common::spec::{JobSetSpec, SpecOverrides};
+use fivefold_images::ImageLayout;
 use fivefold_program::{command_line, log};
 use fivefold_train::engine::bench_step::{Workload, measure};
 use fivefold_train::engine::device_check::check_device;
@@ -77,10 +79,15 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 fn check_data(arguments: CheckDataArguments) -> anyhow::Result<()> {
     let folder = image_folder(&arguments.data)?;
     let threads = arguments.decode_threads.unwrap_or_else(cores).max(1);
-    let spec = spec_of_data(&arguments)?;
-    let (image_size, decoded) = (spec.image_size, arguments.decode);
-    let lists = DataLists { train: arguments.train_csv, hpa: arguments.hpa_csv, test: arguments.test_csv, spec };
-    let findings = DataCheck { folder: &folder, image_size, threads, decoded }.run(&lists)?;
+    let (spec, listed) = spec_of_data(&arguments)?;
+    let (layout, decoded) = (ImageLayout::of(&spec)?, arguments.decode);
+    let lists = DataLists {
+        train: arguments.train_csv.or(listed.train),
+        hpa: arguments.hpa_csv.or(listed.extra),
+        test: arguments.test_csv.or(listed.test),
+        spec,
+    };
+    let findings = DataCheck { folder: &folder, layout: &layout, threads, decoded }.run(&lists)?;
     for finding in &findings {
         println!("{finding}");
     }
@@ -89,9 +96,18 @@ fn check_data(arguments: CheckDataArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The settings with which images are going to be submitted.
-fn spec_of_data(arguments: &CheckDataArguments) -> anyhow::Result<JobSetSpec> {
+/// The settings with which images are going to be submitted, and the lists of the data set.
+fn spec_of_data(arguments: &CheckDataArguments) -> anyhow::Result<(JobSetSpec, DatasetLists)> {
     let mut spec = JobSetSpec::default();
+    let mut lists = DatasetLists::default();
+    if let Some(path) = &arguments.dataset {
+        let name = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+        let dataset = DatasetFile::parse(&text).with_context(|| name.to_string())?;
+        let dataset = dataset.within(path.parent().unwrap_or(Path::new("")));
+        dataset.overrides.apply_to(&mut spec);
+        lists = dataset.lists;
+    }
     if let Some(path) = &arguments.spec {
         let name = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
@@ -102,7 +118,7 @@ fn spec_of_data(arguments: &CheckDataArguments) -> anyhow::Result<JobSetSpec> {
     }
     spec.image_size = arguments.image_size.unwrap_or(spec.image_size);
     spec.check()?;
-    Ok(spec)
+    Ok((spec, lists))
 }
 
 fn image_folder(data: &Path) -> anyhow::Result<ImageFolder> {

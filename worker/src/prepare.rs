@@ -10,7 +10,8 @@ use fivefold_common::ids::{Digest, Fold};
 use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest, ManifestError, ManifestRow};
 use fivefold_common::scores::Source;
 use fivefold_common::spec::JobSetSpec;
-use fivefold_train::data::image_check::ListedImages;
+use fivefold_images::ImageLayout;
+use fivefold_images::image_check::ListedImages;
 use fivefold_train::{FoldData, Predictor, Start, Trainer, check_checkpoint};
 
 use crate::attempt::Attempt;
@@ -57,7 +58,7 @@ async fn trainer(
         let list = read_test_list(attempt, &spec, digest).await?;
         images.push(listed(Source::Test, &list));
     }
-    if check_images(attempt, spec.image_size, images).await?.is_break() {
+    if check_images(attempt, layout(&spec)?, images).await?.is_break() {
         return Ok(None);
     }
     let data = FoldData {
@@ -83,7 +84,7 @@ async fn predictor(
     task: &PredictTask,
 ) -> Result<Option<Predictor>, AttemptError> {
     let list = read_test_list(attempt, &spec, task.test_list).await?;
-    if check_images(attempt, spec.image_size, vec![listed(Source::Test, &list)]).await?.is_break() {
+    if check_images(attempt, layout(&spec)?, vec![listed(Source::Test, &list)]).await?.is_break() {
         return Ok(None);
     }
     let row = |row: ManifestRow| LabelledRow { id: row.id, source: Source::Test, labels: row.labels };
@@ -130,6 +131,11 @@ fn read_fold_rows(
 async fn read_test_list(attempt: &Attempt<'_>, spec: &JobSetSpec, digest: Digest) -> Result<Manifest, AttemptError> {
     let (path, spec) = (fetch(attempt, digest).await?, spec.clone());
     blocking(move || read_list(&path, |file| Manifest::read_test_csv("list", &spec, file))).await
+}
+
+/// The layout of the images, which the coordinator has checked with the spec.
+fn layout(spec: &JobSetSpec) -> Result<ImageLayout, AttemptError> {
+    Ok(ImageLayout::of(spec).context("the settings of the job set")?)
 }
 
 fn listed(source: Source, list: &Manifest) -> ListedImages {

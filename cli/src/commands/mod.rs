@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod control;
 pub(crate) mod curves;
+pub(crate) mod dataset;
 pub(crate) mod delete;
 pub(crate) mod disk;
 pub(crate) mod doctor;
@@ -63,6 +64,7 @@ pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
         Command::Workers => workers::list(&connect()?, format).await?,
         Command::Drain(args) => workers::drain(&args, &connect()?).await?,
         Command::Doctor(args) => return doctor::run(&args, connect(), format).await,
+        Command::Dataset(args) => return dataset::run(&args, format),
         Command::Folds(args) => folds::run(&args, format)?,
         Command::Threshold(args) => threshold::run(&args, format)?,
         Command::Synth(args) => synth::run(&args)?,

@@ -1,13 +1,14 @@
 //! `fivefold submit`. Lists are checked before they are uploaded.
 
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Context as _;
 use clap::Args;
 use fivefold_client::{CallError, Connection, Source, random_id};
 use fivefold_common::artifact::ArtifactKind;
+use fivefold_common::dataset_file::{DatasetFile, DatasetLists};
 use fivefold_common::ids::JobSetId;
 use fivefold_common::spec::{JobSetSpec, SplitMethod};
 use fivefold_proto::SubmitJobSetRequest;
@@ -23,7 +24,7 @@ use crate::job_set_name::JobSetName;
 use crate::like::Like;
 use crate::missing_workers::missing_workers;
 use crate::render::json;
-use crate::spec_flags::{Folds, HpaList, Inputs, SpecFlags};
+use crate::spec_flags::{Folds, HpaList, Inputs, SpecFlags, read_dataset_file};
 use crate::submission_warnings::submission_warnings;
 use crate::transfer::upload;
 use crate::weights_file::check_weights;
@@ -36,10 +37,13 @@ pub(crate) struct SubmitArgs {
         alias = "train_csv",
         value_name = "FILE",
         help_heading = "Lists and files",
-        required_unless_present = "like"
+        required_unless_present_any = ["like", "dataset"]
     )]
     train_csv: Option<PathBuf>,
-    /// HPA list, with the columns of the training list
+    /// Description of a data set (TOML): its classes, lists and images. The flags below take precedence
+    #[arg(long, value_name = "FILE", help_heading = "Lists and files")]
+    dataset: Option<PathBuf>,
+    /// HPA list, or another one of further images, with the columns of the training list
     #[arg(long, alias = "hpa_csv", value_name = "FILE", help_heading = "Lists and files")]
     hpa_csv: Option<PathBuf>,
     /// Test list (`Id`, or the columns of a submission), for a submission
@@ -102,11 +106,18 @@ struct Lists {
 
 impl Lists {
     /// Reads the files that are given, and takes the other lists of the job set that the new one is like.
-    async fn read(args: &SubmitArgs, like: Option<&Like>, coordinator: &Connection) -> anyhow::Result<Lists> {
-        let given = |path: Option<&Path>| path.map(ListFile::read).transpose();
-        let mut train = given(args.train_csv.as_deref())?;
-        let mut hpa = given(args.hpa_csv.as_deref())?;
-        let mut test = given(args.test_csv.as_deref())?;
+    async fn read(
+        args: &SubmitArgs,
+        dataset: &DatasetLists,
+        like: Option<&Like>,
+        coordinator: &Connection,
+    ) -> anyhow::Result<Lists> {
+        let given = |flag: &Option<PathBuf>, listed: &Option<PathBuf>| {
+            flag.as_ref().or(listed.as_ref()).map(|path| ListFile::read(path)).transpose()
+        };
+        let mut train = given(&args.train_csv, &dataset.train)?;
+        let mut hpa = given(&args.hpa_csv, &dataset.extra)?;
+        let mut test = given(&args.test_csv, &dataset.test)?;
         if let Some(like) = like {
             if train.is_none() {
                 train = Some(like.train_list(coordinator).await?);
@@ -118,7 +129,11 @@ impl Lists {
                 test = like.test_list(coordinator).await?;
             }
         }
-        let train = train.ok_or_else(|| UsageError("name the training list with --train-csv FILE".to_owned()))?;
+        let train = train.ok_or_else(|| {
+            UsageError(
+                "name the training list with --train-csv FILE, or as train in the [lists] of the data set".to_owned(),
+            )
+        })?;
         Ok(Lists { train, hpa, test })
     }
 }
@@ -160,10 +175,14 @@ async fn read(args: &SubmitArgs, coordinator: &Connection) -> anyhow::Result<(Jo
         Some(name) => Some(Like::find(name, coordinator).await?),
         None => None,
     };
-    let Lists { train, hpa, test } = Lists::read(args, like.as_ref(), coordinator).await?;
-    let given_folds = args.folds_csv.as_deref().map(FoldsFile::read).transpose()?;
+    let DatasetFile { overrides: dataset, lists } =
+        args.dataset.as_deref().map(read_dataset_file).transpose()?.unwrap_or_default();
+    let Lists { train, hpa, test } = Lists::read(args, &lists, like.as_ref(), coordinator).await?;
+    let given_folds = args.folds_csv.as_deref().or(lists.folds.as_deref()).map(FoldsFile::read).transpose()?;
+    let hpa_is_new = args.hpa_csv.is_some() || lists.extra.is_some();
     let inputs = Inputs {
-        base: base_spec(like.as_ref(), args.hpa_csv.is_some()),
+        base: base_spec(like.as_ref(), hpa_is_new),
+        dataset,
         hpa_list: if hpa.is_some() { HpaList::Given } else { HpaList::Absent },
         folds: match (&given_folds, &like) {
             (Some(file), _) => Folds::File { count: file.folds.fold_count() },

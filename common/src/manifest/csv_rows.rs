@@ -77,10 +77,12 @@ pub(super) fn shown(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
-/// An id that can be part of a file name: without separators, parent folders and characters to escape.
+/// An id that can be part of a path below a folder: perhaps with sub-folders, without parent folders, hidden files and
+/// characters to escape.
 pub(super) fn checked_id(id: &str) -> Result<String, ManifestProblem> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    if id.is_empty() || id.len() > MAX_NAME_BYTES || id.starts_with('.') || !id.bytes().all(plain) {
+    let is_name = |part: &str| !part.is_empty() && !part.starts_with('.') && part.bytes().all(plain);
+    if id.len() > MAX_NAME_BYTES || !id.split('/').all(is_name) {
         return Err(ManifestProblem::Id(shown(id)));
     }
     Ok(id.to_owned())

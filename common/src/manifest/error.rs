@@ -73,7 +73,7 @@ pub enum ManifestProblem {
     Csv(String),
     /// An id that cannot be part of a file name.
     #[error(
-        "the id {0:?} cannot name an image: expected 1 to 200 ASCII letters (a to z, A to Z), digits, `_`, `-` or `.`, and no `.` at the start"
+        "the id {0:?} cannot name an image: expected 1 to 200 ASCII letters (a to z, A to Z), digits, `_`, `-` or `.`, and no `.` at the start; `/` between a folder and a name"
     )]
     Id(String),
     /// An id that occurs twice.
@@ -92,7 +92,7 @@ pub enum ManifestProblem {
         /// What to do, as the end of a sentence; may be empty.
         advice: String,
         /// What is wrong.
-        error: LabelsError,
+        error: Box<LabelsError>,
     },
     /// A row with no class or several where the task is multiclass.
     #[error("the row has {count} classes, but with task = multiclass each row has exactly one")]

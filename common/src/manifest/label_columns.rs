@@ -71,7 +71,7 @@ impl LabelColumns {
         let field = |column: &Column| record.get(column.place).unwrap_or_default();
         let problem = |column: &Column, advice, error| {
             let column = column.name.clone();
-            ManifestProblem::Labels { column, advice, error }
+            ManifestProblem::Labels { column, advice, error: Box::new(error) }
         };
         match &self.form {
             Form::Numbers { column, separator } => {

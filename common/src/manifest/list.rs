@@ -21,7 +21,7 @@ pub struct Manifest {
 /// One image and its labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestRow {
-    /// The image's id: the stem of a file name, never a path.
+    /// The image's id: a name that is part of its files' paths, perhaps with sub-folders. It never leaves their folder.
     pub id: String,
     /// Its labels; none in a test list.
     pub labels: Labels,
@@ -191,10 +191,11 @@ mod tests {
 
     #[test]
     fn rows_are_read_in_order() {
-        let manifest = labelled("Id,Target\na-1,16 0\nb_2,\n").unwrap();
+        let manifest = labelled("Id,Target\na-1,16 0\nb_2,\np1/c.jpg,\n").unwrap();
         assert_eq!(manifest.rows[0].id, "a-1");
         assert_eq!(manifest.rows[0].labels.to_string(), "0 16");
         assert!(manifest.rows[1].labels.is_empty());
+        assert_eq!(manifest.rows[2].id, "p1/c.jpg");
         assert_eq!(manifest.groups, None);
     }
 
@@ -210,6 +211,8 @@ mod tests {
             ("Id,Target\na,1\nb,28\n", "line 3: Target"),
             ("Id,Target\na,1,2\n", "line 2: 3 fields where the header has 2"),
             ("Id,Target\n../a,1\n", "line 2: the id \"../a\" cannot name"),
+            ("Id,Target\n/a,1\n", "line 2: the id \"/a\" cannot name"),
+            ("Id,Target\na/../../b,1\n", "line 2: the id \"a/../../b\" cannot name"),
             ("Id,Target\na,one\n", "line 2: Target"),
             ("Id,Target,patient\na,1,p\n", "line 1: the column \"patient\" is not expected"),
             ("Id,Target,Id\na,1,p\n", "line 1: the header has the column \"Id\" twice"),

@@ -1,6 +1,6 @@
 //! The layers of a network, in the order in which their weights are drawn.
 
-use super::{Architecture, BlockKind, IMAGE_CHANNELS};
+use super::{Architecture, BlockKind};
 use crate::spec::{self, JobSetSpec};
 
 /// What a batch normalisation adds to a variance before the root, as in PyTorch.
@@ -78,7 +78,7 @@ pub struct Network {
 impl Network {
     /// The network of a job set: for images of its channels, with one output per class.
     pub fn of(spec: &JobSetSpec) -> Self {
-        Self::new(spec, IMAGE_CHANNELS, spec.class_count() as u32)
+        Self::new(spec, spec.channel_count() as u32, spec.class_count() as u32)
     }
 
     /// The layers that `spec` names (`model_name`, `base_width`, `head`), for images of `channels` channels and with

@@ -14,9 +14,6 @@ pub use weights::{FileTensor, Numbers, WeightsMatch, WeightsMismatch, match_weig
 
 use crate::spec::ModelName;
 
-/// The channels of an image: red, green and blue.
-pub const IMAGE_CHANNELS: u32 = 3;
-
 /// The kind of a residual block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlockKind {

@@ -153,13 +153,12 @@ impl fmt::Display for WeightsMismatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::labels::LABEL_COUNT;
-    use crate::network::{IMAGE_CHANNELS, Network};
+    use crate::network::Network;
     use crate::spec::{Head, JobSetSpec, ModelName};
 
     fn network(model_name: ModelName) -> Vec<TensorShape> {
         let spec = JobSetSpec { model_name, head: Head::Linear, ..JobSetSpec::default() };
-        Network::new(&spec, IMAGE_CHANNELS, LABEL_COUNT as u32).tensors()
+        Network::of(&spec).tensors()
     }
 
     /// A file with the tensors of a network, under other names.

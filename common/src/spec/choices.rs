@@ -174,6 +174,32 @@ impl Normalization {
 }
 
 words! {
+    /// How images of another size get `image_size`.
+    pub enum Resize, "resize" {
+        /// Images of the HPA list as by `area`, all others as by `exact`.
+        HpaArea,
+        /// Not at all: they are refused.
+        Exact,
+        /// By the mean over the area that a pixel covers, OpenCV's INTER_AREA; smaller images are refused.
+        Area,
+        /// By bilinear interpolation between the centres of pixels, OpenCV's INTER_LINEAR.
+        Bilinear,
+    }
+}
+
+words! {
+    /// How images of another shape become square.
+    pub enum ImageFit, "fit" {
+        /// Each side is scaled by itself.
+        Stretch,
+        /// The short side is scaled to `image_size`, and the middle of the long one is taken.
+        Crop,
+        /// The long side is scaled to `image_size`, and the rest is black.
+        Pad,
+    }
+}
+
+words! {
     /// Random transformations of training images.
     pub enum Augmentation, "augmentation" {
         /// None.

@@ -33,6 +33,17 @@ pub enum SpecFileError {
 }
 
 impl SpecFileError {
+    /// An error at a place of a text, in bytes.
+    pub(crate) fn at(text: &str, place: usize, problem: &str) -> Self {
+        let line = text.get(..place).unwrap_or(text).matches('\n').count();
+        Self::new(line + 1, text.lines().nth(line).unwrap_or_default(), problem)
+    }
+
+    /// The error of a TOML document.
+    pub(crate) fn of_toml(text: &str, error: &toml::de::Error) -> Self {
+        Self::at(text, error.span().map_or(0, |span| span.start), error.message())
+    }
+
     fn new(line: usize, excerpt: &str, message: &str) -> Self {
         let (excerpt, problem) = (excerpt.trim().to_owned(), message.to_owned());
         match message.split_once(", expected one of") {
@@ -67,11 +78,7 @@ impl SpecOverrides {
     /// # Errors
     /// If the text is no TOML, or has an unknown key or a value of the wrong type. Limits are not checked.
     pub fn from_toml(text: &str) -> Result<Self, SpecFileError> {
-        toml::from_str(text).map_err(|error: toml::de::Error| {
-            let start = error.span().map_or(0, |span| span.start.min(text.len()));
-            let line = text[..start].matches('\n').count();
-            SpecFileError::new(line + 1, text.lines().nth(line).unwrap_or_default(), error.message())
-        })
+        toml::from_str(text).map_err(|error: toml::de::Error| SpecFileError::of_toml(text, &error))
     }
 
     /// The values in a JSON object, each under its key, such as the spec in a report.

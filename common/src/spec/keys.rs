@@ -2,14 +2,15 @@
 
 use super::SpecError;
 use super::choices::{
-    Augmentation, Head, LabelFormat, LabelSeparator, Loss, LrSchedule, ModelName, Normalization, Objective, Optimizer,
-    Precision, ScoredCheckpoint, SplitMethod, Task,
+    Augmentation, Head, ImageFit, LabelFormat, LabelSeparator, Loss, LrSchedule, ModelName, Normalization, Objective,
+    Optimizer, Precision, Resize, ScoredCheckpoint, SplitMethod, Task,
 };
 use super::class_weights::ClassWeights;
 use super::table::{Group, Key, KeyDifference, Resume, keys};
 use super::threshold_rule::ThresholdRule;
 use super::value::KeyValue;
 use crate::classes::MOST_CLASSES;
+use crate::image_files::{LONGEST_TEMPLATE, MOST_CHANNELS};
 use crate::threshold::EmptyRows;
 
 // The order is that of stored specs: new keys go to the end. An entry has these fields:
@@ -141,6 +142,16 @@ keys! {
     label_format: LabelFormat { default: LabelFormat::Numbers, resume: MustMatch, group: Classes, value: "FORMAT" }
     /// What separates the numbers or names of a row.
     label_separator: LabelSeparator { default: LabelSeparator::Space, resume: MustMatch, group: Classes, value: "WHAT" }
+    /// Where the files of an image are, below the folder of images: a path with `{id}`, with `{channel}` if each channel has a
+    /// file of its own, and with `{list}` for train, hpa or test if need be.
+    image_files: String { default: String::new(), limits: 0..=LONGEST_TEMPLATE, resume: MustMatch, group: Model, value: "PATH", help_default: "{list}/{id}_{channel}.png, or .jpg in hpa/" }
+    /// The channels of the images, 1 to 16 names for `{channel}`; or rgb or grey, if an image is one file. As a flag
+    /// `--channels=a,b,c`.
+    channels: Vec<String> { default: Vec::new(), limits: 1..=MOST_CHANNELS, resume: MustMatch, group: Model, value: "NAME", help_default: "red,green,blue, or rgb" }
+    /// How images of another size get `image_size`; hpa_area is area for the HPA list and exact for all others.
+    resize: Resize { default: Resize::HpaArea, resume: MustMatch, group: Model, value: "HOW" }
+    /// How images of another shape become square.
+    fit: ImageFit { default: ImageFit::Stretch, resume: MustMatch, group: Model, value: "HOW" }
     /// Whether an image has any number of classes or exactly one; multiclass scores are a softmax, and the highest one decides.
     task: Task { default: Task::Multilabel, resume: MustMatch, group: Classes, value: "TASK" }
     /// Label smoothing of cross_entropy, as in PyTorch: the share of the target that all classes divide.

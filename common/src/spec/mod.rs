@@ -11,7 +11,9 @@ mod choices;
 mod class_weights;
 mod classes;
 mod file;
+mod images;
 mod keys;
+mod presets;
 mod stored;
 mod table;
 mod task;
@@ -19,12 +21,13 @@ mod threshold_rule;
 mod value;
 
 pub use choices::{
-    Augmentation, Head, LabelFormat, LabelSeparator, Loss, LrSchedule, ModelName, Normalization, Objective, Optimizer,
-    Precision, ScoredCheckpoint, SplitMethod, Task,
+    Augmentation, Head, ImageFit, LabelFormat, LabelSeparator, Loss, LrSchedule, ModelName, Normalization, Objective,
+    Optimizer, Precision, Resize, ScoredCheckpoint, SplitMethod, Task,
 };
 pub use class_weights::ClassWeights;
 pub use file::SpecFileError;
 pub use keys::{JobSetSpec, KEYS, SpecOverrides};
+pub use presets::Preset;
 pub use stored::StoredSpecError;
 pub use table::{Group, Key, KeyDifference, Resume, Syntax};
 pub use threshold_rule::ThresholdRule;
@@ -103,7 +106,8 @@ impl JobSetSpec {
             return refuse("min_learning_rate", problem);
         }
         self.check_classes()?;
-        self.check_task()
+        self.check_task()?;
+        self.check_images()
     }
 }
 

@@ -173,6 +173,8 @@ macro_rules! keys {
         #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct SpecOverrides {
+            /// Settings that count less than the keys.
+            pub preset: Option<$crate::spec::Preset>,
             $(
                 $(#[doc = $doc])+
                 pub $key: Option<$type>,
@@ -180,9 +182,12 @@ macro_rules! keys {
         }
 
         impl SpecOverrides {
-            /// Sets the keys of `spec` that have a value here. The result is not checked. A task without a loss brings its
-            /// default loss, if the spec's is for another task.
+            /// Sets the keys of `spec` that have a value here or in the preset. The result is not checked. A task without a
+            /// loss brings its default loss, if the spec's is for another task.
             pub fn apply_to(self, spec: &mut JobSetSpec) {
+                if let Some(preset) = self.preset {
+                    preset.overrides().apply_to(spec);
+                }
                 if let (Some(task), None) = (self.task, self.loss)
                     && spec.loss.task() != task
                 {

@@ -104,3 +104,27 @@ async fn check(coordinator: &Coordinator, attempted: &Attempted, completion: &Co
     let class_count = attempted.spec.class_count();
     check_scores(coordinator, completion.table, class_count, attempted.fold, expected).await
 }
+
+#[cfg(test)]
+mod tests {
+    use fivefold_common::progress::EpochMetrics;
+
+    use super::*;
+
+    #[test]
+    fn a_fold_has_its_epochs_unless_it_stopped_early() {
+        let spec = JobSetSpec { epochs: 5, early_stop_patience: 2, ..JobSetSpec::default() };
+        let report = |(epoch, &macro_f1): (u32, &f64)| {
+            let (train_loss, valid_loss, threshold, learning_rate) = (0.1, 0.1, Some(0.5), 1e-3);
+            let metrics =
+                EpochMetrics { epoch, train_loss, valid_loss, macro_f1, threshold, learning_rate, objective: None };
+            EpochReport { metrics, duration_seconds: 1.0 }
+        };
+        let checked = |scores: &[f64]| check_epochs(&spec, &(0..).zip(scores).map(report).collect::<Vec<_>>());
+        for scores in [&[0.1, 0.2, 0.3, 0.4, 0.5][..], &[0.2, 0.1, 0.1], &[]] {
+            assert!(checked(scores).is_ok(), "{scores:?}");
+        }
+        let refused = checked(&[0.1, 0.2, 0.3]).unwrap_err().to_string();
+        assert!(refused.contains("3 of 5 epochs"), "{refused}");
+    }
+}

@@ -23,8 +23,8 @@ use tokio::sync::watch;
 
 pub use self::change::{Decide, Effect, NewEvent};
 pub use self::job_set::{
-    Exclusion, Fit, FitFold, FitRecord, FitScores, InitialModel, Inputs, Job, JobResult, JobSet, NamedJobSet, SubmissionNumber,
-    SubmissionRecord, WarmStart,
+    Exclusion, Fit, FitFold, FitRecord, FitScores, InitialModel, Inputs, Job, JobResult, JobSet, NamedJobSet,
+    SubmissionNumber, SubmissionRecord, WarmStart,
 };
 use crate::clock::Timestamp;
 use crate::error::Error;

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use fivefold_common::decision_rule::DecisionRule;
-use fivefold_common::network::{IMAGE_CHANNELS, Network, TensorKind, TensorShape};
+use fivefold_common::network::{Network, TensorKind, TensorShape};
 use fivefold_common::spec::JobSetSpec;
 use fivefold_common::threshold::EmptyRows;
 use fivefold_onnx::About;
@@ -25,7 +25,7 @@ pub(crate) struct NamedBytes {
 
 /// The tensors of a network with 28 outputs and the weights of `tests/golden/model.py`.
 pub(crate) fn tensors_of(spec: &JobSetSpec) -> Vec<NamedBytes> {
-    let tensors = Network::new(spec, IMAGE_CHANNELS, 28).tensors();
+    let tensors = Network::of(spec).tensors();
     tensors.into_iter().map(|tensor| NamedBytes { bytes: bytes_of(&tensor), ..named(&tensor) }).collect()
 }
 

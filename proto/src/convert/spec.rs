@@ -30,6 +30,12 @@ same_enum! {
     normalization_to_wire, normalization_from_wire, spec::Normalization, v1::Normalization, "spec.normalization", [None, Imagenet]
 }
 same_enum! {
+    resize_to_wire, resize_from_wire, spec::Resize, v1::Resize, "spec.resize", [HpaArea, Exact, Area, Bilinear]
+}
+same_enum! {
+    fit_to_wire, fit_from_wire, spec::ImageFit, v1::ImageFit, "spec.fit", [Stretch, Crop, Pad]
+}
+same_enum! {
     augmentation_to_wire, augmentation_from_wire, spec::Augmentation, v1::Augmentation, "spec.augmentation", [None, Full]
 }
 same_enum! {
@@ -164,6 +170,10 @@ pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
         label_column: Some(spec.label_column.clone()),
         label_format: Some(label_format_to_wire(spec.label_format).into()),
         label_separator: Some(label_separator_to_wire(spec.label_separator).into()),
+        image_files: Some(spec.image_files.clone()),
+        channels: spec.channels.clone(),
+        resize: Some(resize_to_wire(spec.resize).into()),
+        fit: Some(fit_to_wire(spec.fit).into()),
         task: Some(task_to_wire(spec.task).into()),
         label_smoothing: Some(spec.label_smoothing),
         class_weights: class_weights_to_wire(&spec.class_weights),
@@ -236,6 +246,10 @@ pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
         label_column: wire.label_column.unwrap_or(absent.label_column),
         label_format: wire.label_format.map_or(Ok(absent.label_format), label_format_from_wire)?,
         label_separator: wire.label_separator.map_or(Ok(absent.label_separator), label_separator_from_wire)?,
+        image_files: wire.image_files.unwrap_or(absent.image_files),
+        channels: wire.channels,
+        resize: wire.resize.map_or(Ok(absent.resize), resize_from_wire)?,
+        fit: wire.fit.map_or(Ok(absent.fit), fit_from_wire)?,
         task: wire.task.map_or(Ok(absent.task), task_from_wire)?,
         label_smoothing: wire.label_smoothing.unwrap_or(absent.label_smoothing),
         class_weights: class_weights_from_wire(wire.class_weights)?,
@@ -270,7 +284,8 @@ mod tests {
         let multiclass = JobSetSpec { task, loss, ..multilabel.clone() };
         for key in KEYS {
             let words = if let Syntax::Word(words) = key.syntax { words() } else { Vec::new() };
-            let texts = ["1", "2", "8", "128", "0.5", "0", "true", "false", "a,b", "balanced"].into_iter().chain(words);
+            let texts = ["1", "2", "8", "128", "0.5", "0", "true", "false", "a,b", "balanced", "{id}.png"];
+            let texts = texts.into_iter().chain(words);
             let tries: Vec<(&JobSetSpec, &str)> =
                 texts.flat_map(|text| [(&multilabel, text), (&multiclass, text)]).collect();
             let mut other_values = tries.into_iter().filter_map(|(base, text)| {

@@ -9,10 +9,8 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 use fivefold_common::manifest::LabelledRow;
+use fivefold_images::{ImageError, ImageFolder, ImageLayout, ImageProblem};
 use tch::Tensor;
-
-use crate::data::image_file::{ImageError, ImageProblem};
-use crate::data::image_folder::{CHANNELS, ImageFolder, image_bytes};
 
 /// How many batches are decoded ahead of the caller.
 const BATCHES_AHEAD: usize = 3;
@@ -22,7 +20,7 @@ const BATCHES_AHEAD: usize = 3;
 pub struct Batch {
     /// The places of the images in the rows, as planned.
     pub rows: Vec<u32>,
-    /// The images, u8 `[N, 3, S, S]` on the CPU: red, green and blue planes.
+    /// The images, u8 `[N, C, S, S]` on the CPU: a plane for each channel.
     pub images: Tensor,
 }
 
@@ -37,7 +35,7 @@ pub fn batch_targets(rows: &[LabelledRow], batch: &[u32], class_count: usize) ->
     Tensor::from_slice(&values).reshape([batch.len() as i64, class_count as i64])
 }
 
-/// Reads batches of images with `threads` threads, at least one. `plan` has the places of each batch in `rows`.
+/// Reads batches of images of a `layout` with `threads` threads, at least one. `plan` has the places of each batch in `rows`.
 ///
 /// Batches arrive in the order of the plan, whatever the number of threads. An image that cannot be read ends the iterator:
 /// the batches before it arrive, then its error. Only a few batches are in memory at a time. Dropping the iterator stops
@@ -49,7 +47,7 @@ pub fn load_batches(
     folder: Arc<ImageFolder>,
     rows: Arc<[LabelledRow]>,
     plan: Vec<Vec<u32>>,
-    image_size: u32,
+    layout: ImageLayout,
     threads: usize,
 ) -> Batches {
     assert!(
@@ -58,23 +56,18 @@ pub fn load_batches(
         rows.len()
     );
     let threads = threads.max(1);
+    let layout = Arc::new(layout);
     let (jobs, job_receiver) = crossbeam_channel::unbounded();
     let stop = Arc::new(AtomicBool::new(false));
     let workers = (0..threads)
         .map(|_| {
-            let (folder, rows, jobs, stop) = (folder.clone(), rows.clone(), job_receiver.clone(), stop.clone());
-            std::thread::spawn(move || decode(&folder, &rows, image_size, &jobs, &stop))
+            let (folder, layout, rows) = (folder.clone(), layout.clone(), rows.clone());
+            let (jobs, stop) = (job_receiver.clone(), stop.clone());
+            std::thread::spawn(move || decode(&folder, &layout, &rows, &jobs, &stop))
         })
         .collect();
-    let mut batches = Batches {
-        folder,
-        plan: plan.into_iter(),
-        image_size,
-        pending: VecDeque::new(),
-        jobs: Some(jobs),
-        stop,
-        workers,
-    };
+    let mut batches =
+        Batches { folder, layout, plan: plan.into_iter(), pending: VecDeque::new(), jobs: Some(jobs), stop, workers };
     // Enough to keep every thread busy where batches are small.
     let largest = batches.plan.as_slice().iter().map(Vec::len).max().unwrap_or(1).max(1);
     for _ in 0..BATCHES_AHEAD + threads.div_ceil(largest) {
@@ -87,8 +80,8 @@ pub fn load_batches(
 #[derive(Debug)]
 pub struct Batches {
     folder: Arc<ImageFolder>,
+    layout: Arc<ImageLayout>,
     plan: std::vec::IntoIter<Vec<u32>>,
-    image_size: u32,
     pending: VecDeque<PendingBatch>,
     /// `None` when the plan is used up, or after an error.
     jobs: Option<Sender<Job>>,
@@ -112,8 +105,8 @@ struct Job {
 
 /// A batch that is being filled.
 struct UnfinishedBatch {
-    image_size: u32,
-    image_count: i64,
+    /// Of its images: `[N, C, S, S]`.
+    shape: [i64; 4],
     filled: Mutex<Filled>,
     finished: Sender<Result<Tensor, ImageError>>,
 }
@@ -134,10 +127,11 @@ impl Batches {
             return;
         };
         let (finished, receiver) = crossbeam_channel::bounded(1);
-        let images = vec![0; rows.len() * image_bytes(self.image_size)];
+        let images = vec![0; rows.len() * self.layout.image_bytes()];
         let filled = Mutex::new(Filled { images, missing: rows.len(), error: None });
-        let batch =
-            Arc::new(UnfinishedBatch { image_size: self.image_size, image_count: rows.len() as i64, filled, finished });
+        let side = i64::from(self.layout.size());
+        let shape = [rows.len() as i64, self.layout.channel_count() as i64, side, side];
+        let batch = Arc::new(UnfinishedBatch { shape, filled, finished });
         if rows.is_empty() {
             batch.finish();
         }
@@ -181,13 +175,13 @@ impl Drop for Batches {
 }
 
 /// Decodes one image after another until there are no more jobs or `stop` is set.
-fn decode(folder: &ImageFolder, rows: &[LabelledRow], size: u32, jobs: &Receiver<Job>, stop: &AtomicBool) {
+fn decode(folder: &ImageFolder, layout: &ImageLayout, rows: &[LabelledRow], jobs: &Receiver<Job>, stop: &AtomicBool) {
     for Job { row, place, batch } in jobs {
         if stop.load(Ordering::Relaxed) {
             return;
         }
         let row = &rows[row as usize];
-        let image = catch_unwind(AssertUnwindSafe(|| folder.read_image(row.source, &row.id, size)));
+        let image = catch_unwind(AssertUnwindSafe(|| folder.read_image(layout, row.source, &row.id)));
         let image = image.unwrap_or_else(|_| Err(panicked(folder.root().join(row.source.to_string()).join(&row.id))));
         batch.fill(place, image);
     }
@@ -220,10 +214,9 @@ impl UnfinishedBatch {
     fn finish(&self) {
         let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
         let images = std::mem::take(&mut filled.images);
-        let side = i64::from(self.image_size);
         let finished = match filled.error.take() {
             Some((_, error)) => Err(error),
-            None => Ok(Tensor::from_slice(&images).view([self.image_count, CHANNELS as i64, side, side])),
+            None => Ok(Tensor::from_slice(&images).view(self.shape)),
         };
         // Fails when the iterator was dropped.
         let _ = self.finished.send(finished);
@@ -232,12 +225,15 @@ impl UnfinishedBatch {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::path::Path;
     use std::time::{Duration, Instant};
 
+    use fivefold_common::labels::Labels;
     use fivefold_common::scores::Source;
+    use fivefold_common::spec::JobSetSpec;
 
     use super::*;
-    use crate::data::image_folder::tests::{row, write_image};
 
     const SIZE: u32 = 8;
 
@@ -247,19 +243,33 @@ mod tests {
         rows: Arc<[LabelledRow]>,
     }
 
-    /// Images whose red plane has the number of the row as its value.
+    fn write_grey(path: &Path, value: u8) {
+        let mut encoder = png::Encoder::new(File::create(path).unwrap(), SIZE, SIZE);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.write_header().unwrap().write_image_data(&[value; (SIZE * SIZE) as usize]).unwrap();
+    }
+
+    /// Images whose red plane has the number of the row as its value, and the next planes the next numbers.
     fn data(count: u8) -> Data {
         let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("train");
+        std::fs::create_dir(&folder).unwrap();
+        let mut rows = Vec::new();
         for value in 0..count {
-            write_image(root.path(), Source::Train, &format!("i{value}"), SIZE, value);
+            for (colour, step) in ["red", "green", "blue"].into_iter().zip(0..) {
+                write_grey(&folder.join(format!("i{value}_{colour}.png")), value + step);
+            }
+            rows.push(LabelledRow { id: format!("i{value}"), source: Source::Train, labels: Labels::default() });
         }
-        let rows = (0..count).map(|value| row(Source::Train, &format!("i{value}"))).collect();
+        let rows = rows.into();
         Data { folder: Arc::new(ImageFolder::open(root.path()).unwrap()), rows, root }
     }
 
     impl Data {
         fn load(&self, plan: &[Vec<u32>], threads: usize) -> Batches {
-            load_batches(self.folder.clone(), self.rows.clone(), plan.to_vec(), SIZE, threads)
+            let spec = JobSetSpec { image_size: SIZE, ..JobSetSpec::default() };
+            let layout = ImageLayout::of(&spec).unwrap();
+            load_batches(self.folder.clone(), self.rows.clone(), plan.to_vec(), layout, threads)
         }
     }
 

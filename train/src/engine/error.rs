@@ -4,17 +4,20 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fivefold_common::progress::{Phase, epoch_words};
-use fivefold_common::spec::JobSetSpec;
+use fivefold_common::spec::{JobSetSpec, SpecError};
+use fivefold_images::ImageError;
 use tch::TchError;
 
 use crate::checkpoint::CheckpointError;
-use crate::data::image_file::ImageError;
 use crate::models::weights::WeightsError;
 use crate::torch::device::{Device, Failure, classify};
 
 /// Why training or scoring failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
+    /// The settings say no images.
+    #[error("the settings cannot be used: {0}")]
+    Spec(#[from] SpecError),
     /// An image cannot be used.
     #[error(transparent)]
     Image(#[from] ImageError),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use fivefold_common::ids::Fold;
 use fivefold_common::manifest::LabelledRow;
 use fivefold_common::spec::JobSetSpec;
+use fivefold_images::ImageFolder;
 
-use crate::data::image_folder::ImageFolder;
 use crate::engine::error::{TrainError, catch_libtorch};
 use crate::engine::events::EventSink;
 use crate::engine::scoring::{Scored, Scoring};

@@ -7,9 +7,9 @@ use fivefold_common::manifest::LabelledRow;
 use fivefold_common::progress::{Phase, Progress};
 use fivefold_common::scores::{ScoreRow, ScoreTable};
 use fivefold_common::spec::{JobSetSpec, Task};
+use fivefold_images::{ImageFolder, ImageLayout};
 use tch::{Kind, TchError, Tensor};
 
-use crate::data::image_folder::ImageFolder;
 use crate::data::loader::load_batches;
 use crate::engine::error::{TrainError, catch_libtorch};
 use crate::engine::events::EventSink;
@@ -34,7 +34,7 @@ pub(crate) fn scores_of(task: Task, logits: &Tensor) -> Tensor {
 /// Rows to be scored.
 #[derive(Debug, Clone, Copy)]
 pub struct Scoring<'a> {
-    /// How; of it `tta`, `image_size`, `batch_size`, `precision`, `normalization`, `seed`, `classes` and `task` shape the
+    /// How; of it `tta`, the keys on images, `batch_size`, `precision`, `normalization`, `seed`, `classes` and `task` shape the
     /// scores.
     pub spec: &'a JobSetSpec,
     /// The fold of the model.
@@ -72,9 +72,9 @@ impl Scoring<'_> {
             let mut meter = ProgressMeter::start(start, sink);
             let class_count = spec.class_count();
             let mut table = ScoreTable { class_count, rows: Vec::with_capacity(rows.len()) };
-            for (step, batch) in
-                (1u32..).zip(load_batches(folder.clone(), rows.clone(), plan, spec.image_size, decode_threads))
-            {
+            let layout = ImageLayout::of(spec)?;
+            let batches = load_batches(folder.clone(), rows.clone(), plan, layout, decode_threads);
+            for (step, batch) in (1u32..).zip(batches) {
                 let batch = batch?;
                 let Some(means) = self.mean_scores(model, &batch.images, table.rows.len() as u64, stop)? else {
                     return Ok(Scored::Stopped);

@@ -6,7 +6,7 @@ use tch::Tensor;
 
 /// Random images and targets.
 pub struct SyntheticBatch {
-    /// u8 `[N, 3, S, S]` on the CPU.
+    /// u8 `[N, C, S, S]` on the CPU.
     pub images: Tensor,
     /// f32 `[N, classes]` on the CPU, 0 or 1.
     pub targets: Tensor,
@@ -17,9 +17,9 @@ impl SyntheticBatch {
     pub fn new(spec: &JobSetSpec, number: u32) -> Self {
         let mut stream = Stream::new(spec.seed, 0, number.into(), Purpose::Synthetic, 0);
         let (count, size) = (i64::from(spec.batch_size), i64::from(spec.image_size));
-        let side = (size + 7) / 8;
-        let blocks: Vec<u8> = (0..count * 3 * side * side).map(|_| stream.below(256) as u8).collect();
-        let blocks = Tensor::from_slice(&blocks).view([count, 3, side, side]);
+        let (side, channels) = ((size + 7) / 8, spec.channel_count() as i64);
+        let blocks: Vec<u8> = (0..count * channels * side * side).map(|_| stream.below(256) as u8).collect();
+        let blocks = Tensor::from_slice(&blocks).view([count, channels, side, side]);
         let images = blocks.repeat_interleave_self_int(8, 2, None).repeat_interleave_self_int(8, 3, None);
         let images = images.narrow(2, 0, size).narrow(3, 0, size).contiguous();
         let labels = spec.class_count() as i64;

@@ -10,8 +10,8 @@ use fivefold_common::manifest::LabelledRow;
 use fivefold_common::progress::{Phase, Progress};
 use fivefold_common::scores::ScoreTable;
 use fivefold_common::spec::{JobSetSpec, ScoredCheckpoint};
+use fivefold_images::{ImageFolder, ImageLayout};
 
-use crate::data::image_folder::ImageFolder;
 use crate::data::loader::{Batches, batch_targets, load_batches};
 use crate::data::sampler::training_rows;
 use crate::engine::checkpoint_pace::CheckpointPace;
@@ -168,7 +168,7 @@ impl Trainer {
         let (began, first_step) = (Instant::now(), training.state.step);
         let mut meter = ProgressMeter::start(epoch_start(spec, &training.state), sink);
         let mut losses = PendingLosses::of_training(spec, &training.state, &data.train, *device);
-        for batch in self.remaining_batches(&training.state) {
+        for batch in self.remaining_batches(&training.state)? {
             if stop.asked().is_some() {
                 break;
             }
@@ -259,11 +259,12 @@ impl Trainer {
     }
 
     /// The batches of the epoch that are still to be trained, in order.
-    fn remaining_batches(&self, state: &TrainingState) -> Batches {
+    fn remaining_batches(&self, state: &TrainingState) -> Result<Batches, TrainError> {
         let Self { spec, fold, data, .. } = self;
         let rows = training_rows(spec, *fold, state.epoch, &data.train);
         let plan = rows.chunks(spec.batch_size as usize).skip(state.step as usize).map(<[u32]>::to_vec).collect();
-        load_batches(data.folder.clone(), data.train.clone(), plan, spec.image_size, data.decode_threads)
+        let layout = ImageLayout::of(spec)?;
+        Ok(load_batches(data.folder.clone(), data.train.clone(), plan, layout, data.decode_threads))
     }
 
     fn scoring(&self) -> Scoring<'_> {

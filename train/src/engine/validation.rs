@@ -3,6 +3,7 @@
 use fivefold_common::labels::Labels;
 use fivefold_common::objective::ValidationScores;
 use fivefold_common::progress::{Phase, Progress};
+use fivefold_images::ImageLayout;
 use tch::Tensor;
 
 use crate::data::loader::{batch_targets, load_batches};
@@ -44,7 +45,8 @@ impl Trainer {
         let mut meter = ProgressMeter::start(start, sink);
         let mut losses = PendingLosses::of_validation(spec, state, &data.valid, *device);
         let mut scores = Vec::new();
-        let batches = load_batches(data.folder.clone(), data.valid.clone(), plan, spec.image_size, data.decode_threads);
+        let layout = ImageLayout::of(spec)?;
+        let batches = load_batches(data.folder.clone(), data.valid.clone(), plan, layout, data.decode_threads);
         for (step, batch) in (1u32..).zip(batches) {
             if let Some(stop) = stop.asked() {
                 return Ok(Interruptible::Stopped(stop));

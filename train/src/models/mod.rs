@@ -33,8 +33,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// The network of `spec.model_name` for images of three channels, with one output per class and its initial weights,
-    /// which depend on `spec.seed` and the fold alone.
+    /// The network of `spec.model_name` for the images of the spec, with one output per class and its initial weights, which
+    /// depend on `spec.seed` and the fold alone.
     ///
     /// Panics when the device's memory is full, as tch does.
     pub fn new(spec: &JobSetSpec, fold: Fold, device: Device) -> Self {

@@ -6,13 +6,13 @@ use tch::{Kind, Tensor};
 use crate::torch::tensors::channels_last;
 use crate::transform::augmentation::Matrix;
 
-/// `images` (u8 `[N, 3, S, S]`, on any device) as a model's input: fp32, x / 255, normalised, channels-last, of the same shape
+/// `images` (u8 `[N, C, S, S]`, on any device) as a model's input: fp32, x / 255, normalised, channels-last, of the same shape
 /// on the same device.
 pub fn pixels(images: &Tensor, normalization: Normalization) -> Tensor {
     normalized(unit_floats(images), normalization)
 }
 
-/// Warps each of `images` (u8 `[N, 3, S, S]`, on any device) by its own of the N `matrices`. Sampling is bilinear; the border is
+/// Warps each of `images` (u8 `[N, C, S, S]`, on any device) by its own of the N `matrices`. Sampling is bilinear; the border is
 /// reflected about the outermost pixels (OpenCV's BORDER_REFLECT_101). The result is as that of [`pixels`].
 ///
 /// Flips and quarter turns are exact: they move pixels and change none.

@@ -47,13 +47,16 @@ struct ImageArgs {
     /// Test list
     #[arg(long, value_name = "FILE", requires = "data")]
     test_csv: Option<PathBuf>,
-    /// Settings that are going to be submitted (TOML): the columns of the lists, the size of the images
+    /// Description of the data set (TOML), whose lists are checked
+    #[arg(long, value_name = "FILE", requires = "data", conflicts_with = "spec")]
+    dataset: Option<PathBuf>,
+    /// Settings that are going to be submitted (TOML): the columns of the lists, the files and the size of the images
     #[arg(long, value_name = "FILE", requires = "data")]
     spec: Option<PathBuf>,
-    /// Column of the lists with the groups [default: as in --spec, or Group]
+    /// Column of the lists with the groups [default: as in --spec or --dataset, or Group]
     #[arg(long, value_name = "COLUMN", requires = "data")]
     group_column: Option<String>,
-    /// Side of the images in pixels, as `fivefold submit` will get it [default: as in --spec, or 512]
+    /// Side of the images in pixels, as `fivefold submit` will get it [default: as in --spec or --dataset, or 512]
     #[arg(long, value_name = "PIXELS", requires = "data", value_parser = clap::value_parser!(u32).range(16..=4096))]
     image_size: Option<u32>,
 }

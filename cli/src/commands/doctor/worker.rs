@@ -121,6 +121,7 @@ impl WorkerProgram {
             ("--train-csv", images.train_csv.as_deref().map(Path::as_os_str)),
             ("--hpa-csv", images.hpa_csv.as_deref().map(Path::as_os_str)),
             ("--test-csv", images.test_csv.as_deref().map(Path::as_os_str)),
+            ("--dataset", images.dataset.as_deref().map(Path::as_os_str)),
             ("--spec", images.spec.as_deref().map(Path::as_os_str)),
             ("--group-column", images.group_column.as_deref().map(OsStr::new)),
             ("--image-size", size.as_deref().map(OsStr::new)),

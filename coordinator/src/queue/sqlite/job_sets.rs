@@ -15,8 +15,8 @@ use super::{events, exclusions};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{
-    EarlierRequest, Exclusion, Fit, FitFold, FitRecord, FitScores, Inputs, Job, JobResult, JobSet, NamedJobSet, NewJobSet,
-    SubmissionNumber, SubmissionRecord, Submitted, result_kind,
+    EarlierRequest, Exclusion, Fit, FitFold, FitRecord, FitScores, Inputs, Job, JobResult, JobSet, NamedJobSet,
+    NewJobSet, SubmissionNumber, SubmissionRecord, Submitted, result_kind,
 };
 
 struct JobSetRow {

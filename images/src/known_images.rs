@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use fivefold_common::durable_file::{WriteError, write};
 
-use crate::data::image_header::ImageHeader;
+use crate::image_header::ImageHeader;
 
 /// The first words of a file of known images; the number is raised with every change of the format.
 const FORMAT: &str = "fivefold-known-images 1";

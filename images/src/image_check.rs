@@ -1,9 +1,9 @@
 //! Checks before training that every image of a job set can be used: its files exist, are whole, and have the expected size by
 //! their headers. Nothing is decoded.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::io;
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,11 @@ use std::thread::ScopedJoinHandle;
 
 use fivefold_common::scores::Source;
 
-use crate::data::image_file::{Colour, ImageError, ImageProblem, check_size};
-use crate::data::image_folder::{FolderError, ImageFolder, extensions, file_name, resize_of};
-use crate::data::image_header::{ImageHeader, read_header};
-use crate::data::known_images::{KnownImages, Stamp};
+use crate::image_folder::{FolderError, ImageFolder, file_names};
+use crate::image_header::{ImageHeader, read_header};
+use crate::image_layout::ImageLayout;
+use crate::image_problem::{ImageError, ImageProblem};
+use crate::known_images::{KnownImages, Stamp};
 
 /// How many files of each kind of fault a message names.
 const NAMED_FILES: usize = 5;
@@ -36,8 +37,8 @@ pub struct ListedImages {
 pub struct ImageCheck<'a> {
     /// The image folder.
     pub folder: &'a ImageFolder,
-    /// The expected side of the images, in pixels.
-    pub image_size: u32,
+    /// Which files an image has, and what size it gets.
+    pub layout: &'a ImageLayout,
     /// The number of threads that read headers.
     pub threads: usize,
 }
@@ -149,9 +150,8 @@ impl ImageCheck<'_> {
         let done = AtomicUsize::new(0);
         let progress = |images| progress(done.fetch_add(images, Ordering::Relaxed) + images);
         for list in lists {
-            let names = self.folder.file_names(list.source)?;
             let mut missing_count = 0;
-            for part in self.check_list(list, &names, known, &progress) {
+            for part in self.check_list(list, known, &progress) {
                 if part.is_stopped {
                     return Ok(Checked::Stopped);
                 }
@@ -162,7 +162,7 @@ impl ImageCheck<'_> {
                 }
             }
             if missing_count > 0 {
-                faults.found_instead.extend(found_instead(list, &names));
+                faults.found_instead.extend(self.found_instead(list)?);
             }
         }
         Ok(if faults.is_empty() { Checked::Usable } else { Checked::Faulty(faults) })
@@ -172,7 +172,6 @@ impl ImageCheck<'_> {
     fn check_list(
         &self,
         list: &ListedImages,
-        names: &HashSet<OsString>,
         known: &KnownImages,
         progress: &(dyn Fn(usize) -> ControlFlow<()> + Sync),
     ) -> Vec<Part> {
@@ -180,7 +179,7 @@ impl ImageCheck<'_> {
         std::thread::scope(|scope| {
             let mut threads = Vec::new();
             for ids in list.ids.chunks(share) {
-                threads.push(scope.spawn(move || self.check_part(list.source, ids, names, known, progress)));
+                threads.push(scope.spawn(move || self.check_part(list.source, ids, known, progress)));
             }
             let part = |thread: ScopedJoinHandle<'_, Part>| thread.join().unwrap_or_else(|panic| resume_unwind(panic));
             threads.into_iter().map(part).collect()
@@ -191,15 +190,14 @@ impl ImageCheck<'_> {
         &self,
         source: Source,
         ids: &[String],
-        names: &HashSet<OsString>,
         known: &KnownImages,
         progress: &(dyn Fn(usize) -> ControlFlow<()> + Sync),
     ) -> Part {
         let mut part = Part::default();
         for some in ids.chunks(IMAGES_PER_STEP) {
             for id in some {
-                for colour in Colour::ALL {
-                    self.check_file(source, id, colour, names, known, &mut part);
+                for paths in self.layout.paths(source, id) {
+                    self.check_file(source, &paths, known, &mut part);
                 }
             }
             if progress(some.len()).is_break() {
@@ -210,92 +208,104 @@ impl ImageCheck<'_> {
         part
     }
 
-    fn check_file(
-        &self,
-        source: Source,
-        id: &str,
-        colour: Colour,
-        names: &HashSet<OsString>,
-        known: &KnownImages,
-        part: &mut Part,
-    ) {
-        let folder = self.folder.folder_of(source);
-        let mut candidates = extensions(source).iter().map(|extension| file_name(id, colour, extension));
-        let Some(name) = candidates.find(|name| names.contains(OsStr::new(name))) else {
-            part.faults.missing_count += 1;
-            if part.faults.missing.len() < NAMED_FILES {
-                part.faults.missing.push(folder.join(file_name(id, colour, "png")));
+    /// Checks the first file that exists among the possible paths.
+    fn check_file(&self, source: Source, paths: &[String], known: &KnownImages, part: &mut Part) {
+        for name in paths {
+            let path = self.folder.root().join(name);
+            let metadata = match path.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata,
+            };
+            let stamp = metadata.map(|metadata| Stamp::of(&metadata)).map_err(ImageProblem::Unreadable);
+            let header = stamp.and_then(|stamp| header(&path, name, stamp, known, &mut part.read));
+            let target = self.layout.target(source);
+            if let Err(problem) = header.and_then(|ImageHeader { width, height }| target.check(width, height)) {
+                part.faults.unusable_count += 1;
+                part.faults.has_lasting |= problem.is_lasting();
+                if part.faults.unusable.len() < NAMED_FILES {
+                    part.faults.unusable.push(ImageError { path, problem });
+                }
             }
             return;
-        };
-        let path = folder.join(&name);
-        let header = header(&path, format!("{source}/{name}"), known, &mut part.read);
-        let fits = header
-            .and_then(|ImageHeader { width, height }| check_size(width, height, self.image_size, resize_of(source)));
-        if let Err(problem) = fits {
-            part.faults.unusable_count += 1;
-            part.faults.has_lasting |= problem.is_lasting();
-            if part.faults.unusable.len() < NAMED_FILES {
-                part.faults.unusable.push(ImageError { path, problem });
-            }
+        }
+        part.faults.missing_count += 1;
+        if part.faults.missing.len() < NAMED_FILES {
+            part.faults.missing.extend(paths.first().map(|path| self.folder.root().join(path)));
         }
     }
+
+    /// What the folder has instead of the missing files of a list: files with another ending, or one file for all colours.
+    fn found_instead(&self, list: &ListedImages) -> Result<Vec<String>, FolderError> {
+        let mut folders: HashMap<PathBuf, HashMap<String, String>> = HashMap::new();
+        let mut ending_of = |path: &Path| -> Result<Option<String>, FolderError> {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            if !folders.contains_key(folder) {
+                folders.insert(folder.to_owned(), endings(&self.folder.root().join(folder))?);
+            }
+            let stem = path.file_name().and_then(|stem| stem.to_str()).unwrap_or_default();
+            Ok(folders[folder].get(stem).cloned())
+        };
+        let mut others: BTreeMap<(PathBuf, String, Vec<String>), usize> = BTreeMap::new();
+        let mut whole = None;
+        for id in &list.ids {
+            for paths in self.layout.paths(list.source, id) {
+                let Some(path) = paths.first().map(Path::new) else { continue };
+                let expected: Vec<String> =
+                    paths.iter().filter_map(|path| Some(format!(".{}", path.rsplit_once('.')?.1))).collect();
+                if let Some(ending) = ending_of(&path.with_extension(""))?
+                    && !expected.contains(&format!(".{ending}"))
+                {
+                    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+                    *others.entry((folder, ending, expected)).or_default() += 1;
+                }
+            }
+            if whole.is_none() && self.layout.files().are_usual() {
+                let name = format!("{}/{id}", list.source);
+                whole = ending_of(Path::new(&name))?.map(|ending| {
+                    format!("found {name}.{ending}: one file per colour is expected, such as {id}_red.png")
+                });
+            }
+        }
+        let others = others.into_iter().map(|((folder, ending, expected), count)| {
+            if expected.is_empty() {
+                return format!(
+                    "found {count} .{ending} by these names: image_files lacks the ending, as in {{id}}.{ending}"
+                );
+            }
+            let place =
+                if folder.as_os_str().is_empty() { String::new() } else { format!(" in {}/", folder.display()) };
+            format!("found {count} .{ending} by these names: images{place} have to be {}", expected.join(" or "))
+        });
+        Ok(others.chain(whole).collect())
+    }
+}
+
+/// The endings of the files in a folder by their stems.
+fn endings(folder: &Path) -> Result<HashMap<String, String>, FolderError> {
+    let split = |name: &String| name.rsplit_once('.').map(|(stem, ending)| (stem.to_owned(), ending.to_owned()));
+    Ok(file_names(folder)?.iter().filter_map(split).collect())
 }
 
 /// The header of a file, which is only read if the file was changed since.
 fn header(
     path: &Path,
-    name: String,
+    name: &str,
+    stamp: Stamp,
     known: &KnownImages,
     read: &mut Vec<(String, Stamp, ImageHeader)>,
 ) -> Result<ImageHeader, ImageProblem> {
-    let stamp = Stamp::of(&path.metadata().map_err(ImageProblem::Unreadable)?);
-    if let Some(header) = known.header(&name, stamp) {
+    if let Some(header) = known.header(name, stamp) {
         return Ok(header);
     }
     let header = read_header(path)?;
-    read.push((name, stamp, header));
+    read.push((name.to_owned(), stamp, header));
     Ok(header)
-}
-
-/// What the folder has instead of the missing files of a list: files with another ending, or one file for all colours.
-fn found_instead(list: &ListedImages, names: &HashSet<OsString>) -> Vec<String> {
-    let names: Vec<&str> = names.iter().filter_map(|name| name.to_str()).collect();
-    let endings: HashMap<&str, &str> = names.iter().filter_map(|name| name.rsplit_once('.')).collect();
-    let expected = extensions(list.source);
-    let mut others: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut whole = None;
-    for id in &list.ids {
-        for colour in Colour::ALL {
-            let other = endings.get(format!("{id}_{}", colour.word()).as_str());
-            if let Some(ending) = other.filter(|ending| !expected.contains(ending)) {
-                *others.entry(ending).or_default() += 1;
-            }
-        }
-        if whole.is_none()
-            && let Some(ending) = endings.get(id.as_str())
-        {
-            whole = Some(format!(
-                "found {}/{id}.{ending}: one file per colour is expected, such as {id}_red.png",
-                list.source
-            ));
-        }
-    }
-    let others = others.into_iter().map(|(ending, count)| {
-        let expected: Vec<String> = expected.iter().map(|ending| format!(".{ending}")).collect();
-        format!(
-            "found {count} .{ending} by these names: images in {}/ have to be {}",
-            list.source,
-            expected.join(" or ")
-        )
-    });
-    others.chain(whole).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::image_folder::tests::{write_grey, write_image};
+    use crate::image_folder::tests::{layout, write_grey, write_image};
 
     fn listed(source: Source, ids: &[&str]) -> ListedImages {
         ListedImages { source, ids: ids.iter().map(ToString::to_string).collect() }
@@ -303,7 +313,8 @@ mod tests {
 
     fn check(root: &Path, lists: &[ListedImages], known: &mut KnownImages) -> Checked {
         let folder = ImageFolder::open(root).unwrap();
-        let check = ImageCheck { folder: &folder, image_size: 4, threads: 2 };
+        let layout = layout(4, "");
+        let check = ImageCheck { folder: &folder, layout: &layout, threads: 2 };
         check.run(lists, known, &|_| ControlFlow::Continue(())).unwrap()
     }
 
@@ -356,8 +367,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         for id in ["a", "b"] {
             write_image(root.path(), Source::Train, id, 4, 10);
-            for colour in Colour::ALL {
-                let png = root.path().join("train").join(file_name(id, colour, "png"));
+            for colour in ["red", "green", "blue"] {
+                let png = root.path().join(format!("train/{id}_{colour}.png"));
                 std::fs::rename(&png, png.with_extension("tif")).unwrap();
             }
         }
@@ -366,6 +377,35 @@ mod tests {
             faults(root.path(), &[listed(Source::Train, &["a", "b"]), listed(Source::Test, &["y"])]).to_string();
         assert!(message.contains("found 6 .tif by these names: images in train/ have to be .png"), "{message}");
         assert!(message.contains("found test/y.png: one file per colour is expected, such as y_red.png"), "{message}");
+    }
+
+    #[test]
+    fn images_of_another_layout_are_checked() {
+        let root = tempfile::tempdir().unwrap();
+        write_grey(&root.path().join("all/p1/a.png"), 4, 10);
+        write_grey(&root.path().join("all/p1/b.png"), 5, 10);
+        let folder = ImageFolder::open(root.path()).unwrap();
+        let faults = |toml: &str, ids: &[&str]| {
+            let layout = layout(4, toml);
+            let check = ImageCheck { folder: &folder, layout: &layout, threads: 2 };
+            let lists = [listed(Source::Train, ids)];
+            match check.run(&lists, &mut KnownImages::new(root.path()), &|_| ControlFlow::Continue(())).unwrap() {
+                Checked::Faulty(faults) => faults.to_string(),
+                checked => format!("{checked:?}"),
+            }
+        };
+        assert_eq!(faults("image_files = \"all/{id}.png\"", &["p1/a"]), "Usable");
+        assert!(faults("image_files = \"all/{id}.png\"", &["p1/b"]).contains("b.png: is 5 x 5 pixels"));
+        let area = "image_files = \"all/{id}\"\nresize = \"area\"";
+        assert_eq!(faults(area, &["p1/a.png", "p1/b.png"]), "Usable");
+        let message = faults(area, &["p1/a", "p1/c"]);
+        assert!(message.starts_with("2 image files are missing: "), "{message}");
+        assert!(
+            message.ends_with("(found 1 .png by these names: image_files lacks the ending, as in {id}.png)"),
+            "{message}"
+        );
+        let message = faults("image_files = \"all/{id}.jpg\"", &["p1/a"]);
+        assert!(message.ends_with("(found 1 .png by these names: images in all/p1/ have to be .jpg)"), "{message}");
     }
 
     #[test]
@@ -393,7 +433,8 @@ mod tests {
     fn a_check_can_be_stopped() {
         let root = tempfile::tempdir().unwrap();
         let folder = ImageFolder::open(root.path()).unwrap();
-        let check = ImageCheck { folder: &folder, image_size: 4, threads: 2 };
+        let layout = layout(4, "");
+        let check = ImageCheck { folder: &folder, layout: &layout, threads: 2 };
         let lists = [listed(Source::Train, &["a", "b"])];
         let checked = check.run(&lists, &mut KnownImages::new(root.path()), &|_| ControlFlow::Break(()));
         assert!(matches!(checked.unwrap(), Checked::Stopped));
