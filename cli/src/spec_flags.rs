@@ -306,7 +306,9 @@ mod tests {
     fn every_key_of_a_printed_spec_is_read_back() {
         // With SGD, so that `nesterov` may be true, and with steps, so that there may be a warm-up.
         let (optimizer, lr_schedule) = (Optimizer::Sgd, LrSchedule::Step);
-        let base = JobSetSpec { optimizer, lr_schedule, ..JobSetSpec::default() };
+        let multilabel = JobSetSpec { optimizer, lr_schedule, ..JobSetSpec::default() };
+        // Some keys need another loss.
+        let multiclass = JobSetSpec { task: Task::Multiclass, loss: Loss::CrossEntropy, ..multilabel.clone() };
         let folder = tempfile::tempdir().unwrap();
         let read = |file_name: &str, document: &str| {
             let file = folder.path().join(file_name);
@@ -327,12 +329,16 @@ mod tests {
                 "false",
                 "cat,dog",
                 "{id}.png",
+                "balanced",
+                "quarter_turn",
             ];
-            let mut others = texts.into_iter().chain(words).filter_map(|text| {
+            let tries: Vec<(&JobSetSpec, &str)> =
+                texts.into_iter().chain(words).flat_map(|text| [(&multilabel, text), (&multiclass, text)]).collect();
+            let mut others = tries.into_iter().filter_map(|(base, text)| {
                 let (mut overrides, mut spec) = (SpecOverrides::default(), base.clone());
                 key.set(&mut overrides, text).ok()?;
                 overrides.apply_to(&mut spec);
-                (spec != base && spec.check().is_ok()).then_some(spec)
+                (spec != *base && spec.check().is_ok()).then_some(spec)
             });
             let spec = others.next().unwrap_or_else(|| panic!("{}", key.name));
             let status = job_set(&JobSet { spec: Some(spec_to_wire(&spec)), ..JobSet::default() });
@@ -446,7 +452,9 @@ mod tests {
             let help = flag.get_help().unwrap().to_string();
             let shown = help.rsplit_once("[default: ").unwrap_or_else(|| panic!("{help}")).1.trim_end_matches(']');
             match (key.as_str(), value) {
-                ("name" | "fold" | "classes" | "group_column", _) => continue,
+                ("name" | "fold" | "classes" | "group_column" | "image_files" | "channels" | "augmentations", _) => {
+                    continue;
+                }
                 ("train_with_hpa" | "valid_with_hpa", _) => assert_eq!(shown, "true with --hpa-csv"),
                 (_, toml::Value::Float(number)) => assert_eq!(shown.parse(), Ok(*number), "{key}"),
                 (_, toml::Value::String(word)) => assert_eq!(shown, word, "{key}"),
@@ -456,6 +464,7 @@ mod tests {
                 assert_eq!(flag.get_all_aliases().unwrap(), [key.replace('_', "-")], "{key}");
             }
         }
-        assert_eq!(command.get_arguments().filter(|flag| !flag.is_global_set()).count(), defaults.len());
+        // The preset is a flag, and not a key.
+        assert_eq!(command.get_arguments().filter(|flag| !flag.is_global_set()).count(), defaults.len() + 1);
     }
 }

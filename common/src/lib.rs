@@ -25,6 +25,7 @@
 #![warn(missing_docs)]
 
 pub mod artifact;
+pub mod augmentation;
 pub mod checkpoint;
 pub mod classes;
 pub mod dataset_file;

@@ -97,6 +97,7 @@ async fn another_split_another_network_and_untrained_folds_are_refused() {
     for other in [JobSetSpec { folds: 3, ..spec() }, JobSetSpec { split_shuffle: true, ..spec() }] {
         let refused = refusal(other).await;
         assert!(refused.contains("another split") && refused.contains("split_seed"), "{refused}");
+        assert!(refused.contains("--warm-start none"), "{refused}");
     }
     let refused = refusal(JobSetSpec { head: Head::Linear, fold: vec![0], ..spec() }).await;
     assert!(refused.contains("another network: head = two_layer, and not linear"), "{refused}");

@@ -169,6 +169,7 @@ fn problems_of_the_connection_are_told_apart() {
 
     let good = doctor(&https, &["--ca-cert", &ca, "--token-file", &user]);
     expect(&good, "good ", "answers, and accepts this machine's calls");
+    expect(&good, "doubtful ", "this machine cannot train with the token, which is not a worker's");
     expect(&good, "good ", "the clocks agree");
     let trains = ["--ca-cert", &ca, "--data", &data, "--token-file"];
     let good = doctor(&https, &[&trains[..], &[&worker]].concat());

@@ -5,9 +5,9 @@ use std::path::Path;
 use fivefold_common::spec::KEYS;
 use fivefold_tests::sources::{code, sources};
 
-/// Keys that are not read as `spec.KEY`: `name` is for people, `fold` is read by `JobSetSpec::trained_folds`, and `classes`
-/// by `JobSetSpec::class_names`.
-const READ_OTHERWISE: [&str; 3] = ["name", "fold", "classes"];
+/// Keys that are not read as `spec.KEY`: `name` is for people, `fold` is read by `JobSetSpec::trained_folds`, `classes` by
+/// `JobSetSpec::class_names`, and `augmentations` by `JobSetSpec::augmentation_steps`.
+const READ_OTHERWISE: [&str; 4] = ["name", "fold", "classes", "augmentations"];
 
 #[test]
 fn every_key_is_read() {

@@ -347,8 +347,8 @@ FOLD  STATE      EPOCH  DONE  BEST F1  F1 CURVE  LEFT         WORKER      LOSS
                 let (history, set) = (history(jobs), set(jobs.clone()));
                 let text = short_table(&View::new(&set, &history), JobKind::Train, &terminal(width, 24), 20);
                 let header = text.lines().next().unwrap().to_owned();
-                let shown: Vec<String> =
-                    header.split("  ").filter(|name| !name.is_empty()).map(str::to_owned).collect();
+                let shown = header.split("  ").map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+                let shown: Vec<String> = shown.collect();
                 (shown, header.find("LEFT"))
             });
             assert!(headers.windows(2).all(|pair| pair[0] == pair[1]), "{width}: {headers:?}");

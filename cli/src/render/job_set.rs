@@ -20,10 +20,8 @@ pub(crate) fn headline(set: &JobSet) -> String {
         line += &format!(", {} {value:.4}", objective.title());
     }
     if let Some(macro_f1) = set.macro_f1 {
-        line += &format!(", macro F1 {macro_f1:.4}");
-    }
-    if let Some(threshold) = set.threshold {
-        line += &format!(" at threshold {threshold:.4}");
+        let at = set.threshold.map_or(String::new(), |threshold| format!(" at threshold {threshold:.4}"));
+        line += &format!(", macro F1 {macro_f1:.4}{at}");
     }
     if let Some(at) = set.pause_time {
         line += &format!(", to be paused at {}", time(at));

@@ -9,6 +9,7 @@ use super::class_weights::ClassWeights;
 use super::table::{Group, Key, KeyDifference, Resume, keys};
 use super::threshold_rule::ThresholdRule;
 use super::value::KeyValue;
+use crate::augmentation::MOST_STEPS;
 use crate::classes::MOST_CLASSES;
 use crate::image_files::{LONGEST_TEMPLATE, MOST_CHANNELS};
 use crate::threshold::EmptyRows;
@@ -72,8 +73,8 @@ keys! {
     /// Maximum number of epochs.
     epochs: u32 { default: 100, limits: 1..=10_000, resume: MayDiffer, group: Training, value: "N" }
 
-    /// The loss; cross_entropy is for multiclass, the others are for multilabel.
-    loss: Loss { default: Loss::Bce, resume: MustMatch, group: Training, value: "LOSS", help_default: "bce, or cross_entropy with task = multiclass" }
+    /// The loss; cross_entropy is for multiclass, where it is the default, the others are for multilabel.
+    loss: Loss { default: Loss::Bce, resume: MustMatch, group: Training, value: "LOSS" }
     /// The optimiser.
     optimizer: Optimizer { default: Optimizer::Adam, resume: MustMatch, group: Training, value: "OPTIMIZER" }
     /// The initial learning rate.
@@ -152,6 +153,9 @@ keys! {
     resize: Resize { default: Resize::HpaArea, resume: MustMatch, group: Model, value: "HOW" }
     /// How images of another shape become square.
     fit: ImageFit { default: ImageFit::Stretch, resume: MustMatch, group: Model, value: "HOW" }
+    /// Steps of random changes of training images, in place of `augmentation`, such as `crop 0.5` or `rotate 10 p=0.3`; as a
+    /// flag with commas between them.
+    augmentations: Vec<String> { default: Vec::new(), limits: 1..=MOST_STEPS, resume: MustMatch, group: Model, value: "STEP", help_default: "none" }
     /// Whether an image has any number of classes or exactly one; multiclass scores are a softmax, and the highest one decides.
     task: Task { default: Task::Multilabel, resume: MustMatch, group: Classes, value: "TASK" }
     /// Label smoothing of cross_entropy, as in PyTorch: the share of the target that all classes divide.

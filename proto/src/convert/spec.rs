@@ -174,6 +174,7 @@ pub fn spec_to_wire(spec: &JobSetSpec) -> v1::JobSetSpec {
         channels: spec.channels.clone(),
         resize: Some(resize_to_wire(spec.resize).into()),
         fit: Some(fit_to_wire(spec.fit).into()),
+        augmentations: spec.augmentations.clone(),
         task: Some(task_to_wire(spec.task).into()),
         label_smoothing: Some(spec.label_smoothing),
         class_weights: class_weights_to_wire(&spec.class_weights),
@@ -250,6 +251,7 @@ pub fn spec_from_wire(wire: v1::JobSetSpec) -> Result<JobSetSpec, WireError> {
         channels: wire.channels,
         resize: wire.resize.map_or(Ok(absent.resize), resize_from_wire)?,
         fit: wire.fit.map_or(Ok(absent.fit), fit_from_wire)?,
+        augmentations: wire.augmentations,
         task: wire.task.map_or(Ok(absent.task), task_from_wire)?,
         label_smoothing: wire.label_smoothing.unwrap_or(absent.label_smoothing),
         class_weights: class_weights_from_wire(wire.class_weights)?,
@@ -284,7 +286,8 @@ mod tests {
         let multiclass = JobSetSpec { task, loss, ..multilabel.clone() };
         for key in KEYS {
             let words = if let Syntax::Word(words) = key.syntax { words() } else { Vec::new() };
-            let texts = ["1", "2", "8", "128", "0.5", "0", "true", "false", "a,b", "balanced", "{id}.png"];
+            let texts =
+                ["1", "2", "8", "128", "0.5", "0", "true", "false", "a,b", "balanced", "{id}.png", "quarter_turn"];
             let texts = texts.into_iter().chain(words);
             let tries: Vec<(&JobSetSpec, &str)> =
                 texts.flat_map(|text| [(&multilabel, text), (&multiclass, text)]).collect();

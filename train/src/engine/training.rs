@@ -18,8 +18,7 @@ use crate::models::{Mode, Model};
 use crate::torch::autocast::autocast;
 use crate::torch::device::Device;
 use crate::torch::tensors::NamedTensor;
-use crate::transform::augmentation::training_matrices;
-use crate::transform::warp::warp;
+use crate::transform::steps::{changed, training_changes};
 
 /// A model in training, with all that changes from step to step.
 pub struct Training {
@@ -44,7 +43,7 @@ impl Training {
         Self { spec: spec.clone(), fold, loss, model, optimizer, state: TrainingState::new(spec) }
     }
 
-    /// One training step: augments a batch and updates the weights by it. `images` are u8 `[N, 3, S, S]` and `targets` f32
+    /// One training step: augments a batch and updates the weights by it. `images` are u8 `[N, C, S, S]` and `targets` f32
     /// `[N, classes]`, 0 or 1, both on the CPU. Returns the mean loss, a scalar that stays on the device.
     ///
     /// # Errors
@@ -53,14 +52,14 @@ impl Training {
         let device = self.model.device().into();
         let first_index = u64::from(self.state.step) * u64::from(self.spec.batch_size);
         let count = images.size()[0] as usize;
-        let matrices = training_matrices(&self.spec, self.fold, self.state.epoch, first_index, count);
-        let images = warp(&images.to_device(device), &matrices, self.spec.normalization);
+        let changes = training_changes(&self.spec, self.fold, self.state.epoch, first_index, count);
+        let images = changed(&images.to_device(device), &changes, self.spec.normalization);
         let loss = self.update(&images, &targets.to_device(device))?;
         self.state.step += 1;
         Ok(loss)
     }
 
-    /// Forward pass, loss, backward pass and the optimiser's step. `images` are fp32 `[N, 3, S, S]`, preferably
+    /// Forward pass, loss, backward pass and the optimiser's step. `images` are fp32 `[N, C, S, S]`, preferably
     /// channels-last, and `targets` f32 `[N, classes]`, both on the model's device. Returns the mean loss.
     ///
     /// # Errors

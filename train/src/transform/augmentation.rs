@@ -21,21 +21,21 @@ impl Matrix {
     }
 
     /// The linear map `[a, b, d, e]` about the centre of an image.
-    fn about_centre([a, b, d, e]: [f64; 4], size: u32) -> Self {
+    pub(super) fn about_centre([a, b, d, e]: [f64; 4], size: u32) -> Self {
         let centre = (f64::from(size) - 1.0) / 2.0;
         Self([a, b, centre - (a + b) * centre, d, e, centre - (d + e) * centre])
     }
 
     /// The square of `side` pixels at (`left`, `top`), enlarged to `size`. The edges of the outer pixels are aligned, as in
     /// OpenCV's `resize`.
-    fn crop(left: f64, top: f64, side: f64, size: u32) -> Self {
+    pub(super) fn crop(left: f64, top: f64, side: f64, size: u32) -> Self {
         let scale = side / f64::from(size);
         let shift = 0.5 * scale - 0.5;
         Self([scale, 0.0, left + shift, 0.0, scale, top + shift])
     }
 
     /// Quarter turns counter-clockwise. All entries are integers.
-    fn quarter_turns(turns: u32, size: u32) -> Self {
+    pub(super) fn quarter_turns(turns: u32, size: u32) -> Self {
         let last = f64::from(size) - 1.0;
         match turns % 4 {
             0 => Self::IDENTITY,
@@ -46,12 +46,12 @@ impl Matrix {
     }
 
     /// Left and right exchanged.
-    fn flip_left_right(size: u32) -> Self {
+    pub(super) fn flip_left_right(size: u32) -> Self {
         Self([-1.0, 0.0, f64::from(size) - 1.0, 0.0, 1.0, 0.0])
     }
 
     /// Top and bottom exchanged.
-    fn flip_top_bottom(size: u32) -> Self {
+    pub(super) fn flip_top_bottom(size: u32) -> Self {
         Self([1.0, 0.0, 0.0, 0.0, -1.0, f64::from(size) - 1.0])
     }
 }

@@ -17,11 +17,16 @@ pub fn pixels(images: &Tensor, normalization: Normalization) -> Tensor {
 ///
 /// Flips and quarter turns are exact: they move pixels and change none.
 pub fn warp(images: &Tensor, matrices: &[Matrix], normalization: Normalization) -> Tensor {
+    normalized(warped(images, matrices), normalization)
+}
+
+/// The same as fp32 from 0 to 1, before a normalisation.
+pub(super) fn warped(images: &Tensor, matrices: &[Matrix]) -> Tensor {
     let size = images.size()[3];
     let exact: Vec<Option<Rearrangement>> = matrices.iter().map(|matrix| rearrangement(matrix, size)).collect();
     let plain = Some(Rearrangement { transpose: false, flip_left_right: false, flip_top_bottom: false });
     if exact.iter().all(|exact| *exact == plain) {
-        return pixels(images, normalization);
+        return unit_floats(images);
     }
     let floats = unit_floats(images);
     let warped = floats.grid_sampler_2d(&sampling_grid(matrices, size, images.device()), BILINEAR, REFLECTION, true);
@@ -31,7 +36,7 @@ pub fn warp(images: &Tensor, matrices: &[Matrix], normalization: Normalization) 
             warped.get(place as i64).copy_(&rearranged(&floats.get(place as i64), *exact));
         }
     }
-    normalized(warped, normalization)
+    warped
 }
 
 fn unit_floats(images: &Tensor) -> Tensor {
@@ -111,7 +116,8 @@ fn rearranged(image: &Tensor, rearrangement: Rearrangement) -> Tensor {
     image
 }
 
-fn normalized(images: Tensor, normalization: Normalization) -> Tensor {
+/// Images of 0 to 1 as a model's input.
+pub(super) fn normalized(images: Tensor, normalization: Normalization) -> Tensor {
     let Some((mean, deviation)) = normalization.mean_and_deviation() else { return channels_last(&images) };
     let per_channel = |values: [f32; 3]| Tensor::from_slice(&values).view([1, 3, 1, 1]).to_device(images.device());
     channels_last(&((&images - per_channel(mean)) / per_channel(deviation)))

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fivefold_client::{CallError, Connection, Failure, Refusal, RetryPolicy};
+use fivefold_client::{Address, CallError, Connection, Failure, Refusal, RetryPolicy};
 use fivefold_common::finding::Finding;
 use fivefold_proto::status::Reason;
 use fivefold_proto::v1::{ListWorkersRequest, ReleaseLeaseRequest};
@@ -22,26 +22,32 @@ pub(super) async fn check(coordinator: &Connection, trains: bool) -> Vec<Finding
         Err(_) => vec![Finding::bad(format!(
             "{address} does not answer: check the address in --coordinator, the firewall, and that the coordinator is running"
         ))],
-        Ok(Ok(answer)) if !is_worker(&once).await => {
-            let message = format!(
-                "the coordinator at {address} answers, and the token is not a worker's: fivefold-worker needs one of the \
-                 role worker (`fivefold-coordinator token create --role worker`)"
-            );
-            let found = if trains {
-                Finding::bad(message)
-            } else {
-                Finding::doubtful(format!("{message} on a machine that trains; other commands work with this token"))
-            };
-            vec![found, clock(answer.server_time.map(|time| time.seconds))]
+        Ok(Ok(answer)) => {
+            let mut findings = roles(address, trains, is_worker(&once).await);
+            findings.push(clock(answer.server_time.map(|time| time.seconds)));
+            findings
         }
-        Ok(Ok(answer)) => vec![
-            Finding::good(format!("the coordinator at {address} answers, and accepts this machine's calls")),
-            clock(answer.server_time.map(|time| time.seconds)),
-        ],
         Ok(Err(CallError::Refused(refusal))) if refusal.reason() == Some(Reason::RoleNotEnough) => {
             vec![worker_token(&once, trains), clock(time_of(&refusal))]
         }
         Ok(Err(error)) => vec![problem(&once, &error)],
+    }
+}
+
+/// The findings on a token that may list the workers, if one is needed. A user's machine may train too.
+fn roles(address: &Address, trains: bool, is_worker: bool) -> Vec<Finding> {
+    const NEEDED: &str =
+        "fivefold-worker needs one of the role worker (`fivefold-coordinator token create --role worker`)";
+    let accepted = || Finding::good(format!("the coordinator at {address} answers, and accepts this machine's calls"));
+    match (is_worker, trains) {
+        (true, _) => vec![accepted()],
+        (false, true) => vec![Finding::bad(format!(
+            "the coordinator at {address} answers, and the token is not a worker's: {NEEDED}"
+        ))],
+        (false, false) => vec![
+            accepted(),
+            Finding::doubtful(format!("this machine cannot train with the token, which is not a worker's: {NEEDED}")),
+        ],
     }
 }
 
