@@ -64,6 +64,15 @@ impl DurableFile {
         self.temporary.path()
     }
 
+    /// Like [`commit`](DurableFile::commit), under another name in the same folder: for names that follow from the content.
+    ///
+    /// # Errors
+    /// As [`commit`](DurableFile::commit).
+    pub fn commit_as(self, name: &str) -> Result<(), WriteError> {
+        let path = self.path.with_file_name(name);
+        DurableFile { path, ..self }.commit()
+    }
+
     /// Syncs the file, renames it to its path and syncs the folder.
     ///
     /// # Errors
@@ -151,6 +160,9 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"content");
         drop(DurableFile::create(&path).unwrap());
         assert_eq!(names(folder.path()), ["weights"]);
+        fs::remove_file(&path).unwrap();
+        DurableFile::create(&path).unwrap().commit_as("digest").unwrap();
+        assert_eq!(names(folder.path()), ["digest"]);
     }
 
     #[test]

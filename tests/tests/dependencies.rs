@@ -39,6 +39,10 @@ const CRATES: [(&str, &[&str]); 11] = [
             "fivefold-train",
         ],
     ),
+    (
+        "fivefold-pack",
+        &["async-trait", "clap", "image", "png", "sqlx", "tch", "tokio", "tonic", "fivefold-proto", "fivefold-train"],
+    ),
     ("fivefold-cli", &["image", "sqlx", "tch", "fivefold-coordinator", "fivefold-train", "fivefold-worker"]),
 ];
 
