@@ -53,7 +53,7 @@ fn load(bencher: Bencher<'_, '_>, threads: usize) {
     let plan: Vec<Vec<u32>> = places.chunks(32).map(<[u32]>::to_vec).collect();
     let layout = ImageLayout::of(&JobSetSpec { image_size: SIZE, ..JobSetSpec::default() }).unwrap();
     bencher.counter(ItemsCount::new(rows.len())).bench_local(|| {
-        for batch in load_batches(images.clone(), rows.clone(), plan.clone(), layout.clone(), threads) {
+        for batch in load_batches(images.clone().into(), rows.clone(), plan.clone(), layout.clone(), threads) {
             batch.unwrap();
         }
     });
