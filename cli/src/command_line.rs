@@ -14,6 +14,7 @@ use crate::commands::export::ExportArgs;
 use crate::commands::extend::ExtendArgs;
 use crate::commands::folds::FoldsArgs;
 use crate::commands::man::ManArgs;
+use crate::commands::pack::PackArgs;
 use crate::commands::predict::PredictArgs;
 use crate::commands::results::ResultsArgs;
 use crate::commands::status::StatusArgs;
@@ -251,6 +252,18 @@ settings. Paths are relative to the file, those of images to --data:
 Example:
   fivefold dataset check dataset.toml --data /data/xrays")]
     Dataset(DatasetArgs),
+    /// Decode the images of a data set once, into a pack, without a coordinator
+    #[command(after_help = "\
+A pack has what decoding and resizing give, bit for bit, compressed, in files of some 64 MB that are called by the digest of \
+their content. Ctrl-C may stop the command: the next one goes on. Images whose files were changed since are decoded again.
+A worker reads a pack that it gets as its --cache, from images in the folder that they were packed from.
+
+Examples:
+  fivefold pack dataset.toml --data /data/xrays --size 320 --out /data/pack
+  fivefold pack --data data --train-csv train.csv --hpa-csv hpa.csv --size 512 --out pack
+  fivefold pack info pack
+  fivefold pack verify pack")]
+    Pack(Box<PackArgs>),
     /// Split a list into folds, without a coordinator
     #[command(after_help = "\
 Row for row and for the same seed, mskf equals iterative-stratification 0.1.9; kfold, skf, gkf and sgkf equal KFold, \

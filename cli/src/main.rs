@@ -8,6 +8,7 @@ use fivefold_common::one_line::one_line;
 use crate::command_line::CommandLine;
 use crate::exit_status::ExitStatus;
 
+mod bar;
 mod chosen_results;
 mod command_line;
 mod commands;

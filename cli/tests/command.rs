@@ -275,6 +275,49 @@ fn a_data_set_is_described_checked_and_split() {
 }
 
 #[test]
+fn a_data_set_is_packed_once_and_damage_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    assert!(fivefold(folder.path(), "synth --out data --train 12 --test 3 --size 16 --classes 3").status.success());
+    let toml = "folds = 3\nclasses = [\"a\", \"b\", \"c\"]\n[lists]\ntrain = \"train.csv\"\ntest = \"sample_submission.csv\"\n";
+    std::fs::write(data.join("dataset.toml"), toml).unwrap();
+    std::fs::write(data.join("classes.toml"), "folds = 3\nclasses = [\"a\", \"b\", \"c\"]\n").unwrap();
+    let packed = succeeds(folder.path(), "pack data/dataset.toml --size 16 --out pack");
+    assert!(
+        packed.starts_with("Packed 15 images, ") && packed.ends_with("into pack; 0 were there already\n"),
+        "{packed}"
+    );
+    let again = succeeds(
+        folder.path(),
+        "pack --data data --spec data/classes.toml --train-csv data/train.csv --size 16 --out pack --json",
+    );
+    let again: serde_json::Value = serde_json::from_str(&again).unwrap();
+    assert_eq!((&again["images"], &again["kept"], &again["packed"]), (&12.into(), &12.into(), &0.into()));
+    let info = succeeds(folder.path(), "pack info pack");
+    assert!(info.starts_with("15 images (3 of test, 12 of train) of 3 x 16 x 16, decoder "), "{info}");
+    assert_eq!(succeeds(folder.path(), "pack verify pack"), "Read 15 images of 1 segments\n");
+
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "segment");
+    let mut paths = std::fs::read_dir(folder.path().join("pack")).unwrap().map(|entry| entry.unwrap().path());
+    let segment = paths.find(is_segment).unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let output = fivefold(folder.path(), "pack verify pack");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(printed.contains(".segment: image train/") && printed.contains(" is damaged: "), "{printed}");
+    std::fs::remove_file(segment).unwrap();
+    let some = std::fs::read_dir(data.join("train")).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(some, "").unwrap();
+    let output = fivefold(folder.path(), "pack data/dataset.toml --size 16 --out pack");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("error: 1 images cannot be read and are not packed: "), "{}", stderr(&output));
+    fails(folder.path(), "pack --out pack --data data", 2, "there is no list");
+    fails(folder.path(), "pack --train-csv data/train.csv --out pack", 2, "--data DIR");
+}
+
+#[test]
 fn bad_input_is_refused_before_the_coordinator_is_asked() {
     let folder = lists();
     let path = folder.path();

@@ -92,16 +92,34 @@ impl ImageFolder {
     /// # Errors
     /// With the first file that cannot be used.
     pub fn read_image(&self, layout: &ImageLayout, source: Source, id: &str) -> Result<Vec<u8>, ImageError> {
-        let target = layout.target(source);
         let mut image = vec![0; layout.image_bytes()];
-        let mut planes = image.as_mut_slice();
+        self.read_image_into(layout, source, id, &mut image)?;
+        Ok(image)
+    }
+
+    /// Like [`read_image`](ImageFolder::read_image), into memory of that size. After an error its content is unspecified.
+    ///
+    /// # Errors
+    /// With the first file that cannot be used.
+    ///
+    /// # Panics
+    /// When `image` is smaller.
+    pub fn read_image_into(
+        &self,
+        layout: &ImageLayout,
+        source: Source,
+        id: &str,
+        image: &mut [u8],
+    ) -> Result<(), ImageError> {
+        let target = layout.target(source);
+        let mut planes = image;
         for (file, paths) in layout.channel_files().iter().zip(layout.paths(source, id)) {
             let bytes = file.taken.plane_count() * target.size as usize * target.size as usize;
             let (here, rest) = std::mem::take(&mut planes).split_at_mut(bytes);
             self.read_first(&paths, |path| read_planes(path, file.taken, &target, here))?;
             planes = rest;
         }
-        Ok(image)
+        Ok(())
     }
 
     /// Reads the first file that exists among the possible paths.

@@ -12,6 +12,7 @@ pub mod image_header;
 pub mod image_layout;
 pub mod image_problem;
 pub mod known_images;
+pub mod packing;
 mod resampling;
 pub mod survey;
 pub mod target;

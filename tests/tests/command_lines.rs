@@ -55,6 +55,8 @@ fn values(names: &BTreeSet<String>, site: &Site, folder: &Path) -> BTreeMap<Stri
             "FIVEFOLD_DATA" => site.data.display().to_string(),
             "FIVEFOLD_DEVICE" => "cpu".into(),
             "FIVEFOLD_NAME" => "gpu1".into(),
+            "FIVEFOLD_CACHE" => folder.join("cache").display().to_string(),
+            "FIVEFOLD_CACHE_SIZE" => "1GB".into(),
             "FIVEFOLD_SCRATCH" => folder.display().to_string(),
             "FIVEFOLD_DECODE_THREADS" => "1".into(),
             "FIVEFOLD_LEAVE_SECONDS" => "30".into(),

@@ -41,7 +41,18 @@ const CRATES: [(&str, &[&str]); 11] = [
     ),
     (
         "fivefold-pack",
-        &["async-trait", "clap", "image", "png", "sqlx", "tch", "tokio", "tonic", "fivefold-proto", "fivefold-train"],
+        &[
+            "clap",
+            "png",
+            "prost",
+            "sqlx",
+            "tch",
+            "tokio",
+            "tonic",
+            "fivefold-images",
+            "fivefold-proto",
+            "fivefold-train",
+        ],
     ),
     ("fivefold-cli", &["image", "sqlx", "tch", "fivefold-coordinator", "fivefold-train", "fivefold-worker"]),
 ];

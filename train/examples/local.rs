@@ -41,7 +41,7 @@ fn main() -> anyhow::Result<()> {
         spec,
         fold,
         data: FoldData {
-            folder: Arc::new(ImageFolder::open(&data)?),
+            images: Arc::new(ImageFolder::open(&data)?).into(),
             train: rows.train.into(),
             valid: rows.valid.into(),
             decode_threads: std::thread::available_parallelism()?.get(),

@@ -30,6 +30,7 @@ pub use tch;
 #[doc(inline)]
 pub use crate::{
     checkpoint::CheckpointError,
+    data::image_source::ImageSource,
     engine::error::TrainError,
     engine::events::{Event, EventSink, SavedCheckpoint},
     engine::predictor::Predictor,

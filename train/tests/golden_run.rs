@@ -66,7 +66,7 @@ fn train() -> Course {
     let (images, checkpoints) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let rows: Vec<LabelledRow> = (0..140).map(|place| draw(images.path(), place)).collect();
     let data = FoldData {
-        folder: Arc::new(ImageFolder::open(images.path()).unwrap()),
+        images: Arc::new(ImageFolder::open(images.path()).unwrap()).into(),
         train: rows[..100].into(),
         valid: rows[100..].into(),
         decode_threads: 2,

@@ -13,7 +13,8 @@ use fivefold_common::manifest::LabelledRow;
 use fivefold_common::progress::{EpochMetrics, Phase};
 use fivefold_common::scores::{ScoreTable, Source};
 use fivefold_common::spec::{JobSetSpec, LrSchedule, Optimizer, Precision, ScoredCheckpoint};
-use fivefold_images::ImageFolder;
+use fivefold_images::{ImageFolder, ImageLayout};
+use fivefold_pack::CacheLimit;
 use fivefold_train::data::sampler::training_rows;
 use fivefold_train::engine::events::{Event, SavedCheckpoint};
 use fivefold_train::engine::scoring::{Scored, Scoring};
@@ -21,7 +22,7 @@ use fivefold_train::engine::training::load_model;
 use fivefold_train::models::Model;
 use fivefold_train::torch::device::{self, Device};
 use fivefold_train::torch::tensor_file::TensorFile;
-use fivefold_train::{FoldData, Predictor, Start, Stop, StopFlag, TrainError, TrainOutcome, Trainer};
+use fivefold_train::{FoldData, ImageSource, Predictor, Start, Stop, StopFlag, TrainError, TrainOutcome, Trainer};
 use tch::Tensor;
 use tempfile::TempDir;
 
@@ -60,7 +61,7 @@ impl Fixture {
             write_image(images.path(), row, place as u32);
         }
         let data = FoldData {
-            folder: Arc::new(ImageFolder::open(images.path()).unwrap()),
+            images: Arc::new(ImageFolder::open(images.path()).unwrap()).into(),
             train: rows[..20].into(),
             valid: rows[20..].into(),
             decode_threads: 2,
@@ -109,11 +110,11 @@ impl Fixture {
 
     /// Scores the validation rows with a checkpoint.
     fn predict(&self, spec: &JobSetSpec, checkpoint: &Path) -> ScoreTable {
-        let FoldData { folder, valid, decode_threads, .. } = self.data.clone();
+        let FoldData { images, valid, decode_threads, .. } = self.data.clone();
         let predictor = Predictor {
             spec: spec.clone(),
             fold: FOLD,
-            folder,
+            images,
             rows: valid,
             decode_threads,
             device: Device::Cpu,
@@ -442,8 +443,8 @@ fn scoring_keeps_the_rows_and_stops_when_asked() {
     let spec = spec();
     device::prepare(Device::Cpu, &spec).unwrap();
     let model = Model::new(&spec, FOLD, Device::Cpu);
-    let FoldData { folder, valid: rows, .. } = &fixture.data;
-    let scoring = Scoring { spec: &spec, fold: FOLD, folder, rows, decode_threads: 1 };
+    let FoldData { images, valid: rows, .. } = &fixture.data;
+    let scoring = Scoring { spec: &spec, fold: FOLD, images, rows, decode_threads: 1 };
     let Scored::Finished(table) = scoring.run(&model, &mut |_| {}, &StopFlag::new()).unwrap() else {
         panic!("stopped without being asked to")
     };
@@ -455,6 +456,39 @@ fn scoring_keeps_the_rows_and_stops_when_asked() {
     let stop = StopFlag::new();
     let scored = scoring.run(&model, &mut |_: Event| stop.ask(Stop::SaveAndStop), &stop).unwrap();
     assert!(matches!(scored, Scored::Stopped));
+}
+
+/// Other bytes in every image file, of the same size and the same time.
+fn replace_files(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let (path, metadata) = (entry.path(), entry.metadata().unwrap());
+        if metadata.is_dir() {
+            replace_files(&path);
+            continue;
+        }
+        std::fs::write(&path, vec![0; metadata.len() as usize]).unwrap();
+        File::open(&path).unwrap().set_modified(metadata.modified().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_cache_changes_no_bit() {
+    let mut fixture = Fixture::new();
+    let (spec, cache) = (spec(), tempfile::tempdir().unwrap());
+    let (reference, _, _) = fixture.finish(&spec, &Start::Seed);
+    let ImageSource::Files(folder) = fixture.data.images.clone() else { panic!("it has no cache yet") };
+    let open = || {
+        let layout = ImageLayout::of(&spec).unwrap();
+        ImageSource::cached(folder.clone(), layout, cache.path(), CacheLimit::of(None)).unwrap()
+    };
+    fixture.data.images = open();
+    assert!(fixture.finish(&spec, &Start::Seed).0 == reference, "while the cache is filled");
+    // Its validation rows, the rows that it drew, and no other files.
+    fixture.data.images = open();
+    replace_files(fixture.images.path());
+    assert!(fixture.finish(&spec, &Start::Seed).0 == reference, "from the cache alone");
+    fixture.data.images = folder.into();
+    assert!(fixture.train(&spec, &Start::Seed, |_| None).0.is_err(), "the files are others now");
 }
 
 #[test]

@@ -73,9 +73,9 @@ fn probabilities_are_pytorchs() {
         .collect();
     let model = Model::new(&spec(), FOLD, Device::Cpu);
     fill(&model);
-    let images = Arc::new(ImageFolder::open(folder.path()).unwrap());
+    let images = Arc::new(ImageFolder::open(folder.path()).unwrap()).into();
     let stop = StopFlag::new();
-    let scoring = Scoring { spec: &spec(), fold: FOLD, folder: &images, rows: &rows.into(), decode_threads: 2 };
+    let scoring = Scoring { spec: &spec(), fold: FOLD, images: &images, rows: &rows.into(), decode_threads: 2 };
     let scored = scoring.run(&model, &mut |_| {}, &stop).unwrap();
     let Scored::Finished(table) = scored else { panic!("stopped without being asked to") };
 

@@ -3,10 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use clap::{Args, Parser, Subcommand};
 use fivefold_client::Credentials;
+use fivefold_common::size::parse_size;
 use fivefold_common::spec::Precision;
 use fivefold_train::DeviceChoice;
+use fivefold_worker::daemon::CacheFolder;
 
 /// Leases jobs from a Fivefold coordinator and trains them on this machine
 #[derive(Debug, Parser)]
@@ -53,6 +56,20 @@ pub(crate) struct DaemonArguments {
     /// Threads that decode images [default: one per core]
     #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N")]
     pub(crate) decode_threads: Option<usize>,
+    /// Folder for decoded images, so that each is decoded once; workers of a machine may share it [default: none]
+    #[arg(long, env = "FIVEFOLD_CACHE", value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Most disk space of the cache, such as 50GB; what was not used for the longest time goes first [default: no limit]
+    #[arg(long, env = "FIVEFOLD_CACHE_SIZE", value_name = "SIZE", value_parser = cache_bytes)]
+    pub(crate) cache_size: Option<u64>,
+}
+
+/// The least size of a cache: some segments.
+const LEAST_CACHE_BYTES: u64 = 1_000_000_000;
+
+fn cache_bytes(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
+    if bytes < LEAST_CACHE_BYTES { Err("expected 1GB or more".to_owned()) } else { Ok(bytes) }
 }
 
 #[derive(Debug, Subcommand)]
@@ -134,12 +151,19 @@ impl DaemonArguments {
         }
     }
 
+    /// The cache, if one is asked for.
+    pub(crate) fn cache_folder(&self) -> anyhow::Result<Option<CacheFolder>> {
+        ensure!(self.cache.is_some() || self.cache_size.is_none(), "--cache-size: name the folder with --cache DIR");
+        Ok(self.cache.clone().map(|path| CacheFolder { path, limit_bytes: self.cache_size }))
+    }
+
     /// The arguments of the process for one of several CUDA devices. It inherits FIVEFOLD_TOKEN with the environment.
     pub(crate) fn for_cuda_device(&self, index: usize, decode_threads: usize) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["--coordinator".into(), self.coordinator.clone().into()];
         for (flag, path) in [
             ("--data", Some(&self.data)),
             ("--scratch", self.scratch.as_ref()),
+            ("--cache", self.cache.as_ref()),
             ("--token-file", self.token_file.as_ref()),
             ("--ca-cert", self.ca_cert.as_ref()),
             ("--client-cert", self.client_cert.as_ref()),
@@ -150,6 +174,9 @@ impl DaemonArguments {
             }
         }
         arguments.extend(["--decode-threads".into(), decode_threads.to_string().into()]);
+        if let Some(bytes) = self.cache_size {
+            arguments.extend(["--cache-size".into(), bytes.to_string().into()]);
+        }
         arguments.extend(["--device".into(), format!("cuda:{index}").into()]);
         arguments.extend(["--leave-seconds".into(), self.leave_seconds.to_string().into()]);
         if let Some(name) = &self.name {
@@ -165,13 +192,24 @@ mod tests {
 
     #[test]
     fn the_process_of_a_device_has_its_own_name_and_all_the_rest() {
-        let line = "fivefold-worker --coordinator http://hub:7700 --data /data --token-file /token --name gpu1 --leave-seconds 9";
+        let line = "fivefold-worker --coordinator http://hub:7700 --data /data --token-file /token --name gpu1 --leave-seconds 9 \
+                    --cache /cache --cache-size 50GB";
         let arguments = Arguments::parse_from(line.split(' ')).daemon.unwrap();
         let child = arguments.for_cuda_device(1, 8);
         let child = Arguments::parse_from([OsString::from("fivefold-worker")].into_iter().chain(child)).daemon.unwrap();
         assert_eq!((child.name.as_deref(), child.device), (Some("gpu1-cuda1"), DeviceChoice::Cuda(1)));
         assert_eq!((child.decode_threads, child.scratch, child.leave_seconds), (Some(8), None, 9));
+        assert_eq!((child.cache, child.cache_size), (arguments.cache, Some(50_000_000_000)));
         let inherited = (child.coordinator, child.data, child.token_file);
         assert_eq!(inherited, (arguments.coordinator, arguments.data, arguments.token_file));
+    }
+
+    #[test]
+    fn a_cache_has_a_folder_and_some_space() {
+        assert_eq!(cache_bytes("1GB"), Ok(1_000_000_000));
+        assert!(cache_bytes("999MB").is_err() && cache_bytes("big").is_err());
+        let line = "fivefold-worker --coordinator http://hub:7700 --data /data --cache-size 2TB";
+        let arguments = Arguments::parse_from(line.split(' ')).daemon.unwrap();
+        assert!(arguments.cache_folder().unwrap_err().to_string().contains("--cache DIR"));
     }
 }

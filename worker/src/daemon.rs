@@ -13,6 +13,15 @@ use crate::attempt::work_on;
 use crate::lease::{Acquired, acquire};
 use crate::register::{register, unregister};
 
+/// A folder of decoded images, which workers of a machine may share.
+#[derive(Debug, Clone)]
+pub struct CacheFolder {
+    /// The folder.
+    pub path: PathBuf,
+    /// The most bytes of its files; `None` for no limit.
+    pub limit_bytes: Option<u64>,
+}
+
 /// A worker: one device, which works on one job at a time.
 #[derive(Debug, Clone)]
 pub struct Worker {
@@ -22,6 +31,8 @@ pub struct Worker {
     pub name_lock: Option<v1::NameLock>,
     /// The images.
     pub images: Arc<ImageFolder>,
+    /// Where decoded images are kept; `None` to decode them in each epoch.
+    pub cache: Option<CacheFolder>,
     /// The folder for downloads and checkpoints. Its contents may be deleted between jobs.
     pub scratch: PathBuf,
     /// The device.

@@ -155,7 +155,8 @@ fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
     let scratch = claim_scratch(&arguments, device)?;
     let (name, folder) = (scratch.name.clone(), scratch.path.clone());
     let name_lock = Some(scratch.name_lock.to_wire());
-    let worker = Worker { name, name_lock, images: Arc::new(images), scratch: folder, device, decode_threads };
+    let cache = arguments.cache_folder()?;
+    let worker = Worker { name, name_lock, images: Arc::new(images), cache, scratch: folder, device, decode_threads };
     let ended = runtime.block_on(async {
         let connection = connect(&arguments)?;
         tokio::select! {

@@ -12,9 +12,11 @@ use fivefold_common::scores::Source;
 use fivefold_common::spec::JobSetSpec;
 use fivefold_images::ImageLayout;
 use fivefold_images::image_check::ListedImages;
-use fivefold_train::{FoldData, Predictor, Start, Trainer, check_checkpoint};
+use fivefold_pack::CacheLimit;
+use fivefold_train::{FoldData, ImageSource, Predictor, Start, Trainer, check_checkpoint};
 
 use crate::attempt::Attempt;
+use crate::daemon::CacheFolder;
 use crate::failure::AttemptError;
 use crate::image_check::check_images;
 use crate::job::{Initial, Job, PredictTask, Task, TrainTask};
@@ -62,7 +64,7 @@ async fn trainer(
         return Ok(None);
     }
     let data = FoldData {
-        folder: attempt.worker.images.clone(),
+        images: image_source(attempt, layout(&spec)?).await?,
         train: rows.train.into(),
         valid: rows.valid.into(),
         decode_threads: attempt.worker.decode_threads,
@@ -90,14 +92,28 @@ async fn predictor(
     let row = |row: ManifestRow| LabelledRow { id: row.id, source: Source::Test, labels: row.labels };
     let worker = attempt.worker;
     Ok(Some(Predictor {
+        images: image_source(attempt, layout(&spec)?).await?,
         spec,
         fold,
-        folder: worker.images.clone(),
         rows: list.rows.into_iter().map(row).collect(),
         decode_threads: worker.decode_threads,
         device: worker.device,
         checkpoint: attempt.transfers().fetch(task.checkpoint, &attempt.folder).await?,
     }))
+}
+
+/// The images of a job, with the cache if there is one and it can be used.
+async fn image_source(attempt: &Attempt<'_>, layout: ImageLayout) -> Result<ImageSource, AttemptError> {
+    let images = attempt.worker.images.clone();
+    let Some(CacheFolder { path, limit_bytes }) = attempt.worker.cache.clone() else { return Ok(images.into()) };
+    blocking(move || {
+        let limit = CacheLimit::of(limit_bytes);
+        Ok(ImageSource::cached(images.clone(), layout, &path, limit).unwrap_or_else(|error| {
+            tracing::warn!("--cache {}: {error}; images are decoded in each epoch", path.display());
+            images.into()
+        }))
+    })
+    .await
 }
 
 /// Downloads a list, a folds file or weights. Later attempts use the same file.

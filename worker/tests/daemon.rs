@@ -134,6 +134,7 @@ impl Worker {
             name: "worker".into(),
             name_lock: None,
             images: Arc::new(ImageFolder::open(data).unwrap()),
+            cache: None,
             scratch: scratch.path().to_owned(),
             device: Device::Cpu,
             decode_threads: 2,

@@ -11,9 +11,9 @@ use fivefold_common::scores::Source;
 use fivefold_common::spec::JobSetSpec;
 use fivefold_images::survey::{FileFacts, ImageFacts, survey};
 use fivefold_images::{ImageFolder, ImageLayout};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::console::{OutputFormat, Verbosity, print, print_json, verbosity};
+use crate::bar::Bar;
+use crate::console::{OutputFormat, print, print_json};
 use crate::error::UsageError;
 use crate::exit_status::ExitStatus;
 use crate::image_list::{FoldsFile, ImageList, check_lists, check_split, split_warnings};
@@ -94,9 +94,9 @@ fn check(args: &CheckArgs) -> anyhow::Result<Census> {
     let mut seen = HashMap::new();
     for (source, list) in &read {
         let ids: Vec<String> = list.manifest.rows.iter().map(|row| row.id.clone()).collect();
-        let bar = Bar::new(&list.file.name(), ids.len());
+        let bar = Bar::new(&format!("reading the images of {}", list.file.name()), ids.len());
         let facts = survey(&folder, &layout, (*source, &ids), threads, &|count| {
-            bar.0.set_position(count as u64);
+            bar.set(count as u64);
             ControlFlow::Continue(())
         });
         let facts = facts.context("the check was interrupted")?;
@@ -177,27 +177,5 @@ impl Census {
         let groups: BTreeMap<String, Vec<String>> =
             seen.into_values().filter(|names| names.len() > 1).map(|names| (names[0].clone(), names)).collect();
         self.duplicates = groups.into_values().collect();
-    }
-}
-
-/// A progress bar on stderr, where that is a terminal.
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new(name: &str, images: usize) -> Self {
-        if verbosity() == Verbosity::Quiet {
-            return Self(ProgressBar::hidden());
-        }
-        let bar = ProgressBar::with_draw_target(Some(images as u64), ProgressDrawTarget::stderr());
-        let template = "reading the images of {msg} [{bar:30}] {pos}/{len}, {eta} left";
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_message(name.to_owned());
-        Self(bar)
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod export;
 pub(crate) mod extend;
 pub(crate) mod folds;
 pub(crate) mod man;
+pub(crate) mod pack;
 pub(crate) mod predict;
 pub(crate) mod results;
 pub(crate) mod status;
@@ -65,6 +66,7 @@ pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
         Command::Drain(args) => workers::drain(&args, &connect()?).await?,
         Command::Doctor(args) => return doctor::run(&args, connect(), format).await,
         Command::Dataset(args) => return dataset::run(&args, format),
+        Command::Pack(args) => return pack::run(*args, format).await,
         Command::Folds(args) => folds::run(&args, format)?,
         Command::Threshold(args) => threshold::run(&args, format)?,
         Command::Synth(args) => synth::run(&args)?,

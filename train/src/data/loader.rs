@@ -9,8 +9,11 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 use fivefold_common::manifest::LabelledRow;
-use fivefold_images::{ImageError, ImageFolder, ImageLayout, ImageProblem};
+use fivefold_images::{ImageError, ImageLayout, ImageProblem};
+use fivefold_pack::Buffers;
 use tch::Tensor;
+
+use crate::data::image_source::ImageSource;
 
 /// How many batches are decoded ahead of the caller.
 const BATCHES_AHEAD: usize = 3;
@@ -35,7 +38,7 @@ pub fn batch_targets(rows: &[LabelledRow], batch: &[u32], class_count: usize) ->
     Tensor::from_slice(&values).reshape([batch.len() as i64, class_count as i64])
 }
 
-/// Reads batches of images of a `layout` with `threads` threads, at least one. `plan` has the places of each batch in `rows`.
+/// Reads batches of `images` of a `layout` with `threads` threads, at least one. `plan` has the places of each batch in `rows`.
 ///
 /// Batches arrive in the order of the plan, whatever the number of threads. An image that cannot be read ends the iterator:
 /// the batches before it arrive, then its error. Only a few batches are in memory at a time. Dropping the iterator stops
@@ -44,7 +47,7 @@ pub fn batch_targets(rows: &[LabelledRow], batch: &[u32], class_count: usize) ->
 /// # Panics
 /// When a place of the plan is out of range.
 pub fn load_batches(
-    folder: Arc<ImageFolder>,
+    images: ImageSource,
     rows: Arc<[LabelledRow]>,
     plan: Vec<Vec<u32>>,
     layout: ImageLayout,
@@ -61,13 +64,13 @@ pub fn load_batches(
     let stop = Arc::new(AtomicBool::new(false));
     let workers = (0..threads)
         .map(|_| {
-            let (folder, layout, rows) = (folder.clone(), layout.clone(), rows.clone());
+            let (images, layout, rows) = (images.clone(), layout.clone(), rows.clone());
             let (jobs, stop) = (job_receiver.clone(), stop.clone());
-            std::thread::spawn(move || decode(&folder, &layout, &rows, &jobs, &stop))
+            std::thread::spawn(move || decode(&images, &layout, &rows, &jobs, &stop))
         })
         .collect();
     let mut batches =
-        Batches { folder, layout, plan: plan.into_iter(), pending: VecDeque::new(), jobs: Some(jobs), stop, workers };
+        Batches { images, layout, plan: plan.into_iter(), pending: VecDeque::new(), jobs: Some(jobs), stop, workers };
     // Enough to keep every thread busy where batches are small.
     let largest = batches.plan.as_slice().iter().map(Vec::len).max().unwrap_or(1).max(1);
     for _ in 0..BATCHES_AHEAD + threads.div_ceil(largest) {
@@ -79,7 +82,7 @@ pub fn load_batches(
 /// The iterator of [`load_batches`].
 #[derive(Debug)]
 pub struct Batches {
-    folder: Arc<ImageFolder>,
+    images: ImageSource,
     layout: Arc<ImageLayout>,
     plan: std::vec::IntoIter<Vec<u32>>,
     pending: VecDeque<PendingBatch>,
@@ -155,7 +158,7 @@ impl Iterator for Batches {
     fn next(&mut self) -> Option<Self::Item> {
         let PendingBatch { rows, finished } = self.pending.pop_front()?;
         // The channel is closed when the last thread panicked.
-        let images = finished.recv().unwrap_or_else(|_| Err(panicked(self.folder.root().to_owned())));
+        let images = finished.recv().unwrap_or_else(|_| Err(panicked(self.images.folder().root().to_owned())));
         self.start_next();
         if images.is_err() {
             self.stop_threads();
@@ -171,18 +174,22 @@ impl Drop for Batches {
             // A panic was reported when it happened.
             let _ = worker.join();
         }
+        self.images.end_pass();
     }
 }
 
 /// Decodes one image after another until there are no more jobs or `stop` is set.
-fn decode(folder: &ImageFolder, layout: &ImageLayout, rows: &[LabelledRow], jobs: &Receiver<Job>, stop: &AtomicBool) {
+fn decode(images: &ImageSource, layout: &ImageLayout, rows: &[LabelledRow], jobs: &Receiver<Job>, stop: &AtomicBool) {
+    let mut buffers = Buffers::default();
     for Job { row, place, batch } in jobs {
         if stop.load(Ordering::Relaxed) {
             return;
         }
         let row = &rows[row as usize];
-        let image = catch_unwind(AssertUnwindSafe(|| folder.read_image(layout, row.source, &row.id)));
-        let image = image.unwrap_or_else(|_| Err(panicked(folder.root().join(row.source.to_string()).join(&row.id))));
+        let name = (row.source, row.id.as_str());
+        let image = catch_unwind(AssertUnwindSafe(|| images.read_image(layout, name, &mut buffers)));
+        let path = || images.folder().root().join(row.source.to_string()).join(&row.id);
+        let image = image.unwrap_or_else(|_| Err(panicked(path())));
         batch.fill(place, image);
     }
 }
@@ -233,6 +240,8 @@ mod tests {
     use fivefold_common::scores::Source;
     use fivefold_common::spec::JobSetSpec;
 
+    use fivefold_images::ImageFolder;
+
     use super::*;
 
     const SIZE: u32 = 8;
@@ -269,7 +278,7 @@ mod tests {
         fn load(&self, plan: &[Vec<u32>], threads: usize) -> Batches {
             let spec = JobSetSpec { image_size: SIZE, ..JobSetSpec::default() };
             let layout = ImageLayout::of(&spec).unwrap();
-            load_batches(self.folder.clone(), self.rows.clone(), plan.to_vec(), layout, threads)
+            load_batches(self.folder.clone().into(), self.rows.clone(), plan.to_vec(), layout, threads)
         }
     }
 

@@ -1,4 +1,5 @@
 //! The rows of an epoch, and batches of their images read ahead.
 
+pub mod image_source;
 pub mod loader;
 pub mod sampler;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use fivefold_common::ids::Fold;
 use fivefold_common::manifest::LabelledRow;
 use fivefold_common::spec::JobSetSpec;
-use fivefold_images::ImageFolder;
 
+use crate::data::image_source::ImageSource;
 use crate::engine::error::{TrainError, catch_libtorch};
 use crate::engine::events::EventSink;
 use crate::engine::scoring::{Scored, Scoring};
@@ -24,7 +24,7 @@ pub struct Predictor {
     /// The fold of the checkpoint.
     pub fold: Fold,
     /// The images.
-    pub folder: Arc<ImageFolder>,
+    pub images: ImageSource,
     /// The rows to score.
     pub rows: Arc<[LabelledRow]>,
     /// Threads that decode images; the result does not depend on their number.
@@ -41,12 +41,12 @@ impl Predictor {
     /// # Errors
     /// When the checkpoint or an image cannot be used, a score is not finite, or libtorch fails.
     pub fn run(&self, sink: &mut dyn EventSink, stop: &StopFlag) -> Result<Scored, TrainError> {
-        let Self { spec, fold, folder, rows, decode_threads, device, checkpoint } = self;
+        let Self { spec, fold, images, rows, decode_threads, device, checkpoint } = self;
         let model = catch_libtorch(*device, spec, || {
             let model = Model::new(spec, *fold, *device);
             load_model(checkpoint, spec, *fold, &model).map_err(TrainError::Resume)?;
             Ok(model)
         })?;
-        Scoring { spec, fold: *fold, folder, rows, decode_threads: *decode_threads }.run(&model, sink, stop)
+        Scoring { spec, fold: *fold, images, rows, decode_threads: *decode_threads }.run(&model, sink, stop)
     }
 }

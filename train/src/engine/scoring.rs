@@ -7,9 +7,10 @@ use fivefold_common::manifest::LabelledRow;
 use fivefold_common::progress::{Phase, Progress};
 use fivefold_common::scores::{ScoreRow, ScoreTable};
 use fivefold_common::spec::{JobSetSpec, Task};
-use fivefold_images::{ImageFolder, ImageLayout};
+use fivefold_images::ImageLayout;
 use tch::{Kind, TchError, Tensor};
 
+use crate::data::image_source::ImageSource;
 use crate::data::loader::load_batches;
 use crate::engine::error::{TrainError, catch_libtorch};
 use crate::engine::events::EventSink;
@@ -40,7 +41,7 @@ pub struct Scoring<'a> {
     /// The fold of the model.
     pub fold: Fold,
     /// The images.
-    pub folder: &'a Arc<ImageFolder>,
+    pub images: &'a ImageSource,
     /// The rows.
     pub rows: &'a Arc<[LabelledRow]>,
     /// Threads that decode images; the result does not depend on their number.
@@ -63,7 +64,7 @@ impl Scoring<'_> {
     /// # Errors
     /// With the first image that cannot be used, a score that is not finite, or a failure of libtorch.
     pub fn run(&self, model: &Model, sink: &mut dyn EventSink, stop: &StopFlag) -> Result<Scored, TrainError> {
-        let Self { spec, folder, rows, decode_threads, .. } = *self;
+        let Self { spec, images, rows, decode_threads, .. } = *self;
         catch_libtorch(model.device(), spec, || {
             prepare(model.device(), spec)?;
             let places: Vec<u32> = (0..rows.len() as u32).collect();
@@ -73,7 +74,7 @@ impl Scoring<'_> {
             let class_count = spec.class_count();
             let mut table = ScoreTable { class_count, rows: Vec::with_capacity(rows.len()) };
             let layout = ImageLayout::of(spec)?;
-            let batches = load_batches(folder.clone(), rows.clone(), plan, layout, decode_threads);
+            let batches = load_batches(images.clone(), rows.clone(), plan, layout, decode_threads);
             for (step, batch) in (1u32..).zip(batches) {
                 let batch = batch?;
                 let Some(means) = self.mean_scores(model, &batch.images, table.rows.len() as u64, stop)? else {

@@ -10,8 +10,9 @@ use fivefold_common::manifest::LabelledRow;
 use fivefold_common::progress::{Phase, Progress};
 use fivefold_common::scores::ScoreTable;
 use fivefold_common::spec::{JobSetSpec, ScoredCheckpoint};
-use fivefold_images::{ImageFolder, ImageLayout};
+use fivefold_images::ImageLayout;
 
+use crate::data::image_source::ImageSource;
 use crate::data::loader::{Batches, batch_targets, load_batches};
 use crate::data::sampler::training_rows;
 use crate::engine::checkpoint_pace::CheckpointPace;
@@ -31,7 +32,7 @@ use crate::torch::device::{Device, prepare};
 #[derive(Debug, Clone)]
 pub struct FoldData {
     /// The images.
-    pub folder: Arc<ImageFolder>,
+    pub images: ImageSource,
     /// The rows to train on.
     pub train: Arc<[LabelledRow]>,
     /// The rows to validate on; also the rows of the out-of-fold table.
@@ -264,14 +265,14 @@ impl Trainer {
         let rows = training_rows(spec, *fold, state.epoch, &data.train);
         let plan = rows.chunks(spec.batch_size as usize).skip(state.step as usize).map(<[u32]>::to_vec).collect();
         let layout = ImageLayout::of(spec)?;
-        Ok(load_batches(data.folder.clone(), data.train.clone(), plan, layout, data.decode_threads))
+        Ok(load_batches(data.images.clone(), data.train.clone(), plan, layout, data.decode_threads))
     }
 
     fn scoring(&self) -> Scoring<'_> {
         Scoring {
             spec: &self.spec,
             fold: self.fold,
-            folder: &self.data.folder,
+            images: &self.data.images,
             rows: &self.data.valid,
             decode_threads: self.data.decode_threads,
         }

@@ -46,7 +46,7 @@ impl Trainer {
         let mut losses = PendingLosses::of_validation(spec, state, &data.valid, *device);
         let mut scores = Vec::new();
         let layout = ImageLayout::of(spec)?;
-        let batches = load_batches(data.folder.clone(), data.valid.clone(), plan, layout, data.decode_threads);
+        let batches = load_batches(data.images.clone(), data.valid.clone(), plan, layout, data.decode_threads);
         for (step, batch) in (1u32..).zip(batches) {
             if let Some(stop) = stop.asked() {
                 return Ok(Interruptible::Stopped(stop));
