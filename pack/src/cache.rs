@@ -50,7 +50,7 @@ pub enum CacheError {
     /// The folder cannot be read.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The folder cannot be written.
+    /// The folder cannot be made.
     #[error(transparent)]
     Write(#[from] WriteError),
 }
@@ -81,7 +81,7 @@ enum Adding {
     Builder(Box<Builder>),
     /// Another process has it.
     Waiting,
-    /// There is no room, or the disk failed.
+    /// There is no room, the folder cannot be written, or the disk failed.
     Stopped,
 }
 
@@ -96,12 +96,15 @@ impl Cache {
     /// Opens the images of `identity` in `folder`, which is made if it does not exist.
     ///
     /// # Errors
-    /// When the folder cannot be read or written.
+    /// When the folder cannot be made or read.
     pub fn open(folder: &Path, identity: &Identity, limit: CacheLimit) -> Result<Self, CacheError> {
         identity.check()?;
         fs::create_dir_all(folder).map_err(|error| WriteError { path: folder.to_owned(), error })?;
         let (pack, unusable) = Pack::open(folder, identity)?;
-        let adding = Adding::begin(folder, identity)?;
+        let adding = Adding::begin(folder, identity).unwrap_or_else(|error| {
+            tracing::warn!("{error}; images are read from this pack, and none are added");
+            Adding::Stopped
+        });
         let cache = Self {
             limit,
             opened: SystemTime::now(),

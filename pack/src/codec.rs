@@ -4,9 +4,13 @@
 use std::io;
 
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::CParameter;
 
 /// A higher level decodes more slowly and compresses these differences no better.
 const LEVEL: i32 = 1;
+/// The logarithm of the size of the table of earlier places. In noise, matches are short and by chance: with this small table
+/// few are found, images are decoded up to twice as fast, and are as small or smaller. Flat areas do not need more.
+const HASH_LOG: u32 = 8;
 
 /// The largest number of bytes that an image of `image_bytes` bytes is compressed to.
 pub fn most_compressed_bytes(image_bytes: usize) -> usize {
@@ -25,7 +29,9 @@ impl Encoder {
     /// # Errors
     /// When zstd gets no memory.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { zstd: Compressor::new(LEVEL)?, differences: Vec::new() })
+        let mut zstd = Compressor::new(LEVEL)?;
+        zstd.set_parameter(CParameter::HashLog(HASH_LOG))?;
+        Ok(Self { zstd, differences: Vec::new() })
     }
 
     /// Compresses an image of square planes of `side` x `side` bytes, one behind the other and each row by row.

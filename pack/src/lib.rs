@@ -6,6 +6,7 @@
 //! [stamp](SourceStamp) from the time of its decoding; otherwise, and where it is damaged, the image is decoded again.
 //!
 //! [`Build`] packs a data set at once. A [`Cache`] packs images as they are read, within a limit of disk space.
+#![warn(missing_docs)]
 
 pub mod build;
 pub mod cache;

@@ -141,6 +141,18 @@ fn one_process_adds_and_all_read() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_written_is_read() {
+    let (source, keys) = Source::of(20);
+    epoch(&source, &open(&source, None), &keys[..10]);
+    let lock = source.pack.join(format!("{}.lock", identity().digest()));
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    let cache = open(&source, None);
+    assert_eq!(epoch(&source, &cache, &keys), 10);
+    assert_eq!(epoch(&source, &cache, &keys), 10);
+}
+
+#[test]
 fn deleted_segments_are_no_error() {
     let (source, keys) = Source::of(20);
     let cache = open(&source, None);

@@ -1,5 +1,6 @@
 //! Faults in the real programs: signals at random moments, cut and stalled connections, crashes of the coordinator. After each
-//! round, results must equal those of an undisturbed run bit for bit, and the state folder must be complete.
+//! round, results must equal those of an undisturbed run bit for bit, and the state folder must be complete. The disturbed
+//! workers share a cache of images, the undisturbed ones have none.
 //!
 //! Reads `ROUNDS` and `SEED` from the environment (`make chaos ROUNDS=20 SEED=7`). Each round prints its seed and its faults.
 #![expect(clippy::unwrap_used, reason = "a test")]
@@ -10,7 +11,7 @@ use std::time::Duration;
 use fivefold_common::randomness::{Purpose, Stream};
 use fivefold_proto::v1;
 use fivefold_tests::proxy::Proxy;
-use fivefold_tests::{Program, Signal, Site, report_numbers, tiny_data};
+use fivefold_tests::{Program, Signal, Site, fivefold, report_numbers, tiny_data};
 
 const SPEC: &str = r#"
 name = "chaos"
@@ -92,7 +93,10 @@ async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) -> Vec<v1::E
     let mut coordinator = Some(coordinator);
     let proxy = Proxy::start(&site.url).await.unwrap();
     site.worker_url = proxy.url.clone();
-    let mut workers: Vec<Program> = WORKERS.iter().map(|name| site.start_worker(name).unwrap()).collect();
+    // Shared, and filled by whichever worker lives.
+    let cache = site.folder.join("cache").display().to_string();
+    let start = |site: &Site, name| site.start_worker_with(name, &["--cache", &cache]).unwrap();
+    let mut workers: Vec<Program> = WORKERS.iter().map(|name| start(&site, name)).collect();
     let id = site.submit(SPEC).unwrap();
     for _ in 0..FAULTS {
         // Only spreads the faults over time; the test waits for nothing here.
@@ -107,12 +111,12 @@ async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) -> Vec<v1::E
             Fault::KillWorker(worker) => {
                 workers[worker].signal(Signal::Kill).unwrap();
                 workers[worker].wait().unwrap();
-                workers[worker] = site.start_worker(WORKERS[worker]).unwrap();
+                workers[worker] = start(&site, WORKERS[worker]);
             }
             Fault::TerminateWorker(worker) => {
                 workers[worker].signal(Signal::Terminate).unwrap();
                 assert_eq!(workers[worker].wait().unwrap(), Some(0), "the exit code of a worker after SIGTERM");
-                workers[worker] = site.start_worker(WORKERS[worker]).unwrap();
+                workers[worker] = start(&site, WORKERS[worker]);
             }
             // Shorter or longer than the lease.
             Fault::PauseWorker(worker) => {
@@ -136,6 +140,8 @@ async fn disturbed(folder: &Path, data: &Path, random: &mut Stream) -> Vec<v1::E
     site.results(&id, folder).unwrap();
     let metrics = metrics(&site, &id).await;
     drop(workers);
+    let packed = fivefold(&["pack", "verify", &cache]).unwrap();
+    assert!(packed.starts_with("Read ") && !packed.starts_with("Read 0 "), "{packed}");
     // The start deletes unreferenced files; then every stored byte is read.
     coordinator.take().unwrap().kill().unwrap();
     site.restart_coordinator().unwrap().kill().unwrap();
