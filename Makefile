@@ -38,7 +38,7 @@ lint: libtorch ## Run rustfmt, clippy and rustdoc, with warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
 .PHONY: bench
-bench: libtorch ## Run the benchmarks: folds, threshold, decode, loader, warp, training step
+bench: libtorch ## Run the benchmarks: folds, threshold, decode, loader, pack, warp, training step
 	cargo bench --package fivefold-bench
 
 .PHONY: bench-coordinator

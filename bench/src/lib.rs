@@ -1,4 +1,4 @@
-//! Shared data of the benchmarks: folds, threshold, decode, loader, warp and one training step.
+//! Shared data of the benchmarks: folds, threshold, decode, loader, pack, warp and one training step.
 
 use fivefold_common::labels::{LABEL_COUNT, Labels};
 use fivefold_common::randomness::{Purpose, Stream};

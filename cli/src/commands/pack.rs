@@ -208,7 +208,7 @@ fn report(built: &Built<ImageError>, out: &Path, format: OutputFormat) -> anyhow
     }
     let progress = built.progress;
     if built.is_stopped {
-        notify(&format!("stopped after {} of {} images: the same command goes on", progress.done(), progress.images));
+        notify("stopped: the same command goes on after the segments that are whole");
         return Ok(ExitStatus::Interrupted);
     }
     match format {
