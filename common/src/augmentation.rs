@@ -66,9 +66,12 @@ pub struct AugmentationStep {
     pub probability: f64,
 }
 
+/// The possible values of a step, and the range that a single number means.
+type Values = (RangeInclusive<f64>, fn(f64) -> [f64; 2]);
+
 impl Change {
-    /// The possible values and what a single number means; `None` for steps without values.
-    fn values(self) -> Option<(RangeInclusive<f64>, fn(f64) -> [f64; 2])> {
+    /// `None` for steps without values.
+    fn values(self) -> Option<Values> {
         let around_zero: fn(f64) -> [f64; 2] = |x| [-x, x];
         let around_one: fn(f64) -> [f64; 2] = |x| [1.0 - x, 1.0 + x];
         let up_to: fn(f64) -> [f64; 2] = |x| [0.0, x];

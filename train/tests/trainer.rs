@@ -345,7 +345,8 @@ fn a_training_that_is_extended_ends_with_the_bits_of_a_longer_one() {
         let (expected, scored, _) = fixture.finish(&long, &Start::Seed);
         let expected_bytes = std::fs::read(&scored.path).unwrap();
         let (ended, _, events) = fixture.finish(&short, &Start::Seed);
-        assert!(ended != expected);
+        // The best epoch may be one of the first, which depends on the machine's last bits.
+        assert!(ended != expected || short.oof_checkpoint == ScoredCheckpoint::Best);
         let last = newest(CheckpointRole::Last, &events).unwrap();
         let start = Start::Checkpoint { last, best: newest(CheckpointRole::Best, &events) };
         let (extended, scored, events) = fixture.finish(&long, &start);
