@@ -1,5 +1,5 @@
-//! Packed images of 512 px and three planes, on one thread: reading them from segments in the page cache, and packing them.
-//! With `IMAGES=DIR` they are those of `DIR/train/`, in place of noisy drawings.
+//! Packed images of 512 px and three planes, on one thread: reading them from segments in the page cache, and packing
+//! them. With `IMAGES=DIR` they are those of `DIR/train/`, in place of noisy drawings.
 #![expect(clippy::unwrap_used, reason = "a benchmark")]
 
 use std::path::{Path, PathBuf};

@@ -11,8 +11,8 @@ use crate::image_folder::{FolderError, ImageFolder};
 use crate::image_layout::ImageLayout;
 use crate::image_problem::{ImageError, ImageProblem};
 
-/// The version of decoding and resizing. It is raised with every change that gives some file other pixels, so that images that
-/// were packed before are decoded again.
+/// The version of decoding and resizing. It is raised with every change that gives some file other pixels, so that
+/// images that were packed before are decoded again.
 const DECODER: u32 = 1;
 
 /// The images of a folder, to be packed.

@@ -110,13 +110,13 @@ enum Step<E> {
 }
 
 impl<S, D> Build<'_, S, D> {
-    /// Packs `keys`, of which those stay that are packed already and whose sources are unchanged. Segments are filled in the
-    /// order of `keys`, so that the same images make the same segments. `progress` is called after each image. `stop` ends the
-    /// build after the images in work.
+    /// Packs `keys`, of which those stay that are packed already and whose sources are unchanged. Segments are filled
+    /// in the order of `keys`, so that the same images make the same segments. `progress` is called after each image.
+    /// `stop` ends the build after the images in work.
     ///
     /// # Errors
-    /// When another process packs the same, or the folder cannot be read or written. Images that cannot be read are no error
-    /// here: they are in the result.
+    /// When another process packs the same, or the folder cannot be read or written. Images that cannot be read are no
+    /// error here: they are in the result.
     pub fn run<E: Send>(
         &self,
         keys: &[ImageKey],
@@ -259,8 +259,8 @@ fn delete(segment: &Path) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Copies what is still right in segments with records of changed sources, and deletes these segments. `stamps` are those of
-/// the images that were asked for.
+/// Copies what is still right in segments with records of changed sources, and deletes these segments. `stamps` are
+/// those of the images that were asked for.
 fn replace_stale(
     pack: &Pack,
     stamps: &HashMap<&ImageKey, SourceStamp>,

@@ -62,8 +62,8 @@ pub struct Buffers {
     encoder: Option<Encoder>,
 }
 
-/// A folder of packed images. Several processes may share it: one adds, all read. Where anything is wrong with it, a warning says
-/// so and images come from their source.
+/// A folder of packed images. Several processes may share it: one adds, all read. Where anything is wrong with it, a
+/// warning says so and images come from their source.
 pub struct Cache {
     limit: CacheLimit,
     opened: SystemTime,
@@ -117,8 +117,8 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Fills `image` with an image whose source has `stamp`: from a segment, or by `decode`, and then the image is added. `image`
-    /// has as many bytes as the identity says.
+    /// Fills `image` with an image whose source has `stamp`: from a segment, or by `decode`, and then the image is
+    /// added. `image` has as many bytes as the identity says.
     ///
     /// # Errors
     /// Those of `decode` alone.
@@ -145,7 +145,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Seals what was added, so that it can be read, and takes in what other processes added. To be called between epochs.
+    /// Seals what was added, so that it can be read, and takes in what other processes added. To be called between
+    /// epochs.
     pub fn seal(&self) {
         if !self.missed.swap(false, Ordering::Relaxed) {
             return;
@@ -181,7 +182,8 @@ impl Cache {
             for Place { segment, .. } in pack.places(key) {
                 if locked(&self.stale).insert(segment.digest()) {
                     tracing::warn!(
-                        "{}: the files of image {key} and perhaps of others were changed since it was packed: it is decoded again",
+                        "{}: the files of image {key} and perhaps of others were changed since they were packed; those \
+                         images are decoded again",
                         segment.path().display()
                     );
                 }

@@ -1,5 +1,5 @@
-//! The compression of one image: in each plane every row as its difference from the row above, as PNG's filter Up has it, then
-//! zstd. It is exact.
+//! The compression of one image: in each plane every row as its difference from the row above, as PNG's filter Up has
+//! it, then zstd. It is exact.
 
 use std::io;
 
@@ -8,8 +8,9 @@ use zstd::zstd_safe::CParameter;
 
 /// A higher level decodes more slowly and compresses these differences no better.
 const LEVEL: i32 = 1;
-/// The logarithm of the size of the table of earlier places. In noise, matches are short and by chance: with this small table
-/// few are found, images are decoded up to twice as fast, and are as small or smaller. Flat areas do not need more.
+/// The logarithm of the size of the table of earlier places. In noise, matches are short and by chance: with this small
+/// table few are found, images are decoded up to twice as fast, and are as small or smaller. Flat areas do not need
+/// more.
 const HASH_LOG: u32 = 8;
 
 /// The largest number of bytes that an image of `image_bytes` bytes is compressed to.

@@ -23,8 +23,9 @@ struct Unused {
     bytes: u64,
 }
 
-/// Deletes segments of any identity, the longest unused first, until `needed_bytes` more fit into `limit_bytes`. Segments that
-/// were used after `used_since` stay: images would be decoded again and again if each epoch deleted what the next one needs.
+/// Deletes segments of any identity, the longest unused first, until `needed_bytes` more fit into `limit_bytes`.
+/// Segments that were used after `used_since` stay: images would be decoded again and again if each epoch deleted what
+/// the next one needs.
 ///
 /// A file's time of change is the time of its last use.
 pub(crate) fn make_room(

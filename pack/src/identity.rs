@@ -25,8 +25,8 @@ pub struct Identity {
 /// Settings that no pack can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "images of {channels} channels and {image_size} x {image_size} pixels cannot be packed: 1 to {MAX_CHANNELS} channels and 1 \
-     to {MAX_SIDE_PIXELS} pixels can"
+    "images of {channels} channels and {image_size} x {image_size} pixels cannot be packed: 1 to {MAX_CHANNELS} channels \
+     and 1 to {MAX_SIDE_PIXELS} pixels can"
 )]
 pub struct IdentityError {
     image_size: u32,

@@ -8,8 +8,8 @@ use std::thread::ScopedJoinHandle;
 /// Items in work or waiting for an earlier one, for each thread.
 const AHEAD: usize = 4;
 
-/// Calls `work` for each item, on `threads` threads that each have a state of their own, and `take` with the results, in the
-/// order of the items and on this thread. Ends early when `take` breaks.
+/// Calls `work` for each item, on `threads` threads that each have a state of their own, and `take` with the results,
+/// in the order of the items and on this thread. Ends early when `take` breaks.
 ///
 /// # Panics
 /// When `work` does.

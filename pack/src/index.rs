@@ -1,7 +1,7 @@
 //! The index at the end of a segment: its identity, and the place and checksum of each image.
 //!
-//! It is JSON: `{"identity": {"image_size": 512, "channels": 3, "decoding": "..."}, "images": [{"list": "train", "id": "a",
-//! "bytes": 346112, "blake3": "..."}]}`. The images follow each other without gaps, so their places are sums.
+//! It is JSON: `{"identity": {"image_size": 512, "channels": 3, "decoding": "..."}, "images": [{"list": "train", "id":
+//! "a", "bytes": 346112, "blake3": "..."}]}`. The images follow each other without gaps, so their places are sums.
 
 use std::collections::HashSet;
 

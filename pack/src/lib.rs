@@ -1,9 +1,10 @@
 //! Packs: data sets of decoded images, compressed, so that each image is decoded from its source once.
 //!
-//! A pack is a folder of [segments](segment), each with some images and their index. A segment is sealed when it is whole, is
-//! never changed, and is called by the digest of its content. One process at a time adds segments of one [`Identity`]; any
-//! number read them. A record holds what decoding gives, bit for bit. It counts only while its source has the
-//! [stamp](SourceStamp) from the time of its decoding; otherwise, and where it is damaged, the image is decoded again.
+//! A pack is a folder of [segments](segment), each with some images and their index. A segment is sealed when it is
+//! whole, is never changed, and is called by the digest of its content. One process at a time adds segments of one
+//! [`Identity`]; any number read them. A record holds what decoding gives, bit for bit. It counts only while its source
+//! has the [stamp](SourceStamp) from the time of its decoding; otherwise, and where it is damaged, the image is decoded
+//! again.
 //!
 //! [`Build`] packs a data set at once. A [`Cache`] packs images as they are read, within a limit of disk space.
 #![warn(missing_docs)]

@@ -1,4 +1,5 @@
-//! A sealed segment: some images of a pack in one file that is never changed, called by the BLAKE3 digest of its content.
+//! A sealed segment: some images of a pack in one file that is never changed, called by the BLAKE3 digest of its
+//! content.
 //!
 //! | bytes | content |
 //! |---|---|
@@ -92,8 +93,8 @@ impl SegmentProblem {
     }
 }
 
-/// A segment whose index was read. The file is opened for each image, so that any number of segments can be in use, and one that
-/// is deleted gives an error.
+/// A segment whose index was read. The file is opened for each image, so that any number of segments can be in use, and
+/// one that is deleted gives an error.
 #[derive(Debug)]
 pub struct Segment {
     path: PathBuf,

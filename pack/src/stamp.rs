@@ -19,7 +19,8 @@ const DIGEST_BYTES: usize = 32;
 pub struct SourceStamp([u8; STAMP_BYTES]);
 
 impl SourceStamp {
-    /// The stamp of an image that is decoded from `files`. Paths should be absolute, so that equal names in two folders differ.
+    /// The stamp of an image that is decoded from `files`. Paths should be absolute, so that equal names in two folders
+    /// differ.
     ///
     /// # Errors
     /// When a file does not exist or cannot be reached.
@@ -41,8 +42,8 @@ impl SourceStamp {
     }
 }
 
-/// Where the stamps of a segment's images are: beside the segment, so that equal images make equal segments, whenever their
-/// files were written.
+/// Where the stamps of a segment's images are: beside the segment, so that equal images make equal segments, whenever
+/// their files were written.
 fn file_of(segment: &Path) -> PathBuf {
     segment.with_extension("stamps")
 }

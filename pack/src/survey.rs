@@ -83,8 +83,8 @@ pub struct Verified {
     pub errors: Vec<SegmentError>,
 }
 
-/// Reads and decompresses everything in `folder` with `threads` threads. `progress` gets the segments that were read and their
-/// number after each of them; `stop` ends the check after the segments in work.
+/// Reads and decompresses everything in `folder` with `threads` threads. `progress` gets the segments that were read
+/// and their number after each of them; `stop` ends the check after the segments in work.
 ///
 /// # Errors
 /// When the folder cannot be read.

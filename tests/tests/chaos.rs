@@ -1,8 +1,9 @@
-//! Faults in the real programs: signals at random moments, cut and stalled connections, crashes of the coordinator. After each
-//! round, results must equal those of an undisturbed run bit for bit, and the state folder must be complete. The disturbed
-//! workers share a cache of images, the undisturbed ones have none.
+//! Faults in the real programs: signals at random moments, cut and stalled connections, crashes of the coordinator.
+//! After each round, results must equal those of an undisturbed run bit for bit, and the state folder must be complete.
+//! The disturbed workers share a cache of images, the undisturbed ones have none.
 //!
-//! Reads `ROUNDS` and `SEED` from the environment (`make chaos ROUNDS=20 SEED=7`). Each round prints its seed and its faults.
+//! Reads `ROUNDS` and `SEED` from the environment (`make chaos ROUNDS=20 SEED=7`). Each round prints its seed and its
+//! faults.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;

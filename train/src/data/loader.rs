@@ -38,11 +38,12 @@ pub fn batch_targets(rows: &[LabelledRow], batch: &[u32], class_count: usize) ->
     Tensor::from_slice(&values).reshape([batch.len() as i64, class_count as i64])
 }
 
-/// Reads batches of `images` of a `layout` with `threads` threads, at least one. `plan` has the places of each batch in `rows`.
+/// Reads batches of `images` of a `layout` with `threads` threads, at least one. `plan` has the places of each batch in
+/// `rows`.
 ///
-/// Batches arrive in the order of the plan, whatever the number of threads. An image that cannot be read ends the iterator:
-/// the batches before it arrive, then its error. Only a few batches are in memory at a time. Dropping the iterator stops
-/// its threads after their current images.
+/// Batches arrive in the order of the plan, whatever the number of threads. An image that cannot be read ends the
+/// iterator: the batches before it arrive, then its error. Only a few batches are in memory at a time. Dropping the
+/// iterator stops its threads after their current images.
 ///
 /// # Panics
 /// When a place of the plan is out of range.
