@@ -60,8 +60,12 @@ impl ImageList {
 /// Endings of image files, in lower case.
 const ENDINGS: [&str; 5] = [".png", ".jpg", ".jpeg", ".tif", ".tiff"];
 
-/// Refuses ids that end like the names of image files: no worker would find `a.png_red.png`.
-pub(crate) fn check_ids(list: &ImageList) -> anyhow::Result<()> {
+/// Refuses ids that end like the names of image files, unless the spec says where the files are: no worker would find
+/// `a.png_red.png`.
+pub(crate) fn check_ids(spec: &JobSetSpec, list: &ImageList) -> anyhow::Result<()> {
+    if !spec.image_files.is_empty() {
+        return Ok(());
+    }
     let ending_of = |id: &str| {
         let id = id.to_ascii_lowercase();
         ENDINGS.iter().find(|ending| id.ends_with(**ending))
@@ -72,7 +76,7 @@ pub(crate) fn check_ids(list: &ImageList) -> anyhow::Result<()> {
         let (name, row) = (list.file.path.display(), row + 1);
         anyhow::bail!(
             "{name}, row {row}: the id {id:?} ends like a file name, and the images are {id}_red.png and so on; an id is the \
-             name without colour and ending: remove {ending} from the ids"
+             name without colour and ending: remove {ending} from the ids, or set image_files, such as train/{{id}}"
         );
     }
     Ok(())
@@ -174,9 +178,12 @@ mod tests {
             let file = ListFile { path: "train.csv".into(), bytes: text.to_owned().into() };
             ImageList::labelled(file, &JobSetSpec::default()).unwrap()
         };
-        assert!(check_ids(&list("Id,Target\na.b,\nb,\n")).is_ok());
-        let refused = check_ids(&list("Id,Target\na,\nb.PNG,\n")).unwrap_err().to_string();
+        let spec = JobSetSpec::default();
+        assert!(check_ids(&spec, &list("Id,Target\na.b,\nb,\n")).is_ok());
+        let refused = check_ids(&spec, &list("Id,Target\na,\nb.PNG,\n")).unwrap_err().to_string();
         assert!(refused.starts_with("train.csv, row 2: the id \"b.PNG\" ends like a file name"), "{refused}");
-        assert!(refused.contains("remove .png from the ids"), "{refused}");
+        assert!(refused.contains("remove .png from the ids, or set image_files, such as train/{id}"), "{refused}");
+        let spec = JobSetSpec { image_files: "train/{id}".into(), ..JobSetSpec::default() };
+        assert!(check_ids(&spec, &list("Id,Target\na,\nb.PNG,\n")).is_ok());
     }
 }

@@ -90,7 +90,7 @@ impl FoldsArgs {
 pub(crate) fn run(args: &FoldsArgs, format: OutputFormat) -> anyhow::Result<()> {
     let (csv, spec) = args.described()?;
     let list = ImageList::read_labelled(&csv, &spec)?;
-    check_ids(&list)?;
+    check_ids(&spec, &list)?;
     let list = list.manifest;
     let folds = FoldTable::split(&spec, &list, None).with_context(|| csv.display().to_string())?;
     let report = SplitReport::of(&spec, &list, None, &folds);

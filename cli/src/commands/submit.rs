@@ -221,7 +221,8 @@ async fn read(args: &SubmitArgs, coordinator: &Connection) -> anyhow::Result<(Jo
 pub(crate) async fn run(args: SubmitArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let (spec, files) = read(&args, coordinator).await?;
     check_lists(&spec, &files.train, files.hpa.as_ref())?;
-    [Some(&files.train), files.hpa.as_ref(), files.test.as_ref()].into_iter().flatten().try_for_each(check_ids)?;
+    let lists = [Some(&files.train), files.hpa.as_ref(), files.test.as_ref()];
+    lists.into_iter().flatten().try_for_each(|list| check_ids(&spec, list))?;
     let split = check_split(&spec, &files.train, files.hpa.as_ref(), files.folds.as_ref())?;
     for warning in submission_warnings(&spec, &files.train, files.hpa.as_ref(), files.test.as_ref()) {
         notify(&format!("warning: {warning}"));
