@@ -11,6 +11,7 @@ golden_env := target/golden-env
 PYTHON ?=
 quality_env := target/quality-env
 grpc_env := target/grpc-env
+services_env := target/services-env
 
 .PHONY: help
 help: ## List the targets
@@ -51,7 +52,8 @@ bench-coordinator: tools $(grpc_env)/ready ## Measure a coordinator: latency of 
 $(golden_env)/ready: tests/golden/requirements.txt
 $(quality_env)/ready: bench/quality/requirements.txt
 $(grpc_env)/ready: tests/grpc/requirements.txt
-$(golden_env)/ready $(quality_env)/ready $(grpc_env)/ready:
+$(services_env)/ready: tests/services/requirements.txt
+$(golden_env)/ready $(quality_env)/ready $(grpc_env)/ready $(services_env)/ready:
 	rm -rf $(@D)
 	python3 -m venv $(@D) || { echo "python3 cannot make a virtual environment (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(@D)/bin/pip --disable-pip-version-check install --quiet --requirement $<
@@ -86,6 +88,11 @@ tools:
 	need "Rust 1.95 or later" "https://rustup.rs" cargo --version; \
 	need "a C++ compiler" "Debian: apt-get install g++" c++ --version; \
 	exit $$missing
+
+.PHONY: test-services
+test-services: libtorch $(services_env)/ready ## Test with the real Prometheus and TensorBoard: metrics, alert rules, dashboard, curves, JSON logs
+	cargo build --workspace
+	tests/services/run.sh $(services_env)/bin/python
 
 .PHONY: grpc
 grpc: libtorch $(grpc_env)/ready ## Test the coordinator with Python's grpcio: list its services, read a job set's progress

@@ -21,6 +21,7 @@ use crate::commands::status::StatusArgs;
 use crate::commands::submit::SubmitArgs;
 use crate::commands::synth::SynthArgs;
 use crate::commands::threshold::ThresholdArgs;
+use crate::commands::watch::WatchArgs;
 use crate::commands::workers::DrainArgs;
 use crate::connection::ConnectionArgs;
 use crate::console::Verbosity;
@@ -113,8 +114,9 @@ Exit codes: 0 succeeded, 1 failed, 2 no such job set, 3 cancelled, 4 no coordina
 
 Examples:
   fivefold watch js-abcdefgh
+  fivefold watch @ --tensorboard runs    # then: tensorboard --logdir runs
   fivefold watch js-abcdefgh > watch.log && fivefold results js-abcdefgh --out results")]
-    Watch(JobSetArgs),
+    Watch(WatchArgs),
     /// Draw the losses and the objective of folds by epoch
     #[command(after_help = "\
 The solid line is the validation, the dotted one the training. Without a terminal, the charts are plain text of 80 columns; \
@@ -135,7 +137,8 @@ download leaves no partial file.
 
 Examples:
   fivefold results js-abcdefgh --out results
-  fivefold results js-abcdefgh --out results --checkpoints --replace")]
+  fivefold results js-abcdefgh --out results --checkpoints --replace
+  fivefold results js-abcdefgh --out results --tensorboard runs")]
     Results(ResultsArgs),
     /// Write the models of a job set as ONNX files, for programs without PyTorch
     #[command(after_help = "\

@@ -309,7 +309,8 @@ fn of_caller(mut request: http::Request<Body>, caller: Caller) -> http::Request<
     request
 }
 
-fn bearer_token(headers: &http::HeaderMap) -> Option<&str> {
+/// The token that a request carries.
+pub(crate) fn bearer_token(headers: &http::HeaderMap) -> Option<&str> {
     headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::access::Guard;
-use crate::app::{Coordinator, DueJobSets, ScoreTables, Settings};
+use crate::app::{Coordinator, Counts, DueJobSets, ScoreTables, Settings};
 use crate::blobs::Claims;
 use crate::blobs::folder::FolderBlobs;
 use crate::clock::SystemClock;
@@ -121,15 +121,7 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     let address = listener.local_addr()?;
     check_exposure(address, &config, &guard)?;
     let handshake = config.tls.as_ref().map(Tls::server_config).transpose().context("cannot encrypt connections")?;
-    let coordinator = Coordinator {
-        queue,
-        blobs: Arc::new(FolderBlobs::open(&config.state).await?),
-        clock: Arc::new(SystemClock),
-        claims: Claims::default(),
-        due: DueJobSets::default(),
-        score_tables: ScoreTables::default(),
-        settings: config.settings(),
-    };
+    let coordinator = coordinator_of(&config, queue).await?;
     resume(&coordinator).await?;
     serve_page(&config, &coordinator, &guard, &stopping).await?;
     let services = Services::new(coordinator.clone(), config.limits, stopping.clone());
@@ -169,6 +161,20 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
     upkeep.await.context("upkeep panicked")?;
     fresh.await.context("reading the tokens panicked")?;
     outcome
+}
+
+/// What the use cases work with.
+async fn coordinator_of(config: &Config, queue: Arc<SqliteQueue>) -> anyhow::Result<Coordinator> {
+    Ok(Coordinator {
+        queue,
+        blobs: Arc::new(FolderBlobs::open(&config.state).await?),
+        clock: Arc::new(SystemClock),
+        claims: Claims::default(),
+        due: DueJobSets::default(),
+        score_tables: ScoreTables::default(),
+        counts: Counts::default(),
+        settings: config.settings(),
+    })
 }
 
 /// Serves the page, if there is to be one, until `stopping` is cancelled.

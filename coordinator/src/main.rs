@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use fivefold_coordinator::state_folder::{back_up, check};
-use fivefold_program::{command_line, log};
+use fivefold_program::command_line;
+use fivefold_program::log::{self, LogFormat};
 
 use crate::serve_command::ServeArguments;
 use crate::state_argument::StateArgument;
@@ -44,8 +45,9 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    log::start();
-    match run(command_line::parse()).await {
+    let arguments: Arguments = command_line::parse();
+    log::start(arguments.serve.as_ref().map_or(LogFormat::Text, ServeArguments::log_format));
+    match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -9,6 +9,7 @@ use clap::Args;
 use fivefold_coordinator::listener::{ConnectionLimits, raise_open_files};
 use fivefold_coordinator::web::WebAddress;
 use fivefold_coordinator::{Config, Exposure, Tls};
+use fivefold_program::log::LogFormat;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,15 @@ pub(crate) struct ServeArguments {
     /// Listen on an address of the network without encryption or without tokens
     #[arg(long)]
     insecure: bool,
+    /// Format of the log on standard error
+    #[arg(long, env = "FIVEFOLD_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+impl ServeArguments {
+    pub(crate) fn log_format(&self) -> LogFormat {
+        self.log_format
+    }
 }
 
 /// Where the page usually is.

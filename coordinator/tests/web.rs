@@ -17,7 +17,7 @@ use fivefold_proto::v1;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::site::{Site, scores, spec};
+use crate::site::{Site, reference, scores, spec};
 
 mod site;
 
@@ -210,6 +210,10 @@ async fn tokens_are_asked_for_and_a_read_only_one_shows_no_buttons() {
     }
     let [user, read_only, worker] = tokens.try_into().unwrap();
     let (site, web) = start(&folder).await;
+    let scrape =
+        async |token: &str| ask(web, "GET /metrics", &[("Authorization", &format!("Bearer {token}"))], "").await.status;
+    assert_eq!((scrape(&read_only).await, scrape(&worker).await, scrape("ffv1_nonsense").await), (200, 403, 403));
+    assert_eq!(get(web, "/metrics").await.status, 403);
     let redirected = get(web, "/workers").await;
     assert_eq!((redirected.status, redirected.header("location")), (303, Some("./login?next=workers")));
     assert_eq!(get(web, "/login").await.status, 200);
@@ -234,4 +238,47 @@ async fn tokens_are_asked_for_and_a_read_only_one_shows_no_buttons() {
         assert_eq!(ask(web, "GET /", &headers, "").await.status, 303);
     }
     site.stop().await;
+}
+
+/// The value of a metric.
+fn metric(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn prometheus_sees_what_is_unfinished_and_what_has_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let (site, web) = start(&folder).await;
+    let id = site.submit("r1", &spec()).await.unwrap().id;
+    site.register("w").await;
+    let queued = r#"fivefold_unfinished_jobs{kind="train",state="queued"}"#;
+    let running = r#"fivefold_unfinished_jobs{kind="train",state="running"}"#;
+    let answer = get(web, "/metrics").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
+    let before = answer.body;
+    let folds = metric(&before, queued);
+    assert!(folds > 1 && metric(&before, running) == 0, "{before}");
+    assert_eq!(metric(&before, r#"fivefold_unfinished_job_sets{state="training"}"#), 1);
+    assert_eq!(metric(&before, r#"fivefold_workers{state="idle"}"#), 1);
+    assert_eq!(metric(&before, "fivefold_job_sets_submitted_total"), 1);
+    assert!(metric(&before, "fivefold_disk_size_bytes") >= metric(&before, "fivefold_disk_free_bytes"));
+
+    let lease = site.acquire("w", "a", 10).await.unwrap();
+    let leased = get(web, "/metrics").await.body;
+    assert_eq!((metric(&leased, queued), metric(&leased, running)), (folds - 1, 1));
+    assert_eq!(metric(&leased, r#"fivefold_workers{state="busy"}"#), 1);
+    assert_eq!(metric(&leased, "fivefold_leases_total"), 1);
+    let failure = v1::FailJobRequest {
+        lease: reference(&lease),
+        cause: v1::FailureCause::Error.into(),
+        message: "broken".into(),
+    };
+    site.workers.clone().fail_job(failure).await.unwrap();
+    let pause = v1::PauseJobSetRequest { job_set_id: id, at_time: None };
+    site.job_sets.clone().pause_job_set(pause).await.unwrap();
+    let paused = get(web, "/metrics").await.body;
+    assert_eq!(metric(&paused, r#"fivefold_unfinished_jobs{kind="train",state="paused"}"#), folds);
+    assert_eq!(metric(&paused, r#"fivefold_attempts_ended_total{cause="error"}"#), 1);
+    assert!(!paused.contains("js-"), "a label of a job set: {paused}");
 }

@@ -62,6 +62,7 @@ fn values(names: &BTreeSet<String>, site: &Site, folder: &Path) -> BTreeMap<Stri
             "FIVEFOLD_LEAVE_SECONDS" => "30".into(),
             "FIVEFOLD_LISTEN" => "127.0.0.1:0".into(),
             "FIVEFOLD_WEB" => "off".into(),
+            "FIVEFOLD_LOG_FORMAT" => "json".into(),
             "FIVEFOLD_STATE" => folder.join("site/state").display().to_string(),
             "FIVEFOLD_LEASE_SECONDS" | "FIVEFOLD_STALL_SECONDS" | "FIVEFOLD_RETAIN_DAYS" => "60".into(),
             "FIVEFOLD_TOKEN_FILE"

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use fivefold_client::Credentials;
 use fivefold_common::size::parse_size;
 use fivefold_common::spec::Precision;
+use fivefold_program::log::LogFormat;
 use fivefold_train::DeviceChoice;
 use fivefold_worker::daemon::CacheFolder;
 
@@ -62,6 +63,9 @@ pub(crate) struct DaemonArguments {
     /// Most disk space of the cache, such as 50GB; what was not used for the longest time goes first [default: no limit]
     #[arg(long, env = "FIVEFOLD_CACHE_SIZE", value_name = "SIZE", value_parser = cache_bytes)]
     pub(crate) cache_size: Option<u64>,
+    /// Format of the log on standard error
+    #[arg(long, env = "FIVEFOLD_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
 }
 
 /// The least size of a cache: some segments.
@@ -178,6 +182,9 @@ impl DaemonArguments {
             arguments.extend(["--cache-size".into(), bytes.to_string().into()]);
         }
         arguments.extend(["--device".into(), format!("cuda:{index}").into()]);
+        if self.log_format == LogFormat::Json {
+            arguments.extend(["--log-format".into(), "json".into()]);
+        }
         arguments.extend(["--leave-seconds".into(), self.leave_seconds.to_string().into()]);
         if let Some(name) = &self.name {
             arguments.extend(["--name".into(), format!("{name}-cuda{index}").into()]);
@@ -193,7 +200,7 @@ mod tests {
     #[test]
     fn the_process_of_a_device_has_its_own_name_and_all_the_rest() {
         let line = "fivefold-worker --coordinator http://hub:7700 --data /data --token-file /token --name gpu1 --leave-seconds 9 \
-                    --cache /cache --cache-size 50GB";
+                    --cache /cache --cache-size 50GB --log-format json";
         let arguments = Arguments::parse_from(line.split(' ')).daemon.unwrap();
         let child = arguments.for_cuda_device(1, 8);
         let child = Arguments::parse_from([OsString::from("fivefold-worker")].into_iter().chain(child)).daemon.unwrap();

@@ -14,7 +14,8 @@ use fivefold_common::dataset_file::{DatasetFile, DatasetLists};
 use fivefold_common::finding::Rating;
 use fivefold_common::spec::{JobSetSpec, SpecOverrides};
 use fivefold_images::ImageLayout;
-use fivefold_program::{command_line, log};
+use fivefold_program::command_line;
+use fivefold_program::log::{self, LogFormat};
 use fivefold_train::engine::bench_step::{Workload, measure};
 use fivefold_train::engine::device_check::check_device;
 use fivefold_train::torch::device::{CudaLibrary, LIBTORCH_VERSION, cuda_device_count, describe, load_cuda};
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    log::start();
+    log::start(arguments.daemon.as_ref().map_or(LogFormat::Text, |daemon| daemon.log_format));
     // Must come before the first use of libtorch, which then sees the CUDA devices.
     match load_cuda() {
         CudaLibrary::Loaded(path) => tracing::info!("CUDA is loaded from {}", path.display()),

@@ -19,10 +19,13 @@ use crate::chosen_results::{ChosenResults, Source, Wanted, is_of_kind, trained_f
 use crate::commands::completions::job_set_ids;
 use crate::commands::get_job_set;
 use crate::console::{OutputFormat, notify, print, print_json};
+use crate::epoch_metrics;
 use crate::job_set_name::JobSetName;
+use crate::render::epoch_history::EpochHistory;
 use crate::render::report::report_summary;
 use crate::render::text::word;
 use crate::results_folder::{Origin, Replace, ResultsFolder};
+use crate::tensorboard;
 use crate::transfer::download;
 
 #[derive(Debug, Args)]
@@ -45,6 +48,9 @@ pub(crate) struct ResultsArgs {
     /// Also download the model of each trained fold: fold-0.safetensors and so on, with torchvision's names
     #[arg(long)]
     checkpoints: bool,
+    /// Also write the epochs of all folds for TensorBoard, to DIR/ID/fold-0 and so on
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
     /// Replace the results of another job set in the folder, or those of all folds by partial ones
     #[arg(long)]
     replace: bool,
@@ -69,6 +75,9 @@ const FILES: [(ArtifactKind, &str); 3] = [
 
 /// Downloads the results that exist so far, and prints a summary of the report. Without any result, that is an error.
 pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
+    if let Some(folder) = &args.tensorboard {
+        tensorboard::prepare(folder)?;
+    }
     let job_set = get_job_set(coordinator, &args.id.resolve(coordinator).await?).await?;
     let chosen = ChosenResults::find(job_set, args.wanted(), coordinator).await?;
     let ChosenResults { job_set, is_partial, .. } = &chosen;
@@ -104,7 +113,12 @@ pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: Ou
         download(coordinator, model, &folder.file(name)).await?;
     }
     notify_of_gaps(&chosen, args);
-    let written: Vec<PathBuf> = names.iter().map(|name| folder.file(name)).collect();
+    let mut written: Vec<PathBuf> = names.iter().map(|name| folder.file(name)).collect();
+    if let Some(folder) = &args.tensorboard {
+        let mut history = EpochHistory::default();
+        epoch_metrics::update(&mut history, coordinator, job_set).await?;
+        written.push(tensorboard::update(folder, job_set, &history)?);
+    }
     match format {
         OutputFormat::Json => print_json(&json!({
             "id": job_set.id,

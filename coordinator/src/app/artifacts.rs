@@ -4,8 +4,9 @@ use bytes::Bytes;
 use fivefold_common::artifact::{Artifact, ArtifactKind, ArtifactOrigin};
 use fivefold_common::ids::{Digest, LeaseRef};
 use fivefold_common::job::JobState;
+use futures_util::TryStreamExt as _;
 
-use super::Coordinator;
+use super::{Coordinator, Count};
 use crate::blobs::Chunks;
 use crate::error::Error;
 
@@ -108,7 +109,10 @@ pub async fn upload(
     if touch(coordinator, artifact.digest).await?.is_some() {
         return Ok(());
     }
-    coordinator.blobs.upload(&claim, artifact.size_bytes, offset_bytes, chunks).await?;
+    coordinator
+        .blobs
+        .upload(&claim, artifact.size_bytes, offset_bytes, counted(coordinator, chunks, Count::UploadedBytes))
+        .await?;
     coordinator.queue.record_artifact(coordinator.now(), artifact).await
 }
 
@@ -125,7 +129,14 @@ pub async fn size_bytes(coordinator: &Coordinator, digest: Digest) -> Result<u64
 /// # Errors
 /// If the disk fails.
 pub async fn download(coordinator: &Coordinator, digest: Digest, offset_bytes: u64) -> Result<Chunks, Error> {
-    coordinator.blobs.read_from(digest, offset_bytes).await
+    let chunks = coordinator.blobs.read_from(digest, offset_bytes).await?;
+    Ok(counted(coordinator, chunks, Count::DownloadedBytes))
+}
+
+/// Counts the bytes as they pass.
+fn counted(coordinator: &Coordinator, chunks: Chunks, count: Count) -> Chunks {
+    let counts = coordinator.counts.clone();
+    Box::pin(chunks.inspect_ok(move |chunk| counts.add(count, chunk.len() as u64)))
 }
 
 /// Stores an artifact that the coordinator made, unless it is held: first its bytes, then its row.

@@ -7,10 +7,10 @@ use fivefold_common::job::{JobEvent, JobKind, JobState};
 use fivefold_common::progress::EpochReport;
 use fivefold_common::spec::{JobSetSpec, ScoredCheckpoint};
 
-use super::Coordinator;
 use super::decision::Decision;
 use super::lists::{Lists, read_folds, read_test_rows};
 use super::score_tables::check_scores;
+use super::{Coordinator, Count};
 use crate::error::Error;
 use crate::queue::{Attempted, Effect, JobSet};
 
@@ -34,7 +34,8 @@ pub async fn complete(coordinator: &Coordinator, completion: Completion) -> Resu
     let attempted = coordinator.queue.attempt(completion.lease).await?;
     check(coordinator, &attempted, &completion).await?;
     let complete = move |job_set: &JobSet| accept(job_set, &completion);
-    coordinator.change(&attempted.job_set, Box::new(complete)).await?;
+    let effects = coordinator.change(&attempted.job_set, Box::new(complete)).await?;
+    coordinator.counts.add(Count::CompletedJobs, (!effects.is_empty()).into());
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use fivefold_common::size::size_text;
 use fivefold_common::spec::JobSetSpec;
 
 use super::Coordinator;
-use crate::blobs::DiskSpace;
+pub use crate::blobs::DiskSpace;
 use crate::error::Error;
 
 /// Job sets that are read at a time.
@@ -42,6 +42,14 @@ pub struct JobSetUsage {
     pub bytes: BTreeMap<ArtifactKind, u64>,
     /// Bytes that no other job set refers to, which would be free if it were deleted.
     pub own_bytes: u64,
+}
+
+/// The space of the disk of the state folder.
+///
+/// # Errors
+/// If the disk cannot be looked at.
+pub async fn disk_space(coordinator: &Coordinator) -> Result<DiskSpace, Error> {
+    coordinator.blobs.disk_space().await
 }
 
 /// The use of the disk, by job set and kind.

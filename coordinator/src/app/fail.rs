@@ -39,6 +39,7 @@ pub async fn release(coordinator: &Coordinator, lease: LeaseRef) -> Result<(), E
 pub(super) async fn end(coordinator: &Coordinator, id: &JobSetId, decide: Decide) -> Result<Option<u32>, Error> {
     for effect in coordinator.change(id, decide).await? {
         let Effect::EndAttempt { lease, cause, message, failures, .. } = effect else { continue };
+        coordinator.counts.add_failure(cause);
         match cause {
             FailureCause::Drained => tracing::info!("{lease} ended: its worker released the lease"),
             FailureCause::WorkerLost if message.is_empty() => tracing::warn!("{lease} ended: its lease expired"),

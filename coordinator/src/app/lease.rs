@@ -3,7 +3,7 @@
 use fivefold_common::event::EventName;
 use fivefold_common::job::{FailureCause, JobEvent, JobState, Transition};
 
-use super::{Coordinator, fail};
+use super::{Coordinator, Count, fail};
 use crate::error::Error;
 use crate::queue::{LeaseRequest, Leased, NameLock, NewEvent};
 
@@ -33,7 +33,9 @@ pub async fn acquire_under(
     let (worker, request_id) = (worker.to_owned(), request_id.to_owned());
     let expires = coordinator.lease_expires();
     let request = LeaseRequest { worker, request_id, name_lock, expires, transition: LEASE, event: leased };
-    coordinator.queue.acquire(coordinator.now(), request).await
+    let leased = coordinator.queue.acquire(coordinator.now(), request).await?;
+    coordinator.counts.add(Count::Leases, leased.is_some().into());
+    Ok(leased)
 }
 
 /// Ends the leases of a worker's earlier processes. The lock on the worker's name has only one holder, so they have ended. A

@@ -8,6 +8,7 @@ mod artifacts;
 mod checkpoint;
 mod complete;
 mod control;
+mod counts;
 mod decision;
 mod delete;
 mod disk;
@@ -41,8 +42,9 @@ pub use self::complete::{Completion, complete};
 pub use self::control::{
     cancel, drain, pause, pause_at, register_worker, resume, retrain, retry, see_worker, unregister_worker,
 };
+pub use self::counts::{Count, Counts};
 pub use self::delete::{delete, delete_old};
-pub use self::disk::{DiskUsage, JobSetUsage, disk_usage, warnings};
+pub use self::disk::{DiskSpace, DiskUsage, JobSetUsage, disk_space, disk_usage, warnings};
 pub use self::due::DueJobSets;
 pub use self::extend::{Extension, extend};
 pub use self::fail::{fail, release};
@@ -71,6 +73,7 @@ pub struct Coordinator {
     /// Filled by every change, and at the start.
     pub due: DueJobSets,
     pub score_tables: ScoreTables,
+    pub counts: Counts,
     pub settings: Settings,
 }
 

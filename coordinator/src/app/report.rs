@@ -4,7 +4,7 @@ use fivefold_common::ids::LeaseRef;
 use fivefold_common::job::JobState;
 use fivefold_common::progress::{EpochReport, Progress};
 
-use super::Coordinator;
+use super::{Coordinator, Count};
 use crate::error::Error;
 use crate::queue::{NewReport, Reported};
 
@@ -29,7 +29,10 @@ pub async fn report(
 ) -> Result<Answer, Error> {
     let report = NewReport { lease, expires: coordinator.lease_expires(), sequence, progress, epochs };
     match coordinator.queue.report(coordinator.now(), report).await {
-        Ok(reported) => Ok(Answer::Stored(reported)),
+        Ok(reported) => {
+            coordinator.counts.add(Count::Reports, 1);
+            Ok(Answer::Stored(reported))
+        }
         Err(Error::StaleAttempt(_)) if coordinator.queue.attempt(lease).await?.state == JobState::Cancelled => {
             Ok(Answer::Cancelled)
         }

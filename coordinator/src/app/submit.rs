@@ -5,12 +5,12 @@ use fivefold_common::event::EventName;
 use fivefold_common::ids::{Digest, JobSetId};
 use fivefold_common::spec::{JobSetSpec, SplitMethod};
 
-use super::Coordinator;
 use super::artifacts::{put, require_artifact};
 use super::disk::require_room;
 use super::lists::{Lists, read_test_list};
 use super::resolve::check_name;
 use super::warm_start::warm_start;
+use super::{Coordinator, Count};
 use crate::error::Error;
 use crate::queue::{EarlierRequest, Inputs, NewEvent, NewJobSet, Submitted, WarmStart};
 
@@ -46,6 +46,7 @@ pub async fn submit(coordinator: &Coordinator, submission: Submission) -> Result
     match coordinator.queue.submit(coordinator.now(), new).await? {
         Submitted::Stored => {
             tracing::info!("job set {id} was submitted");
+            coordinator.counts.add(Count::SubmittedJobSets, 1);
             Ok(id)
         }
         Submitted::Earlier(earlier) => same_request(&submission, earlier),

@@ -4,6 +4,7 @@
 //! worker names its lease; if the lease is not the job's current one, the write changes nothing and fails with
 //! [`Error::StaleAttempt`].
 
+mod census;
 mod change;
 mod job_set;
 pub mod sqlite;
@@ -21,6 +22,7 @@ use fivefold_common::role::Role;
 use fivefold_common::spec::JobSetSpec;
 use tokio::sync::watch;
 
+pub use self::census::{Census, Occupation};
 pub use self::change::{Decide, Effect, NewEvent};
 pub use self::job_set::{
     Exclusion, Fit, FitFold, FitRecord, FitScores, InitialModel, Inputs, Job, JobResult, JobSet, NamedJobSet,
@@ -173,6 +175,9 @@ pub trait Queue: Debug + Send + Sync {
 
     /// The train jobs that are leased.
     async fn folds_in_training(&self) -> Result<Vec<FoldInTraining>, Error>;
+
+    /// The job sets and jobs that have not ended, in numbers.
+    async fn census(&self) -> Result<Census, Error>;
 
     /// Artifacts that nothing refers to and nobody wanted since `since`; with [`RELEASED`], those that were released.
     async fn unreferenced(&self, since: Timestamp) -> Result<Vec<Digest>, Error>;

@@ -11,6 +11,7 @@ use fivefold_common::role::Role;
 use super::Page;
 use super::layout::Root;
 use super::problem::{self, Problem};
+use crate::access::{bearer_token, token_hash};
 
 /// Scripts, styles and connections of the page itself alone, and no frame around it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
@@ -85,6 +86,10 @@ fn pass(page: &Page, request: &Request) -> Result<Pass, Problem> {
     }
     match viewer(page, headers) {
         Some(viewer) => Ok(Pass::As(viewer)),
+        None if path == "/metrics" && is_reader(page, headers) => Ok(Pass::Open),
+        None if path == "/metrics" => Err(Problem::Refused(
+            "the metrics need a token: give Prometheus one of the role read-only, as a bearer token".into(),
+        )),
         None if request.method() == Method::GET => Ok(Pass::LogIn),
         None => Err(Problem::Refused("the session has ended: log in again".into())),
     }
@@ -100,6 +105,12 @@ pub(super) fn viewer(page: &Page, headers: &HeaderMap) -> Option<Viewer> {
         Role::Worker => None,
         role => Some(Viewer::Holder { token, role }),
     }
+}
+
+/// Whether a program that is no browser has a token with which it may look.
+fn is_reader(page: &Page, headers: &HeaderMap) -> bool {
+    let role = bearer_token(headers).and_then(|token| page.guard.role_of(token_hash(token)));
+    matches!(role, Some(Role::ReadOnly | Role::User))
 }
 
 /// Whether `Host` names this machine itself. Another name leads here if somebody made it point to the loopback address, to

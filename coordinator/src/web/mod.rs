@@ -15,6 +15,7 @@ mod job_sets;
 mod layout;
 mod live;
 mod login;
+mod metrics;
 mod problem;
 mod progress;
 mod report;
@@ -114,6 +115,7 @@ fn router(page: Page) -> Router {
         .route("/workers", get(workers::show))
         .route("/workers/live", get(workers::follow))
         .route("/workers/{control}", post(controls::change_worker))
+        .route("/metrics", get(metrics::show))
         .route("/login", get(login::show).post(login::enter))
         .route("/logout", post(login::leave))
         .route("/assets/{name}", get(assets::send))

@@ -17,7 +17,7 @@ use fivefold_common::labels::LABEL_COUNT;
 use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest};
 use fivefold_common::scores::{ScoreRow, ScoreTable, Source};
 use fivefold_common::spec::JobSetSpec;
-use fivefold_coordinator::app::{self, Coordinator, DueJobSets, ScoreTables, Settings, Submission};
+use fivefold_coordinator::app::{self, Coordinator, Counts, DueJobSets, ScoreTables, Settings, Submission};
 use fivefold_coordinator::blobs::{Blobs, Chunks, Claim, Claims, DiskSpace};
 use fivefold_coordinator::clock::{Clock, Timestamp};
 use fivefold_coordinator::error::Error;
@@ -158,6 +158,7 @@ impl Rig {
             claims: Claims::default(),
             due: DueJobSets::default(),
             score_tables: ScoreTables::default(),
+            counts: Counts::default(),
             settings,
         };
         Rig { coordinator, clock, blobs }

@@ -111,6 +111,10 @@ impl Queue for MortalQueue {
         self.step()?.has_free_job(now, worker).await
     }
 
+    async fn census(&self) -> Result<Census, Error> {
+        self.step()?.census().await
+    }
+
     async fn without_a_worker(&self, since: Timestamp) -> Result<Vec<JobSetId>, Error> {
         self.step()?.without_a_worker(since).await
     }

@@ -3,8 +3,10 @@
 mod frame;
 mod screen;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use fivefold_client::Connection;
 use fivefold_common::ids::JobSetId;
 use fivefold_common::job::JobState;
@@ -24,6 +26,7 @@ use crate::render::epoch_history::EpochHistory;
 use crate::render::job::job_name;
 use crate::render::job_set::headline;
 use crate::render::view::View;
+use crate::tensorboard;
 
 /// The pause before a stream is opened again that ended before the job set did.
 const REOPEN_PAUSE: Duration = Duration::from_millis(500);
@@ -31,16 +34,28 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 /// How soon after the start, and how often after that, workers are looked for.
 const LOOK_FOR_WORKERS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    of: JobSetArgs,
+    /// Folder for TensorBoard: each epoch is added as it is reported, to DIR/ID/fold-0 and so on
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
+}
+
 /// Follows the job set until it ends. Ctrl-C stops the watch, not the job set.
 pub(crate) async fn run(
-    args: &JobSetArgs,
+    args: &WatchArgs,
     coordinator: &Connection,
     format: OutputFormat,
 ) -> anyhow::Result<ExitStatus> {
-    let id = &args.id.resolve(coordinator).await?;
+    if let Some(folder) = &args.tensorboard {
+        tensorboard::prepare(folder)?;
+    }
+    let id = &args.of.id.resolve(coordinator).await?;
     let mut screen = Screen::new(format);
     let job_set = tokio::select! {
-        followed = follow(id, coordinator, &mut screen) => followed?,
+        followed = follow(id, coordinator, args.tensorboard.as_deref(), &mut screen) => followed?,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
             screen.close();
@@ -57,7 +72,12 @@ pub(crate) async fn run(
 }
 
 /// Shows all changes until the job set has ended, and returns it.
-async fn follow(id: &JobSetId, coordinator: &Connection, screen: &mut Screen) -> anyhow::Result<JobSet> {
+async fn follow(
+    id: &JobSetId,
+    coordinator: &Connection,
+    tensorboard: Option<&Path>,
+    screen: &mut Screen,
+) -> anyhow::Result<JobSet> {
     let coordinator = &coordinator.with_observer(screen.observer());
     let mut retries = coordinator.retries();
     let mut after_cursor = 0;
@@ -92,7 +112,7 @@ async fn follow(id: &JobSetId, coordinator: &Connection, screen: &mut Screen) ->
                     retries.succeeded();
                     after_cursor = change.events.iter().map(|event| event.cursor).fold(after_cursor, i64::max);
                     if let Some(job_set) = &change.job_set {
-                        epoch_metrics::update(&mut history, coordinator, job_set).await?;
+                        update_epochs(&mut history, coordinator, job_set, tensorboard).await?;
                     }
                     let view = change.job_set.as_ref().map(|job_set| View::new(job_set, &history));
                     screen.show(&change.events, view.as_ref())?;
@@ -117,6 +137,20 @@ async fn follow(id: &JobSetId, coordinator: &Connection, screen: &mut Screen) ->
         // The coordinator ended the stream early, for instance because it is shutting down.
         tokio::time::sleep(REOPEN_PAUSE).await;
     }
+}
+
+/// Fetches new epochs, and adds them to the folder for TensorBoard, if there is one.
+async fn update_epochs(
+    history: &mut EpochHistory,
+    coordinator: &Connection,
+    job_set: &JobSet,
+    tensorboard: Option<&Path>,
+) -> anyhow::Result<()> {
+    epoch_metrics::update(history, coordinator, job_set).await?;
+    if let Some(folder) = tensorboard {
+        tensorboard::update(folder, job_set, history)?;
+    }
+    Ok(())
 }
 
 /// The exit status for a job set that has ended.

@@ -1,6 +1,7 @@
 //! The queue in one SQLite file. Rows and SQL stay in this module.
 
 mod artifacts;
+mod census;
 mod changes;
 mod checkpoints;
 mod events;
@@ -236,6 +237,10 @@ impl Queue for SqliteQueue {
 
     async fn folds_in_training(&self) -> Result<Vec<FoldInTraining>, Error> {
         usage::folds_in_training(&mut *self.reader().await?).await
+    }
+
+    async fn census(&self) -> Result<Census, Error> {
+        read_at_once!(self, |c| census::census(c))
     }
 
     async fn unreferenced(&self, since: Timestamp) -> Result<Vec<Digest>, Error> {
