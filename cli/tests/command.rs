@@ -339,6 +339,7 @@ fn bad_input_is_refused_before_the_coordinator_is_asked() {
         ("submit --train-csv train.csv --folds=41", 1, "train.csv: 40 rows cannot fill 41 folds"),
         ("submit --train-csv train.csv --weights test.csv", 1, "test.csv is not a safetensors file"),
         ("--coordinator ftp://hub:7700 workers", 2, "--coordinator"),
+        ("status --limit 0", 2, "--limit"),
         ("folds --csv train.csv --folds 1 --out folds.csv", 2, "'--folds <N>': 1 is not in 2..=100"),
         ("folds --csv train.csv --folds 41 --out folds.csv", 1, "41 folds need at least as many rows"),
         ("folds --csv train.csv --folds 41 --out folds.csv", 1, "train.csv: train list: 41 folds"),

@@ -12,13 +12,14 @@ use std::thread::ScopedJoinHandle;
 
 use fivefold_common::scores::Source;
 
+use crate::first_of_each::FirstOfEach;
 use crate::image_folder::{FolderError, ImageFolder, file_names};
 use crate::image_header::{ImageHeader, read_header};
 use crate::image_layout::ImageLayout;
-use crate::image_problem::{ImageError, ImageProblem};
+use crate::image_problem::{ImageError, ImageProblem, ProblemKind};
 use crate::known_images::{KnownImages, Stamp};
 
-/// How many files of each kind of fault a message names.
+/// How many files a message names that are missing, and how many that cannot be used.
 const NAMED_FILES: usize = 5;
 /// Images between two reports of progress.
 const IMAGES_PER_STEP: usize = 256;
@@ -55,7 +56,7 @@ pub enum Checked {
 }
 
 /// Files that do not exist or cannot be used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ImageFaults {
     /// How many do not exist.
     pub missing_count: usize,
@@ -63,11 +64,23 @@ pub struct ImageFaults {
     pub missing: Vec<PathBuf>,
     /// What is there instead of the missing files.
     pub found_instead: Vec<String>,
-    /// How many exist and cannot be used.
-    pub unusable_count: usize,
-    /// The first of these, in the order of the lists.
-    pub unusable: Vec<ImageError>,
+    /// Files that exist and cannot be used, in the order of the lists.
+    pub unusable: FirstOfEach<ProblemKind, ImageError>,
     has_lasting: bool,
+    named_files: usize,
+}
+
+impl Default for ImageFaults {
+    fn default() -> Self {
+        Self {
+            missing_count: 0,
+            missing: Vec::new(),
+            found_instead: Vec::new(),
+            unusable: FirstOfEach::default(),
+            has_lasting: false,
+            named_files: NAMED_FILES,
+        }
+    }
 }
 
 impl ImageFaults {
@@ -76,25 +89,24 @@ impl ImageFaults {
         self.missing_count > 0 || self.has_lasting
     }
 
-    /// The same faults, of which at most `count` of each kind are named.
+    /// The same faults, of which at most `count` missing files are named, and as many that cannot be used, but one of each kind
+    /// of problem.
     pub fn naming(mut self, count: usize) -> Self {
         self.missing.truncate(count);
-        self.unusable.truncate(count);
+        self.named_files = count;
         self
     }
 
     fn is_empty(&self) -> bool {
-        self.missing_count + self.unusable_count == 0
+        self.missing_count + self.unusable.count() == 0
     }
 
     fn add(&mut self, later: Self) {
         self.missing_count += later.missing_count;
-        self.unusable_count += later.unusable_count;
         self.has_lasting |= later.has_lasting;
         self.missing.extend(later.missing);
         self.missing.truncate(NAMED_FILES);
         self.unusable.extend(later.unusable);
-        self.unusable.truncate(NAMED_FILES);
         self.found_instead.extend(later.found_instead);
     }
 }
@@ -110,12 +122,13 @@ impl fmt::Display for ImageFaults {
                 write!(f, " ({})", self.found_instead.join("; "))?;
             }
         }
-        if self.unusable_count > 0 {
+        let count = self.unusable.count();
+        if count > 0 {
             let before = if self.missing_count > 0 { "; " } else { "" };
-            let files = if self.unusable_count == 1 { "image file" } else { "image files" };
-            let named: Vec<String> = self.unusable.iter().map(ToString::to_string).collect();
-            write!(f, "{before}{} {files} cannot be used: {}", self.unusable_count, named.join(", "))?;
-            write_rest(f, self.unusable_count, named.len())?;
+            let files = if count == 1 { "image file" } else { "image files" };
+            let named: Vec<String> = self.unusable.named(self.named_files).map(ToString::to_string).collect();
+            write!(f, "{before}{count} {files} cannot be used: {}", named.join(", "))?;
+            write_rest(f, count, named.len())?;
         }
         Ok(())
     }
@@ -220,11 +233,8 @@ impl ImageCheck<'_> {
             let header = stamp.and_then(|stamp| header(&path, name, stamp, known, &mut part.read));
             let target = self.layout.target(source);
             if let Err(problem) = header.and_then(|ImageHeader { width, height }| target.check(width, height)) {
-                part.faults.unusable_count += 1;
                 part.faults.has_lasting |= problem.is_lasting();
-                if part.faults.unusable.len() < NAMED_FILES {
-                    part.faults.unusable.push(ImageError { path, problem });
-                }
+                part.faults.unusable.add(problem.kind(), ImageError { path, problem });
             }
             return;
         }
@@ -427,6 +437,28 @@ mod tests {
         {
             assert!(message.contains(part), "{message}");
         }
+    }
+
+    #[test]
+    fn many_files_of_one_problem_do_not_hide_another_problem() {
+        let root = tempfile::tempdir().unwrap();
+        let ids: Vec<String> = (0..120).map(|row| format!("i{row}")).collect();
+        for id in &ids[..30] {
+            write_image(root.path(), Source::Train, id, 5, 10);
+        }
+        std::fs::write(root.path().join("train/i20_blue.png"), "").unwrap();
+        std::fs::write(root.path().join("train/i29_blue.png"), "no image").unwrap();
+        let list = || [ListedImages { source: Source::Train, ids: ids.clone() }];
+        let message = faults(root.path(), &list()).to_string();
+        assert!(message.contains("270 image files are missing: "), "{message}");
+        assert!(message.contains("; 90 image files cannot be used: "), "{message}");
+        let first = "i0_red.png: is 5 x 5 pixels, but 4 x 4 are expected (image_size), ";
+        let others = message.split_once(first).unwrap().1;
+        let (empty, other) = (others.find("i20_blue.png: is empty").unwrap(), others.find("i29_blue.png").unwrap());
+        assert!(empty < other && other < others.find("i0_green.png").unwrap(), "{message}");
+        assert!(message.ends_with(", and 85 more"), "{message}");
+        let shorter = faults(root.path(), &list()).naming(2).to_string();
+        assert!(shorter.contains("i20_blue.png: is empty") && shorter.ends_with(", and 87 more"), "{shorter}");
     }
 
     #[test]

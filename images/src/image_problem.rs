@@ -1,6 +1,7 @@
 //! What is wrong with an image file.
 
 use std::io;
+use std::mem::Discriminant;
 use std::path::PathBuf;
 
 /// The longest side of an image that is decoded, in pixels. It is checked in the header, before memory is allocated.
@@ -75,7 +76,20 @@ pub enum ImageProblem {
     },
 }
 
+/// What problems of the same cause have in common, whatever their files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProblemKind(Discriminant<ImageProblem>, Option<io::ErrorKind>);
+
 impl ImageProblem {
+    /// The kind of the problem.
+    pub fn kind(&self) -> ProblemKind {
+        let error = match self {
+            Self::Unreadable(error) => Some(error.kind()),
+            _ => None,
+        };
+        ProblemKind(std::mem::discriminant(self), error)
+    }
+
     /// The file is cut off.
     pub(crate) fn missing_end() -> Self {
         Self::Damaged("the end of the image is missing".to_owned())

@@ -4,6 +4,7 @@
 //! used by their headers, before anything is decoded; a [`survey`](survey::survey) reads and decodes every image.
 #![warn(missing_docs)]
 
+pub mod first_of_each;
 mod formats;
 pub mod image_check;
 pub mod image_file;

@@ -9,12 +9,13 @@ use fivefold_common::finding::Finding;
 use fivefold_common::manifest::{Manifest, ManifestError};
 use fivefold_common::scores::Source;
 use fivefold_common::spec::JobSetSpec;
+use fivefold_images::first_of_each::FirstOfEach;
 use fivefold_images::image_check::{Checked, ImageCheck, ImageFaults, ListedImages};
 use fivefold_images::image_folder::FoundImages;
 use fivefold_images::known_images::KnownImages;
 use fivefold_images::{ImageError, ImageFolder, ImageLayout, ImageProblem};
 
-/// How many files of each kind of fault a finding names.
+/// How many files a finding names that are missing, and how many that cannot be used; more where there are more kinds of problems.
 const NAMED_FILES: usize = 2;
 
 /// The lists whose images are checked.
@@ -156,34 +157,44 @@ impl DataCheck<'_> {
         let ids = &list.ids;
         let step = (ids.len() / self.decoded.max(1)).max(1);
         let sample: Vec<&String> = ids.iter().step_by(step).take(self.decoded).collect();
-        let failed: Vec<ImageError> =
-            sample.iter().filter_map(|id| folder.read_image(layout, list.source, id).err()).collect();
-        if failed.is_empty() {
+        let mut failed = FirstOfEach::default();
+        for error in sample.iter().filter_map(|id| folder.read_image(layout, list.source, id).err()) {
+            failed.add(error.problem.kind(), error);
+        }
+        if failed.count() == 0 {
             let (count, decoded) = (ids.len(), sample.len());
             return Ok(Finding::good(format!("{images}: {count} images {origin} can be used; {decoded} were decoded")));
         }
-        let named: Vec<String> = failed.iter().take(NAMED_FILES).map(ToString::to_string).collect();
+        let named: Vec<String> = failed.named(NAMED_FILES).map(ToString::to_string).collect();
         Ok(Finding::bad(format!(
             "{images}: {} of {} images that were decoded cannot be used: {}; copy these files again",
-            failed.len(),
+            failed.count(),
             sample.len(),
             named.join(", ")
         )))
     }
 }
 
-/// What to do about faults.
-fn remedy(faults: &ImageFaults) -> &'static str {
+/// What to do about faults, for each of their problems.
+fn remedy(faults: &ImageFaults) -> String {
     let is_of_size =
-        |error: &ImageError| matches!(error.problem, ImageProblem::WrongSize { .. } | ImageProblem::TooSmall { .. });
-    if faults.unusable.iter().any(is_of_size) {
-        "give the images this size, or name another image_size with --image-size and in `fivefold submit`; resize and fit \
-         give images of any size the right one"
-    } else if faults.unusable_count > 0 {
-        "copy these files again"
-    } else {
-        "put the missing files there"
+        |error: &&ImageError| matches!(error.problem, ImageProblem::WrongSize { .. } | ImageProblem::TooSmall { .. });
+    let kinds = faults.unusable.one_of_each().count();
+    let kinds_of_size = faults.unusable.one_of_each().filter(is_of_size).count();
+    let mut remedies = Vec::new();
+    if faults.missing_count > 0 {
+        remedies.push("put the missing files there");
     }
+    if kinds > kinds_of_size {
+        remedies.push(if kinds_of_size == 0 { "copy these files again" } else { "copy the damaged ones again" });
+    }
+    if kinds_of_size > 0 {
+        remedies.push(
+            "give the images this size, or name another image_size with --image-size and in `fivefold submit`; resize and \
+             fit give images of any size the right one",
+        );
+    }
+    remedies.join("; ")
 }
 
 fn read(path: &Path, read: impl FnOnce(&str, File) -> Result<Manifest, ManifestError>) -> anyhow::Result<Manifest> {

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &DatasetArgs, format: OutputFormat) -> anyhow::Result<Ex
         OutputFormat::Json => print_json(&census_json(&census))?,
         OutputFormat::Text => print(&census_text(&census))?,
     }
-    Ok(if census.problem_count > 0 { ExitStatus::Failed } else { ExitStatus::Succeeded })
+    Ok(if census.problems.count() > 0 { ExitStatus::Failed } else { ExitStatus::Succeeded })
 }
 
 fn check(args: &CheckArgs) -> anyhow::Result<Census> {
@@ -104,7 +104,7 @@ fn check(args: &CheckArgs) -> anyhow::Result<Census> {
         for (row, (id, facts)) in ids.iter().zip(facts).enumerate() {
             match facts {
                 Ok(facts) => add_image(&mut census, &mut seen, format!("{} {id}", list.file.name()), &facts),
-                Err(error) => census.add_problem(Problem::of_row(&list.file.path, row, id, error.to_string())),
+                Err(error) => census.add_problem(Problem::of_image(&list.file.path, row, id, &error)),
             }
         }
     }
@@ -142,7 +142,7 @@ fn add_shared_ids(census: &mut Census, read: &[(Source, ImageList)], layout: &Im
         for (row, tested) in test.manifest.rows.iter().enumerate() {
             if let Some(other) = listed.get(tested.id.as_str()) {
                 let problem = format!("the image is also in {}, row {}", list.file.name(), other + 1);
-                census.add_problem(Problem::of_row(&test.file.path, row, &tested.id, problem));
+                census.add_problem(Problem::of_shared_row(&test.file.path, row, &tested.id, problem));
             }
         }
     }

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use fivefold_common::one_line::one_line;
 use fivefold_common::scores::Source;
+use fivefold_images::first_of_each::FirstOfEach;
+use fivefold_images::{ImageError, image_problem};
 use serde_json::json;
 
 /// How many problems, sizes and groups of duplicates are named.
@@ -27,10 +29,19 @@ pub(crate) struct Census {
     pub(crate) duplicates: Vec<Vec<String>>,
     /// Doubts about the split.
     pub(crate) warnings: Vec<String>,
-    /// The number of problems.
-    pub(crate) problem_count: usize,
-    /// The first problems.
-    pub(crate) problems: Vec<Problem>,
+    /// What is wrong.
+    pub(crate) problems: FirstOfEach<ProblemKind, Problem>,
+}
+
+/// What problems have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProblemKind {
+    /// A file, not one of its rows.
+    List,
+    /// A row of the test list that is in another list, too.
+    Shared,
+    /// An image.
+    Image(image_problem::ProblemKind),
 }
 
 /// A list of a data set.
@@ -53,17 +64,26 @@ pub(crate) struct Problem {
     row: Option<usize>,
     id: Option<String>,
     what: String,
+    kind: ProblemKind,
 }
 
 impl Problem {
     /// A problem of a whole file.
     pub(crate) fn of_list(file: &Path, error: &anyhow::Error) -> Self {
-        Self { file: file.display().to_string(), row: None, id: None, what: format!("{error:#}") }
+        let kind = ProblemKind::List;
+        Self { file: file.display().to_string(), row: None, id: None, what: format!("{error:#}"), kind }
     }
 
-    /// A problem of a row, counted from 0.
-    pub(crate) fn of_row(file: &Path, row: usize, id: &str, what: String) -> Self {
-        Self { file: file.display().to_string(), row: Some(row + 1), id: Some(id.to_owned()), what }
+    /// A row, counted from 0, whose image is also in a list.
+    pub(crate) fn of_shared_row(file: &Path, row: usize, id: &str, what: String) -> Self {
+        let file = file.display().to_string();
+        Self { file, row: Some(row + 1), id: Some(id.to_owned()), what, kind: ProblemKind::Shared }
+    }
+
+    /// A row, counted from 0, whose image cannot be used.
+    pub(crate) fn of_image(file: &Path, row: usize, id: &str, error: &ImageError) -> Self {
+        let (file, kind) = (file.display().to_string(), ProblemKind::Image(error.problem.kind()));
+        Self { file, row: Some(row + 1), id: Some(id.to_owned()), what: error.to_string(), kind }
     }
 
     fn text(&self) -> String {
@@ -79,10 +99,7 @@ impl Problem {
 
 impl Census {
     pub(crate) fn add_problem(&mut self, problem: Problem) {
-        self.problem_count += 1;
-        if self.problems.len() < NAMED {
-            self.problems.push(problem);
-        }
+        self.problems.add(problem.kind, problem);
     }
 
     /// Rows of each class in all lists.
@@ -141,14 +158,13 @@ pub(crate) fn census_text(census: &Census) -> String {
         );
     }
     lines.extend(census.warnings.iter().map(|warning| format!("warning: {warning}")));
-    match census.problem_count {
+    match census.problems.count() {
         0 => lines.push("no problems".to_owned()),
         count => {
             lines.push(format!("{count} problem{}:", if count == 1 { "" } else { "s" }));
-            lines.extend(census.problems.iter().map(|problem| format!("  {}", problem.text())));
-            lines.extend(
-                (count > census.problems.len()).then(|| format!("  and {} more", count - census.problems.len())),
-            );
+            let named: Vec<&Problem> = census.problems.named(NAMED).collect();
+            lines.extend(named.iter().map(|problem| format!("  {}", problem.text())));
+            lines.extend((count > named.len()).then(|| format!("  and {} more", count - named.len())));
         }
     }
     lines.join("\n") + "\n"
@@ -186,7 +202,7 @@ pub(crate) fn census_json(census: &Census) -> serde_json::Value {
         .collect();
     let problems: Vec<_> = census
         .problems
-        .iter()
+        .named(NAMED)
         .map(|problem| json!({ "file": problem.file, "row": problem.row, "id": problem.id, "problem": problem.what }))
         .collect();
     json!({
@@ -196,13 +212,15 @@ pub(crate) fn census_json(census: &Census) -> serde_json::Value {
         "sizes": sizes,
         "duplicates": census.duplicates,
         "warnings": census.warnings,
-        "problem_count": census.problem_count,
+        "problem_count": census.problems.count(),
         "problems": problems,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use fivefold_images::ImageProblem;
+
     use super::*;
 
     #[test]
@@ -223,15 +241,25 @@ mod tests {
             ..Census::default()
         };
         assert!(census_text(&census).ends_with("\nno problems\n"));
-        census.add_problem(Problem::of_row(Path::new("train.csv"), 2, "z", "is empty".into()));
+        let empty = |id: &str| ImageError { path: id.into(), problem: ImageProblem::Empty };
+        census.add_problem(Problem::of_image(Path::new("train.csv"), 2, "z", &empty("z.png")));
         census.add_problem(Problem::of_list(Path::new("test.csv"), &anyhow::anyhow!("test.csv, line 1: no")));
         let expected = "train.csv: 3 rows, 1 without a label; 2 of 3 images can be used\n\
             2 classes, with their rows: a 2, b 0\nclasses that no row has: b\n\
             files: 2 PNG; 4 x 4 (1), 5 x 4 (1)\nimages of the same bytes, 1 groups:\n  train.csv x, train.csv y\n\
-            2 problems:\n  train.csv, row 3 (z): is empty\n  test.csv, line 1: no\n";
+            2 problems:\n  train.csv, row 3 (z): z.png: is empty\n  test.csv, line 1: no\n";
         assert_eq!(census_text(&census), expected);
         let json = census_json(&census);
         assert_eq!((&json["problem_count"], &json["problems"][0]["row"]), (&json!(2), &json!(3)));
         assert_eq!((&json["classes"][0]["rows"], &json["formats"]["PNG"]), (&json!(2), &json!(2)));
+        for row in 3..50 {
+            census.add_problem(Problem::of_image(Path::new("train.csv"), row, "y", &empty("y.png")));
+        }
+        let shared = "the image is also in train.csv, row 1";
+        census.add_problem(Problem::of_shared_row(Path::new("test.csv"), 0, "x", shared.to_owned()));
+        let text = census_text(&census);
+        let named = text.split_once("50 problems:\n").unwrap().1;
+        assert!(named.contains(shared) && named.find(shared) < named.find("(y)"), "{text}");
+        assert!(named.ends_with("\n  and 40 more\n"), "{text}");
     }
 }
