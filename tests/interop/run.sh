@@ -3,28 +3,12 @@
 # then one fold of another network, with another head and normalised pixels. Their models are exported and run with onnxruntime.
 #   tests/interop/run.sh [PYTHON]     a PYTHON with tests/interop/requirements.txt installed
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+. "$(dirname "${BASH_SOURCE[0]}")/../programs.sh"
 python=${1:-python3}
-bin=${FIVEFOLD_BIN:-target/debug}
-work=$(mktemp -d)
-pids=()
-stop() {
-    [ ${#pids[@]} = 0 ] || { kill "${pids[@]}" 2>/dev/null || true; wait "${pids[@]}" 2>/dev/null || true; }
-    rm -rf "$work"
-}
-trap stop EXIT
+
 "$bin/fivefold" synth --out "$work/data" --train 40 --hpa 10 --test 6 --size 32 --seed 1
 "$python" tests/interop/check.py weights "$work/imagenet.safetensors"
-touch "$work/log"
-"$bin/fivefold-coordinator" --listen 127.0.0.1:0 --state "$work/state" 2>> "$work/log" &
-pids+=($!)
-url=
-while [ -z "$url" ]; do
-    kill -0 "${pids[0]}" || { cat "$work/log"; exit 1; }
-    url=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$work/log")
-    sleep 0.05
-done
-export FIVEFOLD_COORDINATOR=$url
+start_coordinator
 "$bin/fivefold-worker" --coordinator "$url" --data "$work/data" --device cpu --scratch "$work/scratch" 2>> "$work/worker.log" &
 pids+=($!)
 id=$("$bin/fivefold" submit --train-csv "$work/data/train.csv" --hpa-csv "$work/data/HPAv18RGBY_wodpl.csv" \

@@ -1,40 +1,17 @@
 #!/usr/bin/env bash
-# Runs a small job set while a real Prometheus scrapes the coordinator, and has other programs read what Fivefold wrote:
-# promtool the metrics and the alert rules, Prometheus every expression of rules and dashboard, TensorBoard the curves.
+# Runs a small job set while a real Prometheus scrapes the coordinator. Then checks metrics and alert rules with promtool, every
+# expression of rules and dashboard with Prometheus, the curves with TensorBoard's reader, and the logs as JSON.
 #   tests/services/run.sh [PYTHON]     a PYTHON with tests/services/requirements.txt installed
-# A program that is not installed is skipped, unless CI is set.
+# Without Prometheus its part is skipped, unless CI is set.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+. "$(dirname "${BASH_SOURCE[0]}")/../programs.sh"
 python=${1:-python3}
-bin=${FIVEFOLD_BIN:-target/debug}
-work=$(mktemp -d)
-pids=()
-stop() {
-    [ ${#pids[@]} = 0 ] || { kill "${pids[@]}" 2>/dev/null || true; wait "${pids[@]}" 2>/dev/null || true; }
-    rm -rf "$work"
-}
-trap stop EXIT
-
-# Waits until `$3...` prints something, and prints that; gives up after `$1` seconds and shows the file `$2`.
-await() {
-    local until=$((SECONDS + $1)) log=$2 found
-    shift 2
-    while found=$("$@" 2>/dev/null || true); [ -z "$found" ]; do
-        [ $SECONDS -lt $until ] || { echo "waited in vain for: $*" >&2; tail "$log" >&2; exit 1; }
-        sleep 0.1
-    done
-    echo "$found"
-}
 
 "$bin/fivefold" synth --out "$work/data" --train 40 --test 6 --size 32 --seed 1
-touch "$work/coordinator.log"
-"$bin/fivefold-coordinator" --listen 127.0.0.1:0 --web 127.0.0.1:0 --log-format json --state "$work/state" 2>>"$work/coordinator.log" &
-pids+=($!)
-url=$(await 30 "$work/coordinator.log" sed -n 's/.*listening on \(http:[^" ]*\).*/\1/p' "$work/coordinator.log")
+start_coordinator --web 127.0.0.1:0 --log-format json
 page=$(await 30 "$work/coordinator.log" sed -n 's/.*the page is at http:..\([^" ]*\).*/\1/p' "$work/coordinator.log")
-export FIVEFOLD_COORDINATOR=$url
 
-if command -v prometheus promtool >/dev/null; then
+if command -v prometheus >/dev/null && command -v promtool >/dev/null; then
     sed "s/127.0.0.1:7701/$page/; s|fivefold.rules.yml|$PWD/deploy/prometheus/&|" deploy/prometheus/prometheus.yml >"$work/prometheus.yml"
     promtool check config "$work/prometheus.yml"
     promtool test rules tests/services/rules.test.yml
