@@ -112,7 +112,8 @@ async fn follow(
                     retries.succeeded();
                     after_cursor = change.events.iter().map(|event| event.cursor).fold(after_cursor, i64::max);
                     if let Some(job_set) = &change.job_set {
-                        update_epochs(&mut history, coordinator, job_set, tensorboard).await?;
+                        epoch_metrics::update(&mut history, coordinator, job_set).await?;
+                        write_epochs(tensorboard, last.as_ref(), job_set, &history)?;
                     }
                     let view = change.job_set.as_ref().map(|job_set| View::new(job_set, &history));
                     screen.show(&change.events, view.as_ref())?;
@@ -139,15 +140,17 @@ async fn follow(
     }
 }
 
-/// Fetches new epochs, and adds them to the folder for TensorBoard, if there is one.
-async fn update_epochs(
-    history: &mut EpochHistory,
-    coordinator: &Connection,
+/// Adds the epochs to the folder for TensorBoard, if there is one, and they are others than in the job set `before`.
+fn write_epochs(
+    folder: Option<&Path>,
+    before: Option<&JobSet>,
     job_set: &JobSet,
-    tensorboard: Option<&Path>,
+    history: &EpochHistory,
 ) -> anyhow::Result<()> {
-    epoch_metrics::update(history, coordinator, job_set).await?;
-    if let Some(folder) = tensorboard {
+    let newest = |job_set: &JobSet| job_set.jobs.iter().map(|job| job.last_epoch).collect::<Vec<_>>();
+    if let Some(folder) = folder
+        && before.map(newest) != Some(newest(job_set))
+    {
         tensorboard::update(folder, job_set, history)?;
     }
     Ok(())
