@@ -50,13 +50,7 @@ pub(crate) struct ServeArguments {
     insecure: bool,
     /// Format of the log on standard error
     #[arg(long, env = "FIVEFOLD_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
-    log_format: LogFormat,
-}
-
-impl ServeArguments {
-    pub(crate) fn log_format(&self) -> LogFormat {
-        self.log_format
-    }
+    pub(crate) log_format: LogFormat,
 }
 
 /// Where the page usually is.

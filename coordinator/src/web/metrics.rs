@@ -1,6 +1,5 @@
 //! `/metrics`, for Prometheus. No metric has a label for a job, a job set or a worker, so their number does not grow.
 
-use std::fmt;
 use std::sync::atomic::AtomicU64;
 
 use axum::extract::State;
@@ -8,7 +7,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use fivefold_common::job::{FailureCause, JobKind};
 use fivefold_common::job_set::JobSetState;
-use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder, prometheus_text};
+use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -68,13 +67,13 @@ impl Snapshot {
     }
 
     fn add_queue(&self, registry: &mut Registry) {
-        let job_sets = family();
+        let job_sets = Gauges::default();
         for state in [JobSetState::Training, JobSetState::Predicting] {
             let number = self.census.job_sets.get(&state).copied().unwrap_or(0);
             set(&job_sets, vec![("state", state.word())], number);
         }
         registry.register("unfinished_job_sets", "Job sets that have not ended", job_sets);
-        let jobs = family();
+        let jobs = Gauges::default();
         for &kind in JobKind::ALL {
             for occupation in Occupation::ALL {
                 let number = self.census.jobs.get(&(kind, occupation)).copied().unwrap_or(0);
@@ -86,7 +85,7 @@ impl Snapshot {
 
     fn add_machines(&self, registry: &mut Registry) {
         let Workers { idle, busy, drained } = self.workers;
-        let workers = family();
+        let workers = Gauges::default();
         for (state, number) in [("idle", idle), ("busy", busy), ("drained", drained)] {
             set(&workers, vec![("state", state)], number);
         }
@@ -120,27 +119,15 @@ fn add_counts(registry: &mut Registry, counts: &Counts) {
     }
     let failures = Family::<Labels, Counter>::default();
     for &cause in FailureCause::ALL {
-        failures.get_or_create(&Labels(vec![("cause", cause.word())])).inc_by(counts.failures(cause));
+        failures.get_or_create(&vec![("cause", cause.word())]).inc_by(counts.failures(cause));
     }
     registry.register("attempts_ended", "Attempts that ended without a result", failures);
 }
 
+/// Names of labels and their values.
+type Labels = Vec<(&'static str, &'static str)>;
 type Gauges = Family<Labels, Gauge<u64, AtomicU64>>;
 
-fn family() -> Gauges {
-    Gauges::default()
-}
-
-fn set(gauges: &Gauges, labels: Vec<(&'static str, &'static str)>, number: u64) {
-    gauges.get_or_create(&Labels(labels)).set(number);
-}
-
-/// Names of labels and their values.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Labels(Vec<(&'static str, &'static str)>);
-
-impl EncodeLabelSet for Labels {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        EncodeLabelSet::encode(&self.0, encoder)
-    }
+fn set(gauges: &Gauges, labels: Labels, number: u64) {
+    gauges.get_or_create(&labels).set(number);
 }
