@@ -19,7 +19,7 @@ use crate::image_layout::ImageLayout;
 use crate::image_problem::{ImageError, ImageProblem, ProblemKind};
 use crate::known_images::{KnownImages, Stamp};
 
-/// How many files a message names that are missing, and how many that cannot be used.
+/// The missing files that a message names, and as many unusable ones.
 const NAMED_FILES: usize = 5;
 /// Images between two reports of progress.
 const IMAGES_PER_STEP: usize = 256;

@@ -15,7 +15,7 @@ pub enum LogFormat {
     /// Lines for people.
     #[default]
     Text,
-    /// A JSON object a line: `timestamp`, `level`, `message` and further fields.
+    /// One JSON object per line: `timestamp`, `level`, `message` and further fields.
     Json,
 }
 

@@ -15,7 +15,7 @@ use fivefold_images::image_folder::FoundImages;
 use fivefold_images::known_images::KnownImages;
 use fivefold_images::{ImageError, ImageFolder, ImageLayout, ImageProblem};
 
-/// How many files a finding names that are missing, and how many that cannot be used; more where there are more kinds of problems.
+/// The missing files that a finding names, and as many unusable ones: more if there are more kinds of problems.
 const NAMED_FILES: usize = 2;
 
 /// The lists whose images are checked.
