@@ -19,7 +19,6 @@ help: ## List the targets
 
 .PHONY: test
 test: libtorch ## Set up libtorch if needed, build everything, run every test
-	cargo build --workspace
 	cargo test --workspace --no-fail-fast
 
 .PHONY: install
@@ -80,6 +79,12 @@ golden: $(golden_env)/ready ## Regenerate the tests' reference values from the r
 libtorch: tools ## Set up libtorch for this checkout (deploy/libtorch.sh --help)
 	@deploy/libtorch.sh >/dev/null
 
+# The programs as `make test` builds them: a test among the targets makes Cargo choose the features of the tests' dependencies,
+# so that nothing is compiled twice.
+.PHONY: programs
+programs: libtorch
+	cargo build --workspace --bins --test dependencies
+
 # Runs before any download. deploy/libtorch.sh checks for python3 and pip itself, only if it needs them.
 .PHONY: tools
 tools:
@@ -90,13 +95,11 @@ tools:
 	exit $$missing
 
 .PHONY: test-services
-test-services: libtorch $(services_env)/ready ## Test with the real Prometheus and TensorBoard: metrics, alert rules, dashboard, curves, JSON logs
-	cargo build --workspace
+test-services: programs $(services_env)/ready ## Test with the real Prometheus and TensorBoard: metrics, alert rules, dashboard, curves, JSON logs
 	tests/services/run.sh $(services_env)/bin/python
 
 .PHONY: grpc
-grpc: libtorch $(grpc_env)/ready ## Test the coordinator with Python's grpcio: list its services, read a job set's progress
-	cargo build --workspace --bins
+grpc: programs $(grpc_env)/ready ## Test the coordinator with Python's grpcio: list its services, read a job set's progress
 	tests/grpc/run.sh $(grpc_env)/bin/python
 
 .PHONY: chaos
@@ -117,8 +120,7 @@ fuzz: libtorch ## Fuzz every parser of outside input: SECONDS_EACH=600; needs ca
 	done
 
 .PHONY: interop
-interop: libtorch ## Exchange files with Python in both directions: torchvision, safetensors, onnxruntime, numpy, pandas (5 GB)
-	cargo build --workspace --bins
+interop: programs ## Exchange files with Python in both directions: torchvision, safetensors, onnxruntime, numpy, pandas (5 GB)
 	python3 -m venv target/interop-env
 	target/interop-env/bin/pip --disable-pip-version-check install --quiet --requirement tests/interop/requirements.txt
 	tests/interop/run.sh target/interop-env/bin/python

@@ -33,12 +33,14 @@ fn build_programs() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.parent().and_then(Path::parent).context("the test is not in a target folder")?;
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--workspace", "--bins", "--quiet"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    // As `make programs`, which says why a test is among them.
+    build.args(["build", "--workspace", "--bins", "--test", "dependencies", "--quiet"]);
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
     build.env("CARGO_TARGET_DIR", folder.parent().context("no target folder")?);
     if folder.ends_with("release") {
         build.arg("--release");
     }
-    ensure!(build.status()?.success(), "cargo build --workspace --bins failed");
+    ensure!(build.status()?.success(), "the programs cannot be built");
     Ok(folder.to_owned())
 }
 
