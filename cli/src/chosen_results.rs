@@ -10,6 +10,7 @@ use fivefold_proto::convert::{
 };
 use fivefold_proto::v1::{Artifact, Fit, FitFold, FitTrainedFoldsRequest, Job, JobSet};
 
+use crate::error::UsageError;
 use crate::render::job_set::headline;
 
 /// Which results are wanted.
@@ -77,7 +78,8 @@ impl ChosenResults {
             Wanted::Fit(number) => {
                 let (id, fits) = (&job_set.id, job_set.fits.len());
                 let Some(fit) = job_set.fits.get(number as usize - 1) else {
-                    bail!("there is no fit {number}: {id} has {}", counted(fits, "fit"));
+                    let problem = format!("there is no fit {number}: {id} has {}", counted(fits, "fit"));
+                    return Err(UsageError(problem).into());
                 };
                 Some(of(fit, Source::Asked))
             }
@@ -116,7 +118,8 @@ impl ChosenResults {
     fn of_submission(job_set: &JobSet, number: u32) -> anyhow::Result<Self> {
         let (id, count) = (&job_set.id, job_set.submissions.len());
         let Some(submission) = job_set.submissions.get(number as usize - 1) else {
-            bail!("there is no submission {number}: {id} has {}", counted(count, "submission"));
+            let problem = format!("there is no submission {number}: {id} has {}", counted(count, "submission"));
+            return Err(UsageError(problem).into());
         };
         let is_its_fit = |fit: &&Fit| fit.results.iter().any(|artifact| artifact.digest == submission.oof_digest);
         let fit = job_set.fits.iter().find(is_its_fit).cloned().unwrap_or_default();
@@ -166,6 +169,14 @@ pub(crate) fn trained_folds(job_set: &JobSet) -> usize {
 
 pub(crate) fn train_jobs(job_set: &JobSet) -> impl Iterator<Item = &Job> {
     job_set.jobs.iter().filter(|job| job_kind_from_wire(job.kind) == Ok(JobKind::Train))
+}
+
+/// Refuses folds that a job set does not have.
+pub(crate) fn require_folds(job_set: &JobSet, folds: &[u32]) -> Result<(), UsageError> {
+    let all: Vec<u32> = train_jobs(job_set).map(|job| job.fold).collect();
+    let Some(other) = folds.iter().find(|fold| !all.contains(fold)) else { return Ok(()) };
+    let all: Vec<String> = all.iter().map(u32::to_string).collect();
+    Err(UsageError(format!("{} has no fold {other}: its folds are {}", job_set.id, all.join(", "))))
 }
 
 /// The tables and models of the folds that are trained, by fold.

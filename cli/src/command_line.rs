@@ -1,7 +1,10 @@
 //! The command line and its help.
 
+use std::ffi::OsString;
+
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use fivefold_program::command_line::{without_empty_variables, without_variables};
 
 use crate::commands::JobSetArgs;
 use crate::commands::completions::CompletionsArgs;
@@ -42,7 +45,7 @@ Examples:
 Exit codes:
   0  success; the watched job set succeeded   3    the watched job set was cancelled
   1  failure; the watched job set failed      4    no coordinator within --wait-seconds
-  2  invalid command line, value or id        130  Ctrl-C
+  2  a flag, setting or id that is wrong      130  Ctrl-C
 
 While the coordinator cannot be reached, commands wait for it. `fivefold COMMAND --help` shows examples.")]
 pub(crate) struct CommandLine {
@@ -62,12 +65,32 @@ pub(crate) struct CommandLine {
 }
 
 impl CommandLine {
+    /// The arguments of this process, which ends with a message if they are wrong.
+    pub(crate) fn of_process() -> Self {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        Self::parsed(&arguments).unwrap_or_else(|error| without_variables_in_usage(error, &arguments).exit())
+    }
+
+    /// Parses arguments, of which the first one is the name of the program. Empty environment variables count as unset.
+    pub(crate) fn parsed(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let matches = without_empty_variables(Self::command()).try_get_matches_from(arguments)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut Self::command()))
+    }
+
     pub(crate) fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.verbose) {
             (true, _) => Verbosity::Quiet,
             (false, true) => Verbosity::Verbose,
             (false, false) => Verbosity::Normal,
         }
+    }
+}
+
+/// The same error without the flags that environment variables gave: its usage would name them as if they had to be there.
+fn without_variables_in_usage(error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    match without_variables(CommandLine::command()).try_get_matches_from(arguments) {
+        Err(same) if same.kind() == error.kind() && error.use_stderr() => same,
+        _ => error,
     }
 }
 
@@ -312,13 +335,45 @@ Examples:
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{Arg, ArgAction};
 
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
         CommandLine::command().debug_assert();
+    }
+
+    /// Flags that take a value, with the commands that they are of.
+    fn flags() -> Vec<(Vec<String>, Arg)> {
+        fn add(command: &clap::Command, path: &[String], found: &mut Vec<(Vec<String>, Arg)>) {
+            let flags = command.get_arguments().filter(|arg| arg.get_long().is_some());
+            let valued = flags.filter(|arg| matches!(arg.get_action(), ArgAction::Set | ArgAction::Append));
+            found.extend(valued.map(|arg| (path.to_vec(), arg.clone())));
+            for inner in command.get_subcommands() {
+                add(inner, &[path, &[inner.get_name().to_owned()]].concat(), found);
+            }
+        }
+        let mut found = Vec::new();
+        add(&CommandLine::command(), &["fivefold".to_owned()], &mut found);
+        found
+    }
+
+    #[test]
+    fn no_flag_refuses_a_value_in_the_words_of_the_language() {
+        let flags = flags();
+        assert!(flags.len() > 100, "{}", flags.len());
+        for (path, flag) in flags {
+            for value in ["abc", "-", "1.5", "99999999999999999999"] {
+                let mut words: Vec<OsString> = path.iter().map(Into::into).collect();
+                words.push(format!("--{}={value}", flag.get_long().unwrap()).into());
+                let Err(error) = CommandLine::parsed(&words) else { continue };
+                let message = error.to_string();
+                for internal in ["invalid digit", "found in string", "cannot parse", "number too large", "is not in "] {
+                    assert!(!message.contains(internal), "{message}");
+                }
+            }
+        }
     }
 
     #[test]

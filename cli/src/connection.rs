@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use fivefold_client::{Address, Connection, Credentials, Notice, RetryPolicy};
+use fivefold_program::number::whole_number;
 
 use crate::console::{explain, notify};
 
@@ -21,9 +22,10 @@ pub(crate) struct ConnectionArgs {
     )]
     coordinator: Address,
     /// Longest wait for a coordinator that cannot be reached [default: no limit]
-    #[arg(long, global = true, value_name = "SECONDS")]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = whole_number::<u64>(..))]
     wait_seconds: Option<u64>,
-    /// File with the token; FIVEFOLD_TOKEN may hold the token itself (other users of this machine can read flags)
+    /// File with the token; takes precedence over FIVEFOLD_TOKEN, which may hold the token itself (other users of this
+    /// machine can read flags)
     #[arg(long, global = true, env = "FIVEFOLD_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// PEM file of the authority that signed the coordinator's certificate [default: the system's authorities]
@@ -57,7 +59,9 @@ impl ConnectionArgs {
     fn token_words(&self) -> String {
         match &self.token_file {
             Some(file) => format!("token of {}", file.display()),
-            None if std::env::var_os("FIVEFOLD_TOKEN").is_some() => "token of FIVEFOLD_TOKEN".into(),
+            None if std::env::var_os("FIVEFOLD_TOKEN").is_some_and(|token| !token.is_empty()) => {
+                "token of FIVEFOLD_TOKEN".into()
+            }
             None => "without a token".into(),
         }
     }

@@ -17,8 +17,8 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
-/// What stdout is: the size of the terminal, or no limits for a file or a pipe. Colours are for terminals, and not for those
-/// who set `NO_COLOR`.
+/// What stdout is: the size of the terminal, or no limits for a file or a pipe, unless `COLUMNS` gives a width, as under
+/// `watch`. Colours are for terminals, and not for those who set `NO_COLOR`.
 pub(crate) fn page() -> Page {
     let stdout = std::io::stdout();
     let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
@@ -29,10 +29,18 @@ pub(crate) fn page() -> Page {
         None if stdout.is_terminal() => (80, 24),
         None => (usize::MAX, usize::MAX),
     };
+    // One that was exported before the terminal became narrower does not count.
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns_of(&columns));
+    let width = columns.map_or(width, |columns| columns.min(width));
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     let paint = if stdout.is_terminal() && !is_set("NO_COLOR") && !is_dumb { Paint::Coloured } else { Paint::Plain };
     Page { width, height, paint, now: ZonedDateTime::now() }
+}
+
+/// The width in `COLUMNS`; `None` if it is no number, or less than any table needs.
+fn columns_of(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|columns| *columns >= 20)
 }
 
 /// The page of stdout, without limits for those who want texts in full.
@@ -101,4 +109,15 @@ pub(crate) fn ask(text: &str) {
 /// Whether the reader closed the pipe, as in `fivefold status | head -1`.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_width_is_a_number_that_a_table_fits() {
+        assert_eq!((columns_of("64"), columns_of("20")), (Some(64), Some(20)));
+        assert_eq!([columns_of(""), columns_of("wide"), columns_of("0"), columns_of("-1")], [None; 4]);
+    }
 }

@@ -17,6 +17,36 @@ pub(crate) fn call_error(error: &anyhow::Error) -> Option<&CallError> {
     })
 }
 
+/// Fields of requests, and the flags that give them; no flag where the problem names what it is about.
+const FIELDS: [(&str, &str); 10] = [
+    ("manifests.train_digest", "--train-csv"),
+    ("manifests.hpa_digest", "--hpa-csv"),
+    ("manifests.test_digest", "--test-csv"),
+    ("manifests.weights_digest", "--weights"),
+    ("manifests.folds_digest", "--folds-csv"),
+    ("manifests.warm_start_job_set_id", "--warm-start"),
+    ("test_digest", "--test-csv"),
+    ("request_id", "--request-id"),
+    ("text", ""),
+    ("fold", ""),
+];
+
+/// The message of `error`, in the words of the command line.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let Some(CallError::Refused(refusal)) = call_error(error) else { return text };
+    if refusal.reason() != Some(Reason::BadField) {
+        return text;
+    }
+    let refusal = refusal.to_string();
+    let problem_of = |field: &str| refusal.strip_prefix(field)?.strip_prefix(": ");
+    let Some((flag, problem)) = FIELDS.iter().find_map(|(field, flag)| Some((flag, problem_of(field)?))) else {
+        return text;
+    };
+    let separator = if flag.is_empty() { "" } else { ": " };
+    text.replace(&refusal, &format!("{flag}{separator}{problem}"))
+}
+
 /// What the user can do about `error`: the end of its message, or nothing.
 pub(crate) fn advice(error: &anyhow::Error) -> &'static str {
     match call_error(error) {
@@ -41,6 +71,7 @@ fn refusal_advice(refusal: &Refusal) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use fivefold_proto::convert::WireError;
     use fivefold_proto::status::status;
     use tonic::Status;
 
@@ -60,8 +91,29 @@ mod tests {
         let upload = anyhow::Error::from(upload).context("train.csv");
         assert!(advice(&upload).contains("free disk space"));
         assert_eq!(ExitStatus::of(&upload), ExitStatus::Failed);
+        let reused = refused(status(Reason::RequestIdReused, "the request id was used for another request"));
+        assert_eq!(ExitStatus::of(&reused), ExitStatus::Usage);
+        let list = refused(status(Reason::BadContent, "train.csv, line 2: no label"));
+        assert_eq!(ExitStatus::of(&list), ExitStatus::Failed);
         let foreign = refused(Status::internal("oh")).context("while waiting");
         assert_eq!((advice(&foreign), ExitStatus::of(&foreign)), ("", ExitStatus::Failed));
+    }
+
+    #[test]
+    fn fields_of_requests_are_named_by_their_flags() {
+        for (field, expected) in [
+            ("manifests.warm_start_job_set_id", "--warm-start: js-a has no models (BAD_FIELD)"),
+            ("text", "js-a has no models (BAD_FIELD)"),
+            ("spec.tta", "tta: js-a has no models (BAD_FIELD)"),
+        ] {
+            let error = refused(WireError::new(field, "js-a has no models").into());
+            assert_eq!(message(&error), expected);
+            assert_eq!(message(&error.context("while waiting")), format!("while waiting: {expected}"));
+        }
+        assert_eq!(
+            message(&refused(status(Reason::WrongState, "text: it has ended"))),
+            "text: it has ended (WRONG_STATE)"
+        );
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! Exit statuses.
+//!
+//! A value on the command line or in a settings file that cannot be used is wrong usage, whoever finds it: one that is out of
+//! range or unknown, and one that names no job set, fold, fit, submission or worker, or several. Lists and other files that
+//! cannot be read or used, and job sets whose state does not allow the command, are failures.
 
 use std::process::ExitCode;
 
 use fivefold_client::CallError;
+use fivefold_proto::status::Reason;
 use tonic::Code;
 
 use crate::error::{UsageError, call_error};
@@ -13,7 +18,7 @@ pub(crate) enum ExitStatus {
     Succeeded,
     /// The command failed; a watched job set failed.
     Failed,
-    /// A wrong command line, spec or request.
+    /// A value that cannot be used, on the command line or in a settings file.
     Usage,
     /// The watched job set was cancelled.
     Cancelled,
@@ -32,8 +37,10 @@ impl ExitStatus {
     fn of_call(error: &CallError) -> Self {
         match error {
             CallError::Unreachable(_) => Self::Unreachable,
-            CallError::Refused(refusal) => match refusal.status().code() {
-                Code::InvalidArgument | Code::NotFound => Self::Usage,
+            CallError::Refused(refusal) => match (refusal.reason(), refusal.status().code()) {
+                // Like a list that is refused before it is uploaded.
+                (Some(Reason::BadContent), _) => Self::Failed,
+                (Some(Reason::RequestIdReused), _) | (_, Code::InvalidArgument | Code::NotFound) => Self::Usage,
                 _ => Self::Failed,
             },
             CallError::LeaseLost(_) | CallError::Cancelled => Self::Failed,

@@ -1,6 +1,5 @@
 //! What users call a job set.
 
-use std::convert::Infallible;
 use std::str::FromStr;
 
 use fivefold_client::Connection;
@@ -13,11 +12,18 @@ use crate::console::explain;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobSetName(String);
 
-impl FromStr for JobSetName {
-    type Err = Infallible;
+/// The longest id or name that a coordinator takes, in bytes.
+const MAX_BYTES: usize = 1000;
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Self(text.to_owned()))
+impl FromStr for JobSetName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.len() {
+            0 => Err("the id is empty: expected the id or the name of a job set, or @ for the newest"),
+            1..=MAX_BYTES => Ok(Self(text.to_owned())),
+            _ => Err("no id or name is that long"),
+        }
     }
 }
 
@@ -37,5 +43,17 @@ impl JobSetName {
         let id: JobSetId = answer.job_set_id.parse()?;
         explain(|| format!("{} is {id}", self.0));
         Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_id_is_refused_before_the_coordinator_is_asked() {
+        assert_eq!("@".parse(), Ok(JobSetName("@".to_owned())));
+        assert!("".parse::<JobSetName>().unwrap_err().starts_with("the id is empty"));
+        assert!("x".repeat(1001).parse::<JobSetName>().is_err() && "x".repeat(1000).parse::<JobSetName>().is_ok());
     }
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use fivefold_common::one_line::one_line;
 
 use crate::command_line::CommandLine;
@@ -42,14 +41,14 @@ async fn run() -> ExitCode {
     // first: one that never waits, such as `folds`, ends before the signal handler is installed.
     let ended = tokio::select! {
         biased;
-        status = commands::run(CommandLine::parse()) => status,
+        status = commands::run(CommandLine::of_process()) => status,
         interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| ExitStatus::Interrupted).map_err(Into::into),
     };
     let status = ended.unwrap_or_else(|error| {
         if console::is_closed_pipe(&error) {
             return ExitStatus::Succeeded;
         }
-        eprintln!("error: {}{}", one_line(&format!("{error:#}")), error::advice(&error));
+        eprintln!("error: {}{}", one_line(&error::message(&error)), error::advice(&error));
         ExitStatus::of(&error)
     });
     status.into()

@@ -11,6 +11,7 @@ use fivefold_common::durable_file;
 use fivefold_common::report::Report;
 use serde::{Deserialize, Serialize};
 
+use crate::console::notify;
 use crate::error::UsageError;
 
 /// The file that says what the folder holds.
@@ -70,7 +71,8 @@ impl ResultsFolder {
         for name in names.iter().filter(|name| !files.contains(*name)) {
             if path.join(name).symlink_metadata().is_ok() {
                 let file = path.join(name);
-                bail!("{} is not from `fivefold results`: move it away, or name another folder", file.display());
+                let problem = "is not from `fivefold results`: move it away, or name another folder";
+                return Err(UsageError(format!("{} {problem}", file.display())).into());
             }
         }
         let stays = |name: &String| match &present {
@@ -83,6 +85,11 @@ impl ResultsFolder {
             None => false,
         };
         let (kept, stale): (BTreeSet<String>, BTreeSet<String>) = files.into_iter().partition(stays);
+        if let Some(present) = &present
+            && let Some(notice) = deletion_notice(path, &present.origin, &origin, &stale)
+        {
+            notify(&notice);
+        }
         for name in &stale {
             let file = path.join(name);
             match fs::remove_file(&file) {
@@ -109,6 +116,26 @@ impl ResultsFolder {
         durable_file::write(&self.path.join(ORIGIN_FILE), |output| writeln!(output, "{json}"))?;
         Ok(())
     }
+}
+
+/// The most names of deleted files in a notice.
+const NAMED_FILES: usize = 8;
+
+/// What is about to be deleted, if it is of another job set or fit; `None` if it is nothing but the former submission.
+fn deletion_notice(path: &Path, old: &Origin, new: &Origin, stale: &BTreeSet<String>) -> Option<String> {
+    if stale.is_empty() || old.job_set == new.job_set && old.fit == new.fit {
+        return None;
+    }
+    let of =
+        if old.job_set == new.job_set { format!("an earlier fit of {}", old.job_set) } else { old.job_set.clone() };
+    let mut names: Vec<&str> = stale.iter().map(String::as_str).take(NAMED_FILES).collect();
+    let more = stale.len().saturating_sub(NAMED_FILES);
+    let more_words = format!("{more} more");
+    if more > 0 {
+        names.push(&more_words);
+    }
+    let files = if stale.len() == 1 { "file" } else { "files" };
+    Some(format!("deleting {} {files} of {of} in {}: {}", stale.len(), path.display(), names.join(", ")))
 }
 
 /// Refuses to replace the results of another job set, or complete ones by partial ones, unless asked to.
@@ -207,6 +234,22 @@ mod tests {
         prepare(path, &b, &["oof.csv", "report.json"], Replace::Yes).unwrap();
         assert_eq!(names(path), ["notes.txt", "oof.csv", "report.json", "results.json"]);
         assert_eq!(fs::read_to_string(path.join("notes.txt")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn what_is_deleted_is_counted_and_named_with_its_job_set() {
+        let (a, b) = (origin("js-aaaaaaaa", "1"), origin("js-bbbbbbbb", "1"));
+        let files =
+            |count: usize| -> BTreeSet<String> { (0..count).map(|fold| format!("fold-{fold}.safetensors")).collect() };
+        let notice = |old, new, count| deletion_notice(Path::new("out"), old, new, &files(count));
+        let two = "deleting 2 files of js-aaaaaaaa in out: fold-0.safetensors, fold-1.safetensors";
+        assert_eq!(notice(&a, &b, 2).as_deref(), Some(two));
+        let nine = notice(&a, &b, 9).unwrap();
+        assert!(nine.starts_with("deleting 9 files of ") && nine.ends_with("fold-7.safetensors, 1 more"), "{nine}");
+        let refit = notice(&a, &Origin { fit: "2".into(), ..a.clone() }, 1).unwrap();
+        assert!(refit.starts_with("deleting 1 file of an earlier fit of js-aaaaaaaa in out: "), "{refit}");
+        assert_eq!(notice(&a, &b, 0), None);
+        assert_eq!(notice(&a, &Origin { submission: None, ..a.clone() }, 1), None);
     }
 
     #[test]

@@ -157,11 +157,8 @@ impl SpecFlags {
         if let Folds::File { count } = folds {
             self.check_given_folds(count)?;
         }
-        let preset = SpecOverrides::apply_layers(vec![dataset, in_file, self.0], &mut spec);
-        if preset == Some(Preset::Generic) && spec.image_files.is_empty() {
-            let problem = "image_files: the preset generic needs it, such as --image_files=images/{id}.jpg";
-            return Err(UsageError(problem.to_owned()).into());
-        }
+        SpecOverrides::apply_layers(vec![dataset, in_file, self.0], &mut spec)
+            .map_err(|error| UsageError(error.to_string()))?;
         match folds {
             Folds::File { count } => (spec.split_method, spec.folds) = (SplitMethod::Given, count),
             Folds::None if spec.split_method == SplitMethod::Given => {
@@ -365,7 +362,11 @@ mod tests {
             ("--fold=5", None, "fold: there is no fold 5"),
             ("--fold=1,1", None, "fold"),
             ("", Some("tta = 1\nbatchsize = 32"), "spec.toml, line 2 (batchsize = 32): unknown field `batchsize`"),
-            ("", Some("batch_size = \"many\""), "line 1 (batch_size = \"many\"): invalid type"),
+            (
+                "",
+                Some("batch_size = \"many\""),
+                "line 1 (batch_size = \"many\"): expected a whole number below 2^32, found the text \"many\"",
+            ),
             ("", Some("epochs = 0"), "epochs: 0"),
             ("", Some("epochs ="), "line 1 (epochs =)"),
         ] {

@@ -269,6 +269,12 @@ fn a_data_set_is_described_checked_and_split() {
     let output = fivefold(folder.path(), "dataset check data/dataset.toml");
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(printed.contains("1 problem:\n  data/train.csv, line 2: Target"), "{printed}");
+    let needy = "preset = \"generic\"\n[lists]\ntrain = \"train.csv\"\n";
+    std::fs::write(data.join("needy.toml"), needy).unwrap();
+    let problem = "image_files: the preset generic needs it, such as images/{id}.jpg";
+    fails(folder.path(), "submit --dataset data/needy.toml --wait-seconds 0", 2, problem);
+    fails(folder.path(), "dataset check data/needy.toml", 2, &format!("data/needy.toml, {problem}"));
+    fails(folder.path(), "pack data/needy.toml --out pack", 2, problem);
     std::fs::write(data.join("dataset.toml"), "[lists]\ntrian = \"train.csv\"\n").unwrap();
     let message = "data/dataset.toml, line 2 (trian = \"train.csv\"): unknown key `trian`; did you mean `train`?";
     fails(folder.path(), "dataset check data/dataset.toml", 2, message);
@@ -307,7 +313,20 @@ fn a_data_set_is_packed_once_and_damage_is_named() {
     let printed = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1));
     assert!(printed.contains(".segment: image train/") && printed.contains(" is damaged: "), "{printed}");
-    std::fs::remove_file(segment).unwrap();
+    assert!(stderr(&output).contains("run `fivefold pack` again with --verify"), "{}", stderr(&output));
+    let trusted = succeeds(folder.path(), "pack data/dataset.toml --size 16 --out pack");
+    assert!(trusted.ends_with("; 15 were there already (--verify reads them too)\n"), "{trusted}");
+    let mended = fivefold(folder.path(), "pack data/dataset.toml --size 16 --out pack --verify");
+    let printed = String::from_utf8_lossy(&mended.stdout);
+    assert!(printed.starts_with("Packed 15 images, ") && printed.ends_with("; 0 were there already\n"), "{printed}");
+    assert!(stderr(&mended).contains("is damaged: its digest is another one; its images were decoded again"));
+    assert_eq!(succeeds(folder.path(), "pack verify pack"), "Read 15 images of 1 segments\n");
+    for command in ["info", "verify"] {
+        let none = "there is no pack in data: name the folder that `fivefold pack --out` filled";
+        fails(folder.path(), &format!("pack {command} data"), 1, none);
+    }
+    let mut paths = std::fs::read_dir(folder.path().join("pack")).unwrap().map(|entry| entry.unwrap().path());
+    std::fs::remove_file(paths.find(is_segment).unwrap()).unwrap();
     let some = std::fs::read_dir(data.join("train")).unwrap().next().unwrap().unwrap().path();
     std::fs::write(some, "").unwrap();
     let output = fivefold(folder.path(), "pack data/dataset.toml --size 16 --out pack");
@@ -324,8 +343,15 @@ fn bad_input_is_refused_before_the_coordinator_is_asked() {
     std::fs::write(path.join("twice.csv"), "Id,Target\na,1\na,2\n").unwrap();
     std::fs::write(path.join("label.csv"), "Id,Target\na,28\n").unwrap();
     std::fs::write(path.join("spec.toml"), "tta = 1\nbatchsize = 32\n").unwrap();
+    std::fs::write(path.join("empty.toml"), "").unwrap();
+    std::fs::write(path.join("tabs.csv"), "Id\tTarget\na\t1\n").unwrap();
     for (line, code, wanted) in [
-        ("submit", 2, "--train-csv"),
+        (
+            "submit",
+            2,
+            "a data set with --dataset FILE, name its training list with --train-csv FILE, or repeat a job set",
+        ),
+        ("submit --dataset empty.toml", 2, "empty.toml has no training list: name it as train in its [lists], or with"),
         ("submit --train-csv train.csv --batchsize=3", 2, "--batchsize"),
         ("submit --train-csv train.csv --batch_size=0", 2, "batch_size: 0"),
         ("submit --train-csv train.csv --weighted_samples=maybe", 2, "--weighted_samples"),
@@ -335,12 +361,16 @@ fn bad_input_is_refused_before_the_coordinator_is_asked() {
         ("submit --train-csv twice.csv", 1, "twice.csv, line 3: the id \"a\" is already on line 2"),
         ("submit --train-csv label.csv", 1, "label.csv, line 2: Target"),
         ("submit --train-csv test.csv", 1, "test.csv, line 1: the header should be Id,Target"),
+        ("submit --train-csv tabs.csv", 1, "tabs.csv, line 1: the columns of \"Id\\tTarget\" are separated by tabs"),
+        ("submit --train-csv train.csv --test-csv hpa.csv", 1, "hpa.csv, line 1: the header should be Id alone or Id,"),
         ("submit --train-csv train.csv --hpa-csv train.csv", 1, "is in both"),
         ("submit --train-csv train.csv --folds=41", 1, "train.csv: 40 rows cannot fill 41 folds"),
         ("submit --train-csv train.csv --weights test.csv", 1, "test.csv is not a safetensors file"),
         ("--coordinator ftp://hub:7700 workers", 2, "--coordinator"),
         ("status --limit 0", 2, "--limit"),
-        ("folds --csv train.csv --folds 1 --out folds.csv", 2, "'--folds <N>': 1 is not in 2..=100"),
+        ("folds --csv train.csv --folds 1 --out folds.csv", 2, "'--folds <N>': expected a whole number from 2 to 100"),
+        ("export @ --onnx models --fold a", 2, "'--fold <FOLDS>': expected a whole number from 0 to 99"),
+        ("status --wait-seconds abc", 2, "'--wait-seconds <SECONDS>': expected a whole number"),
         ("folds --csv train.csv --folds 41 --out folds.csv", 1, "41 folds need at least as many rows"),
         ("folds --csv train.csv --folds 41 --out folds.csv", 1, "train.csv: train list: 41 folds"),
         ("folds --csv label.csv --out folds.csv", 1, "label.csv, line 2"),
@@ -422,4 +452,65 @@ fn the_help_and_the_completions_are_there() {
     assert!(folder.path().join("man/fivefold.1").exists());
     assert!(succeeds(folder.path(), "man --quiet --out man").is_empty());
     assert!(fivefold(folder.path(), "man -q --out man").stderr.is_empty());
+}
+
+#[test]
+fn what_is_written_is_told_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = |line: &str| serde_json::from_str::<serde_json::Value>(&succeeds(folder.path(), line)).unwrap();
+    let drawn = json("synth --out data --train 3 --size 16 --json");
+    let expected = serde_json::json!({
+        "train": 3, "hpa": 0, "test": 0, "size": 16, "classes": 28, "seed": 1, "out": "data"
+    });
+    assert_eq!(drawn, expected);
+    let pages = json("man --out man --json");
+    let pages: Vec<&str> = pages["pages"].as_array().unwrap().iter().map(|page| page.as_str().unwrap()).collect();
+    let mut written: Vec<String> = std::fs::read_dir(folder.path().join("man"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    written.sort();
+    let mut named = pages.clone();
+    named.sort();
+    assert_eq!(named, written);
+    assert!(pages.contains(&"fivefold.1") && pages.contains(&"fivefold-pack-verify.1"), "{pages:?}");
+}
+
+/// Runs `fivefold` with these variables alone.
+fn fivefold_with(variables: &[(&str, &str)], line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fivefold"));
+    command.args(line.split(' ')).env_clear().envs(variables.iter().copied());
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn empty_variables_count_as_unset() {
+    let names = ["COORDINATOR", "TOKEN", "TOKEN_FILE", "CA_CERT", "CLIENT_CERT", "CLIENT_KEY", "DATA"];
+    let names = names.map(|name| format!("FIVEFOLD_{name}"));
+    let empty: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let output = fivefold_with(&empty, "pack --train-csv train.csv --out pack");
+    assert!(stderr(&output).contains("name the folder of the images with --data DIR"), "{}", stderr(&output));
+    let output = fivefold_with(&empty, "status --verbose --wait-seconds 0");
+    let said = stderr(&output);
+    assert!(said.contains("coordinator http://127.0.0.1:7700, without a token"), "{said}");
+}
+
+#[test]
+fn usage_lines_name_no_flag_that_a_variable_gave() {
+    let variables = [("FIVEFOLD_COORDINATOR", "http://127.0.0.1:1"), ("FIVEFOLD_CA_CERT", "ca.pem")];
+    let output = fivefold_with(&variables, "retrain js-abcdefgh");
+    assert!(stderr(&output).contains("Usage: fivefold retrain --fold <N> <ID>\n"), "{}", stderr(&output));
+    let output = fivefold_with(&[("FIVEFOLD_COORDINATOR", "ftp://hub")], "status");
+    assert!(stderr(&output).contains("\"ftp://hub\" is not the address of a coordinator"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_empty_id_is_refused() {
+    let output = fivefold_with(&[], "status ");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("the id is empty: expected the id or the name of a job set"),
+        "{}",
+        stderr(&output)
+    );
 }

@@ -72,6 +72,8 @@ impl fmt::Display for Notice<'_> {
 struct Outage {
     /// Whether the coordinator ever answered.
     has_answered: bool,
+    /// Whether it could not be reached since its last answer.
+    is_away: bool,
     /// Calls and streams that are failing.
     failing: usize,
     /// The kinds of failures that were told.
@@ -204,7 +206,14 @@ impl Connection {
 
     /// Notes that the coordinator answered.
     pub(crate) fn answered(&self) {
-        self.outage().has_answered = true;
+        let mut outage = self.outage();
+        outage.has_answered = true;
+        outage.is_away = false;
+    }
+
+    /// Whether the coordinator could not be reached when a call was last tried again.
+    pub fn is_away(&self) -> bool {
+        self.outage().is_away
     }
 
     pub(crate) fn has_answered(&self) -> bool {
@@ -241,6 +250,7 @@ impl Connection {
         let kind = (discriminant(failure), problem);
         let is_news = {
             let mut outage = self.outage();
+            outage.is_away |= matches!(failure, Failure::Away(_));
             let is_news = !outage.told.contains(&kind);
             if is_news {
                 outage.told.push(kind);
@@ -318,5 +328,8 @@ mod tests {
         one.pause_after(starting()).unwrap();
         drop(one);
         assert_eq!(told.lock().unwrap().len(), 4);
+        assert!(connection.is_away(), "it has not answered since");
+        connection.retries().succeeded();
+        assert!(!connection.is_away());
     }
 }

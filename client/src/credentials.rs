@@ -52,6 +52,12 @@ pub enum CredentialsError {
         /// The file.
         path: PathBuf,
     },
+    /// The token file holds something else, such as a key.
+    #[error("{} holds no token: expected the line printed by `fivefold-coordinator token create`", path.display())]
+    NoToken {
+        /// The file.
+        path: PathBuf,
+    },
     /// A token has characters that tokens do not have.
     #[error("not a valid token: expected the line printed by `fivefold-coordinator token create`")]
     Token,
@@ -113,9 +119,13 @@ pub fn authorized_channel(
 }
 
 fn bearer_token(credentials: &Credentials) -> Result<BearerToken, CredentialsError> {
+    let no_token = || match &credentials.token_file {
+        Some(path) => CredentialsError::NoToken { path: path.clone() },
+        None => CredentialsError::Token,
+    };
     let text = match (&credentials.token_file, &credentials.token) {
         (Some(path), _) => {
-            let text = String::from_utf8(read(path)?).map_err(|_| CredentialsError::Token)?;
+            let text = String::from_utf8(read(path)?).map_err(|_| no_token())?;
             // Editors on Windows begin a file with a byte order mark.
             let text = text.trim_start_matches('\u{feff}').trim().to_owned();
             if text.is_empty() {
@@ -129,7 +139,7 @@ fn bearer_token(credentials: &Credentials) -> Result<BearerToken, CredentialsErr
     if text.is_empty() {
         return Ok(BearerToken(None));
     }
-    let mut value: MetadataValue<Ascii> = format!("Bearer {text}").parse().map_err(|_| CredentialsError::Token)?;
+    let mut value: MetadataValue<Ascii> = format!("Bearer {text}").parse().map_err(|_| no_token())?;
     value.set_sensitive(true);
     Ok(BearerToken(Some(value)))
 }
@@ -202,8 +212,10 @@ mod tests {
         assert_eq!(file(b"ffv1_0\r\n"), None);
         assert_eq!(file(b"\xef\xbb\xbfffv1_0\n"), None);
         assert!(file(b" \n").unwrap().contains("token is empty"));
-        assert!(file(b"\xff\xfe").unwrap().contains("not a valid token"));
-        assert!(file(b"two\nlines").unwrap().contains("not a valid token"));
+        assert!(file(b"\xff\xfe").unwrap().contains("/token holds no token: expected the line printed by"));
+        assert!(file(b"two\nlines").unwrap().contains("/token holds no token"));
+        let typed = Credentials { token: Some("two\nlines".into()), ..Credentials::default() };
+        assert!(refusal("http://localhost:7700", &typed).unwrap().contains("not a valid token"));
         let missing = Credentials { token_file: Some("/nowhere/token".into()), ..Credentials::default() };
         assert!(refusal("http://localhost:7700", &missing).unwrap().contains("cannot read /nowhere/token"));
     }

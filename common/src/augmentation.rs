@@ -109,6 +109,9 @@ impl FromStr for AugmentationStep {
                     let p = number.parse().ok().filter(|p| (0.0..=1.0).contains(p));
                     probability = p.ok_or_else(|| format!("{text:?}: p should be a number from 0 to 1"))?;
                 }
+                None if word.starts_with('=') => {
+                    return Err(format!("{text:?}: write the values without `=`, such as {change} 0.1..0.2 p=0.5"));
+                }
                 None if values.is_none() => values = Some(word),
                 None => return Err(format!("{text:?}: {word:?} is not expected after the values")),
             }
@@ -122,6 +125,11 @@ impl FromStr for AugmentationStep {
                     Some((from, to)) => from.parse().ok().zip(to.parse().ok()).map(|(from, to)| [from, to]),
                     None => word.parse().ok().map(of_single),
                 };
+                if let (Some([from, to]), Some((first, second))) = (range, word.split_once(".."))
+                    && from > to
+                {
+                    return Err(format!("{text:?}: {first} is above {second}: write {change} {second}..{first}"));
+                }
                 let is_possible = |[from, to]: &[f64; 2]| from <= to && limits.contains(from) && limits.contains(to);
                 range
                     .filter(is_possible)
@@ -160,7 +168,9 @@ mod tests {
             ("quarter_turn 2", "quarter_turn has no values, such as \"2\""),
             ("rotate 10 20", "\"20\" is not expected"),
             ("rotate 200", "expected numbers from -180 to 180"),
-            ("rotate 20..10", "expected numbers from -180 to 180"),
+            ("rotate 20..10", "\"rotate 20..10\": 20 is above 10: write rotate 10..20"),
+            ("rotate 10..-10 p=0.3", "10 is above -10: write rotate -10..10"),
+            ("rotate = -10..10", "write the values without `=`, such as rotate 0.1..0.2 p=0.5"),
             ("crop nan", "expected numbers from 0.01 to 1"),
             ("crop 0.5 p=2", "p should be a number from 0 to 1"),
         ] {

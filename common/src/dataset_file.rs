@@ -138,6 +138,11 @@ impl<'a> Reader<'a> {
     fn add_key(&mut self, key: Key<'a>, value: Value<'a>) -> Result<(), SpecFileError> {
         let name = key.get_ref().as_ref();
         let known = KEYS.iter().map(|key| key.name).chain(["preset"]);
+        // The number of folds is a setting too.
+        if LISTS.contains(&name) && (name != "folds" || value.get_ref().is_str()) {
+            let problem = format!("`{name}` is a list: name it in the table [lists]");
+            return Err(self.error(key.span(), &problem));
+        }
         if !known.clone().any(|known| known == name) {
             return Err(self.unknown(&key, known.chain(["lists"]).chain(TABLES)));
         }
@@ -294,7 +299,16 @@ epochs = 4
             ("[image]\nresize = \"area\"", "unknown key `image`; did you mean `images`?"),
             ("qwertyuiop = 1", "unknown key `qwertyuiop`"),
             ("[images]\nresize = \"cubic\"", "line 2 (resize = \"cubic\"): unknown resize \"cubic\": expected one of"),
-            ("[images]\nimage_size = \"big\"", "line 2 (image_size = \"big\"): invalid type"),
+            (
+                "[images]\nimage_size = \"32\"",
+                "line 2 (image_size = \"32\"): expected a whole number below 2^32, found the text \"32\"",
+            ),
+            (
+                "epochs = 3\ntest = \"x.csv\"",
+                "line 2 (test = \"x.csv\"): `test` is a list: name it in the table [lists]",
+            ),
+            ("[labels]\ntrain = \"x.csv\"", "line 2 (train = \"x.csv\"): `train` is a list: name it in"),
+            ("folds = \"folds.csv\"", "line 1 (folds = \"folds.csv\"): `folds` is a list: name it in"),
             (
                 "image_size = 64\n[images]\nimage_size = 32",
                 "line 3 (image_size = 32): the key `image_size` is there twice",

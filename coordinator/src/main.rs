@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
-use fivefold_coordinator::state_folder::{back_up, check};
+use fivefold_coordinator::state_folder::{back_up, check, check_start};
 use fivefold_program::command_line;
 use fivefold_program::log::{self, LogFormat};
 
@@ -37,7 +37,13 @@ enum Command {
         out: std::path::PathBuf,
     },
     /// Verify every byte of a state folder
-    Check(StateArgument),
+    Check {
+        #[command(flatten)]
+        state: StateArgument,
+        /// Only find what would keep a coordinator from starting on the folder, which need not exist
+        #[arg(long)]
+        quick: bool,
+    },
     /// Create, list and revoke tokens, even while the coordinator runs
     #[command(subcommand)]
     Token(TokenCommand),
@@ -63,7 +69,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             println!("copied the queue and {artifacts} artifacts to {}", out.display());
             Ok(())
         }
-        Some(Command::Check(state)) => {
+        Some(Command::Check { state, quick: true }) => check_start(&state.folder).await,
+        Some(Command::Check { state, quick: false }) => {
             let findings = check(&state.folder).await?;
             for problem in &findings.problems {
                 println!("{problem}");

@@ -10,6 +10,7 @@ use fivefold_coordinator::listener::{ConnectionLimits, raise_open_files};
 use fivefold_coordinator::web::WebAddress;
 use fivefold_coordinator::{Config, Exposure, Tls};
 use fivefold_program::log::LogFormat;
+use fivefold_program::number::whole_number;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -27,14 +28,14 @@ pub(crate) struct ServeArguments {
     #[arg(long, env = "FIVEFOLD_STATE", value_name = "DIR")]
     state: PathBuf,
     /// Seconds without a report after which a job is taken from its worker
-    #[arg(long, env = "FIVEFOLD_LEASE_SECONDS", value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, env = "FIVEFOLD_LEASE_SECONDS", value_name = "N", default_value_t = 60, value_parser = whole_number::<u32>(1..=86_400))]
     lease_seconds: u32,
     /// Seconds without progress after which a job is taken from a worker that still reports, or 0 for no limit. After a
     /// quarter of them the job is marked as stalled
-    #[arg(long, env = "FIVEFOLD_STALL_SECONDS", value_name = "N", default_value_t = 1800)]
+    #[arg(long, env = "FIVEFOLD_STALL_SECONDS", value_name = "N", default_value_t = 1800, value_parser = whole_number::<u32>(..))]
     stall_seconds: u32,
     /// Days after which job sets that have ended are deleted with their results, or 0 for never
-    #[arg(long, env = "FIVEFOLD_RETAIN_DAYS", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    #[arg(long, env = "FIVEFOLD_RETAIN_DAYS", value_name = "N", default_value_t = 0, value_parser = whole_number::<u32>(0..=36_500))]
     retain_days: u32,
     /// Certificate chain for encrypted connections (PEM)
     #[arg(long, env = "FIVEFOLD_TLS_CERT", value_name = "FILE", requires = "tls_key")]

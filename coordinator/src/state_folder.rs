@@ -12,6 +12,8 @@ use fivefold_common::ids::Digest;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, SqliteConnection};
 
+use crate::queue::sqlite::{MIGRATIONS, newer_schema};
+
 const DATABASE_FILE: &str = "fivefold.sqlite";
 /// How many snapshots a backup takes at most. Each leaves less to copy, and less time for an artifact to be deleted.
 const SNAPSHOTS: u32 = 10;
@@ -33,12 +35,7 @@ pub struct Findings {
 /// # Errors
 /// When one of them cannot be created, or the folder has other files.
 pub fn create(state: &Path) -> anyhow::Result<PathBuf> {
-    if let Some(other) = other_file(state) {
-        bail!(
-            "{} is not a state folder: it has no {DATABASE_FILE}, and it has {other}; name the state folder, or a new one",
-            state.display()
-        );
-    }
+    refuse_other_folder(state)?;
     let created = DirBuilder::new().recursive(true).mode(0o700).create(state);
     created.with_context(|| format!("cannot create the state folder {}", state.display()))?;
     let path = state.join(DATABASE_FILE);
@@ -47,6 +44,38 @@ pub fn create(state: &Path) -> anyhow::Result<PathBuf> {
             Err(error).with_context(|| format!("cannot create {}", path.display()))
         }
         _ => Ok(path),
+    }
+}
+
+/// Refuses what can neither be nor become a state folder.
+fn refuse_other_folder(state: &Path) -> anyhow::Result<()> {
+    let shown = state.display();
+    ensure!(!state.exists() || state.is_dir(), "{shown} is no folder: name the state folder, or a new one");
+    if let Some(other) = other_file(state) {
+        bail!(
+            "{shown} is not a state folder: it has no {DATABASE_FILE}, and it has {other}; name the state folder, or a new one"
+        );
+    }
+    Ok(())
+}
+
+/// Finds what would keep a coordinator from starting on a folder, which need not exist. Nothing is changed.
+///
+/// # Errors
+/// When it is something else than a state folder, of a newer version, or cannot be read.
+pub async fn check_start(state: &Path) -> anyhow::Result<()> {
+    refuse_other_folder(state)?;
+    let file = state.join(DATABASE_FILE);
+    // Before the first start it is not there, or empty.
+    if fs::metadata(&file).map_or(0, |metadata| metadata.len()) == 0 {
+        return Ok(());
+    }
+    let mut connection = open_read_only(state).await?;
+    let read = sqlx::query_scalar::<_, i64>("SELECT version FROM _sqlx_migrations").fetch_all(&mut connection).await;
+    let versions = read.with_context(|| format!("cannot read {}", file.display()))?;
+    match versions.into_iter().find(|version| !MIGRATIONS.version_exists(*version)) {
+        Some(version) => bail!("{}", newer_schema(&file, version)),
+        None => Ok(()),
     }
 }
 

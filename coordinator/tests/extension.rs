@@ -143,7 +143,7 @@ async fn folds_go_on_where_they_ended_and_a_new_fit_follows_beside_the_older_one
     assert!(fixture.refusal(10_001, None).await.contains("epochs"));
     let refused = fixture.refusal(9, Some(folds(&[1]))).await;
     assert!(refused.contains("stopped early (1)") && refused.contains("early_stop_patience above 1"), "{refused}");
-    assert!(fixture.refusal(9, Some(folds(&[7]))).await.contains("fold 7 is not among the folds"));
+    assert!(fixture.refusal(9, Some(folds(&[7]))).await.contains("has no fold 7: its folds are 0, "));
 }
 
 #[tokio::test]

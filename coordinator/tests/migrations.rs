@@ -12,6 +12,7 @@ use fivefold_coordinator::app::{self, Settings};
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::queue::Effect;
 use fivefold_coordinator::queue::sqlite::{Durability, SqliteQueue};
+use fivefold_coordinator::state_folder::check_start;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
@@ -105,5 +106,8 @@ async fn a_newer_schema_is_refused_in_words() {
     sqlx::raw_sql(newer).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let refused = SqliteQueue::open(&file, Durability::Disk).await.unwrap_err().to_string();
-    assert!(refused.contains("9999") && refused.contains("fivefold.sqlite"), "{refused}");
+    let words = format!("{} is of a newer version of Fivefold, with schema 9999: start that version", file.display());
+    assert!(refused.ends_with(&words), "{refused}");
+    let checked = check_start(folder.path()).await.unwrap_err().to_string();
+    assert_eq!(checked, words);
 }

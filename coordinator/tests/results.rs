@@ -325,7 +325,7 @@ async fn some_folds_predict_and_earlier_submissions_stay() {
     let refused = predict(Some(some.inputs.test.unwrap()), None, false).await.unwrap_err().to_string();
     assert!(refused.contains("is not predicted yet"), "{refused}");
     let untrained = predict(None, Some(folds(&[7])), false).await.unwrap_err().to_string();
-    assert!(untrained.contains("fold 7 is not among the folds"), "{untrained}");
+    assert!(untrained.contains("has no fold 7: its folds are 0, 1, 2"), "{untrained}");
     assert_eq!(job_set(&rig, &id).await.submissions.len(), 2, "another list drops no submission");
 }
 

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::{MetadataExt as _, chown};
 
-use fivefold_coordinator::state_folder::{back_up, check, create, database_file};
+use fivefold_coordinator::state_folder::{back_up, check, check_start, create, database_file};
 use fivefold_proto::v1;
 
 use crate::site::{Site, scores, spec};
@@ -61,6 +61,34 @@ async fn check_finds_damaged_and_missing_artifacts() {
     Site::start(folder.path(), 60).await.stop().await;
     assert_eq!(check(folder.path()).await.unwrap().unreferenced, Vec::<String>::new());
     assert!(check(&folder.path().join("nowhere")).await.unwrap_err().to_string().contains("not a state folder"));
+}
+
+#[tokio::test]
+async fn what_keeps_a_coordinator_from_starting_is_found_before_its_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    check_start(&state).await.unwrap();
+    assert!(!state.exists(), "nothing is made");
+    create(&state).unwrap();
+    check_start(&state).await.unwrap();
+    Site::start(&state, 60).await.stop().await;
+    check_start(&state).await.unwrap();
+
+    let (file, other) = (folder.path().join("file"), folder.path().join("other"));
+    std::fs::write(&file, "text").unwrap();
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("notes.txt"), "text").unwrap();
+    for (path, wanted) in [
+        (&file, "file is no folder: name the state folder, or a new one"),
+        (&other, "other is not a state folder: it has no fivefold.sqlite, and it has notes.txt"),
+    ] {
+        let (checked, started) = (check_start(path).await.unwrap_err(), create(path).unwrap_err());
+        assert!(checked.to_string().contains(wanted), "{checked}");
+        assert_eq!(checked.to_string(), started.to_string());
+    }
+    std::fs::write(state.join("fivefold.sqlite"), "no database").unwrap();
+    let refused = format!("{:#}", check_start(&state).await.unwrap_err());
+    assert!(refused.contains("fivefold.sqlite"), "{refused}");
 }
 
 #[test]

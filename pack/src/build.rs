@@ -253,7 +253,7 @@ fn delete_damaged(unusable: Vec<SegmentError>) -> Result<Vec<SegmentError>, Buil
     Ok(unusable)
 }
 
-fn delete(segment: &Path) -> Result<(), WriteError> {
+pub(crate) fn delete(segment: &Path) -> Result<(), WriteError> {
     fs::remove_file(segment).map_err(|error| WriteError { path: segment.to_owned(), error })?;
     stamp::remove(segment);
     Ok(())

@@ -31,4 +31,4 @@ pub use identity::{Identity, ImageKey};
 pub use segment::{Segment, SegmentError, SegmentProblem};
 pub use segment_writer::SEGMENT_BYTES;
 pub use stamp::SourceStamp;
-pub use survey::{Summary, Verified, summarise, verify};
+pub use survey::{Summary, Verified, remove_damaged, summarise, verify};

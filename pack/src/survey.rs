@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::build::{BuildError, delete};
 use crate::codec::Decoder;
 use crate::identity::Identity;
 use crate::in_order::in_order;
@@ -109,4 +110,24 @@ pub fn verify(
     });
     verified.is_stopped = ended.is_break() && verified.segments < paths.len() as u64;
     Ok(verified)
+}
+
+/// Checks as [`verify`] does, deletes the segments with damage, and returns the first error of each of them. A build
+/// decodes their images again.
+///
+/// # Errors
+/// When the folder cannot be read, or a segment cannot be deleted.
+pub fn remove_damaged(
+    folder: &Path,
+    threads: usize,
+    stop: &AtomicBool,
+    progress: impl FnMut(u64, u64),
+) -> Result<Vec<SegmentError>, BuildError> {
+    let mut damaged = verify(folder, threads, stop, progress)?.errors;
+    damaged.retain(|error| error.problem.is_damage());
+    damaged.dedup_by(|next, first| next.segment == first.segment);
+    for error in &damaged {
+        delete(&error.segment)?;
+    }
+    Ok(damaged)
 }

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use fivefold_pack::codec::Decoder;
 use fivefold_pack::pack::Pack;
-use fivefold_pack::{BuildError, Cache, CacheLimit, ImageKey, Progress, Segment, summarise, verify};
+use fivefold_pack::{BuildError, Cache, CacheLimit, ImageKey, Progress, Segment, remove_damaged, summarise, verify};
 
 use crate::source::{IMAGE_BYTES, Source, identity, segments};
 
@@ -173,7 +173,9 @@ fn damage_is_found_and_mended() {
 
     let built = source.build(&keys).unwrap();
     assert_eq!(built.damaged.len(), 2);
-    fs::remove_file(&paths[1]).unwrap();
+    let removed = remove_damaged(&source.pack, 2, &never, |_, _| {}).unwrap();
+    assert_eq!(removed.iter().map(|error| &error.segment).collect::<Vec<_>>(), [&paths[1]]);
+    assert!(!paths[1].exists());
     source.build(&keys).unwrap();
     assert!(verify(&source.pack, 2, &never, |_, _| {}).unwrap().errors.is_empty());
     check(&source, &keys);

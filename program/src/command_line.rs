@@ -1,14 +1,14 @@
-//! A command line that starts a daemon, or runs a subcommand beside it.
+//! Command lines: that of a daemon, which may run a subcommand instead, and what all of them make of environment variables.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::builder::Resettable;
 use clap::{Command, Parser};
 
 /// Parses the arguments of this process, and ends it with a message if they are wrong.
 ///
-/// The environment variables of the daemon's arguments count for the daemon alone: where a subcommand is named, none of them
-/// is read. Variables of the subcommand's own arguments are read.
+/// Empty environment variables count as unset. The variables of the daemon's arguments count for the daemon alone:
+/// where a subcommand is named, none of them is read. Variables of the subcommand's own arguments are read.
 pub fn parse<Arguments: Parser>() -> Arguments {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let matches = command_of::<Arguments>(&arguments).get_matches_from(arguments);
@@ -17,9 +17,24 @@ pub fn parse<Arguments: Parser>() -> Arguments {
 
 /// The command that `arguments` are parsed by.
 fn command_of<Arguments: Parser>(arguments: &[OsString]) -> Command {
-    let command = Arguments::command();
+    let command = without_empty_variables(Arguments::command());
     let named = arguments.get(1).and_then(|name| command.find_subcommand(name));
-    if named.is_some() { command.mut_args(|argument| argument.env(Resettable::Reset)) } else { command }
+    if named.is_some() { without_variables(command) } else { command }
+}
+
+/// `command` without the environment variables of its own arguments; those of its subcommands stay.
+pub fn without_variables(command: Command) -> Command {
+    command.mut_args(|argument| argument.env(Resettable::Reset))
+}
+
+/// `command` and its subcommands without the environment variables that are set to nothing.
+pub fn without_empty_variables(command: Command) -> Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|argument| {
+        let is_reset = argument.get_env().is_some_and(is_empty);
+        if is_reset { argument.env(Resettable::Reset) } else { argument }
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 #[cfg(test)]

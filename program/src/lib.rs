@@ -1,5 +1,6 @@
-//! What the coordinator's and the worker's programs share: the log and the command line.
+//! What the programs share: the log of the daemons, the command line and its numbers.
 #![warn(missing_docs)]
 
 pub mod command_line;
 pub mod log;
+pub mod number;

@@ -99,6 +99,40 @@ fn images_that_the_worker_refuses_are_bad() {
     expect(&doctor(&site.url, &["--data", "/nowhere"]), "bad ", "cannot read the image folder /nowhere");
 }
 
+/// What the coordinator refuses at its start, doctor calls bad, in the coordinator's words.
+#[test]
+fn folders_that_a_coordinator_does_not_start_on_are_bad() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, other, new] = ["file", "other", "new"].map(|name| folder.path().join(name));
+    fs::write(&file, "text").unwrap();
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("notes.txt"), "text").unwrap();
+    for (state, words) in [(&file, "file is no folder: name the state folder"), (&other, "other is not a state folder")]
+    {
+        let state = state.display().to_string();
+        let lines = doctor("http://127.0.0.1:1", &["--state", &state]);
+        let refused = coordinator(&["--listen", "127.0.0.1:0", "--state", &state]).unwrap_err().to_string();
+        let message = refused.lines().find_map(|line| line.strip_prefix("error: ")).unwrap();
+        assert!(message.contains(words), "{refused}");
+        expect(&lines, "bad ", &format!("a coordinator cannot start here: {message}"));
+    }
+    let lines = doctor("http://127.0.0.1:1", &["--state", &new.display().to_string()]);
+    assert!(lines.iter().any(|line| line.contains("new has ")), "{lines:#?}");
+    assert!(!new.exists());
+}
+
+#[test]
+fn a_data_set_that_cannot_be_submitted_is_bad() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    tiny_data(&data).unwrap();
+    let toml = data.join("dataset.toml");
+    fs::write(&toml, "preset = \"generic\"\n[lists]\ntrain = \"train.csv\"\n").unwrap();
+    let (data, toml) = (data.display().to_string(), toml.display().to_string());
+    let lines = doctor("http://127.0.0.1:1", &["--data", &data, "--dataset", &toml]);
+    expect(&lines, "bad ", "image_files: the preset generic needs it, such as images/{id}.jpg");
+}
+
 /// A coordinator with TLS, and the files of its certificates.
 struct Encrypted {
     program: Child,

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use fivefold_proto::v1::job;
-use fivefold_tests::{Program, Signal, Site, tiny_data};
+use fivefold_tests::{PATIENCE, Program, Signal, Site, tiny_data};
 
 const SPEC: &str = "
 name = 'leaving'
@@ -45,6 +45,32 @@ async fn a_worker_leaves_in_time_though_its_coordinator_is_away() {
     assert!(asked.elapsed() < Duration::from_secs(60), "{:?}", asked.elapsed());
     let log = std::fs::read_to_string(site.folder.join("ada.log")).unwrap();
     assert!(log.contains("could not be saved and released within --leave-seconds 2"), "{log}");
+}
+
+/// Waits until a worker's log has the words.
+fn until_logged(site: &Site, words: &str) {
+    let begun = Instant::now();
+    let log = || std::fs::read_to_string(site.folder.join("ada.log")).unwrap();
+    while !log().contains(words) {
+        assert!(begun.elapsed() < PATIENCE, "no {words:?} in {}", log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn an_idle_worker_leaves_without_a_word_about_jobs_though_its_coordinator_is_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    tiny_data(&data).unwrap();
+    let (site, coordinator) = Site::start(&folder.path().join("site"), &data, 30).unwrap();
+    let mut worker = site.start_worker_with("ada", &["--leave-seconds", "60"]).unwrap();
+    until_logged(&site, "is waiting for a job");
+    coordinator.kill().unwrap();
+    until_logged(&site, "waiting for it");
+    worker.signal(Signal::Terminate).unwrap();
+    assert_eq!(worker.wait().unwrap(), Some(0));
+    let log = std::fs::read_to_string(site.folder.join("ada.log")).unwrap();
+    assert!(log.contains("worker ada is leaving") && !log.contains("runs out by itself"), "{log}");
 }
 
 #[tokio::test]

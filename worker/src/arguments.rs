@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
 use fivefold_client::Credentials;
 use fivefold_common::size::parse_size;
 use fivefold_common::spec::Precision;
 use fivefold_program::log::LogFormat;
+use fivefold_program::number::whole_number;
 use fivefold_train::DeviceChoice;
 use fivefold_worker::daemon::CacheFolder;
 
@@ -22,7 +23,7 @@ pub(crate) struct Arguments {
     pub(crate) daemon: Option<DaemonArguments>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct DaemonArguments {
     /// Address of the coordinator
     #[arg(long, env = "FIVEFOLD_COORDINATOR", value_name = "URL")]
@@ -39,7 +40,8 @@ pub(crate) struct DaemonArguments {
     /// Folder for downloads and checkpoints [default: fivefold/ in the system's temporary folder]
     #[arg(long, env = "FIVEFOLD_SCRATCH", value_name = "DIR")]
     pub(crate) scratch: Option<PathBuf>,
-    /// File with the token; FIVEFOLD_TOKEN may hold the token itself (other users of this machine can read flags)
+    /// File with the token; takes precedence over FIVEFOLD_TOKEN, which may hold the token itself (other users of this
+    /// machine can read flags)
     #[arg(long, env = "FIVEFOLD_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// PEM file of the authority that signed the coordinator's certificate [default: the system's authorities]
@@ -52,10 +54,10 @@ pub(crate) struct DaemonArguments {
     #[arg(long, env = "FIVEFOLD_CLIENT_KEY", value_name = "FILE")]
     pub(crate) client_key: Option<PathBuf>,
     /// Longest time in seconds to save and release the current job after Ctrl-C or SIGTERM; then the worker ends anyway
-    #[arg(long, env = "FIVEFOLD_LEAVE_SECONDS", value_name = "N", default_value_t = 150)]
+    #[arg(long, env = "FIVEFOLD_LEAVE_SECONDS", value_name = "N", default_value_t = 150, value_parser = whole_number::<u32>(..))]
     pub(crate) leave_seconds: u32,
     /// Threads that decode images [default: one per core]
-    #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N")]
+    #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N", value_parser = whole_number::<usize>(..))]
     pub(crate) decode_threads: Option<usize>,
     /// Folder for decoded images, so that each is decoded once; workers of a machine may share it [default: none]
     #[arg(long, env = "FIVEFOLD_CACHE", value_name = "DIR")]
@@ -96,13 +98,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DEVICE")]
         device: DeviceChoice,
         /// Side of an image in pixels
-        #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, default_value_t = 512, value_parser = whole_number::<u32>(1..))]
         size: u32,
         /// Images per batch
-        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..))]
+        #[arg(long, default_value_t = 32, value_parser = whole_number::<u32>(2..))]
         batch: u32,
         /// Steps per measurement
-        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, default_value_t = 30, value_parser = whole_number::<u32>(1..))]
         steps: u32,
         /// fp32, bf16 or fp16
         #[arg(long, default_value = "fp32")]
@@ -134,13 +136,13 @@ pub(crate) struct CheckDataArguments {
     #[arg(long, value_name = "COLUMN")]
     pub(crate) group_column: Option<String>,
     /// Side of the images in pixels [default: as in --spec or --dataset, or 512]
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=4096))]
+    #[arg(long, value_name = "PIXELS", value_parser = whole_number::<u32>(16..=4096))]
     pub(crate) image_size: Option<u32>,
     /// Images of each list that are decoded, evenly spread over it
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = whole_number::<usize>(..))]
     pub(crate) decode: usize,
     /// Threads that read files [default: one per core]
-    #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N")]
+    #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N", value_parser = whole_number::<usize>(..))]
     pub(crate) decode_threads: Option<usize>,
 }
 
@@ -155,9 +157,14 @@ impl DaemonArguments {
         }
     }
 
-    /// The cache, if one is asked for.
+    /// The cache, if one is asked for. Its folder is made.
     pub(crate) fn cache_folder(&self) -> anyhow::Result<Option<CacheFolder>> {
         ensure!(self.cache.is_some() || self.cache_size.is_none(), "--cache-size: name the folder with --cache DIR");
+        if let Some(path) = &self.cache {
+            let flag = || format!("--cache {}", path.display());
+            ensure!(!path.is_file(), "{}: it is a file, and a folder is needed", flag());
+            std::fs::create_dir_all(path).with_context(flag)?;
+        }
         Ok(self.cache.clone().map(|path| CacheFolder { path, limit_bytes: self.cache_size }))
     }
 
@@ -218,5 +225,16 @@ mod tests {
         let line = "fivefold-worker --coordinator http://hub:7700 --data /data --cache-size 2TB";
         let arguments = Arguments::parse_from(line.split(' ')).daemon.unwrap();
         assert!(arguments.cache_folder().unwrap_err().to_string().contains("--cache DIR"));
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let cache_at = |path: PathBuf| DaemonArguments { cache: Some(path), cache_size: None, ..arguments.clone() };
+        let refused = cache_at(file.clone()).cache_folder().unwrap_err().to_string();
+        assert_eq!(refused, format!("--cache {}: it is a file, and a folder is needed", file.display()));
+        let below = cache_at(file.join("cache")).cache_folder().unwrap_err();
+        assert!(below.to_string().starts_with("--cache "), "{below:#}");
+        cache_at(folder.path().join("a/b")).cache_folder().unwrap();
+        assert!(folder.path().join("a/b").is_dir());
     }
 }

@@ -106,13 +106,14 @@ fn spec_of_data(arguments: &CheckDataArguments) -> anyhow::Result<(JobSetSpec, D
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
         let dataset = DatasetFile::parse(&text).with_context(|| name.to_string())?;
         let dataset = dataset.within(path.parent().unwrap_or(Path::new("")));
-        dataset.overrides.apply_to(&mut spec);
+        SpecOverrides::apply_layers(vec![dataset.overrides], &mut spec).with_context(|| name.to_string())?;
         lists = dataset.lists;
     }
     if let Some(path) = &arguments.spec {
         let name = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-        SpecOverrides::from_file_text(path, &text).with_context(|| name.to_string())?.apply_to(&mut spec);
+        let overrides = SpecOverrides::from_file_text(path, &text).with_context(|| name.to_string())?;
+        SpecOverrides::apply_layers(vec![overrides], &mut spec).with_context(|| name.to_string())?;
     }
     if let Some(column) = &arguments.group_column {
         spec.group_column.clone_from(column);
@@ -136,6 +137,7 @@ fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
     if let Some(misplaced) = misplaced_images(&images) {
         bail!("--data {}: {misplaced}", arguments.data.display());
     }
+    let cache = arguments.cache_folder()?;
     warn_if_empty(&images);
     let cuda_devices = cuda_device_count();
     let runtime = tokio::runtime::Runtime::new()?;
@@ -156,7 +158,6 @@ fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
     let scratch = claim_scratch(&arguments, device)?;
     let (name, folder) = (scratch.name.clone(), scratch.path.clone());
     let name_lock = Some(scratch.name_lock.to_wire());
-    let cache = arguments.cache_folder()?;
     let worker = Worker { name, name_lock, images: Arc::new(images), cache, scratch: folder, device, decode_threads };
     let ended = runtime.block_on(async {
         let connection = connect(&arguments)?;

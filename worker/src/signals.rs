@@ -24,7 +24,7 @@ pub(crate) async fn listen(leaving: CancellationToken) {
         match first {
             None => {
                 tracing::info!(
-                    "leaving: the current job is saved and released; a second signal ends the worker at once"
+                    "leaving; a job in work is saved and released first, and a second signal ends the worker at once"
                 );
                 leaving.cancel();
                 first = Some(Instant::now());

@@ -1,10 +1,11 @@
 //! `fivefold completions`, and what shells ask for while a line is completed.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, CommandFactory as _, Parser as _};
+use clap::{Args, CommandFactory as _};
 use clap_complete::env::{CompleteEnv, Shells};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
 use fivefold_client::Connection;
@@ -75,7 +76,7 @@ fn ask<T>(question: impl AsyncFnOnce(Connection) -> Option<T>) -> Option<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     runtime.block_on(async {
         // Any command without arguments does: only the connection is of interest.
-        let line = CommandLine::try_parse_from(["fivefold", "--quiet", "status"]).ok()?;
+        let line = CommandLine::parsed(&["fivefold", "--quiet", "status"].map(OsString::from)).ok()?;
         let coordinator = line.connection.connect().ok()?.with_observer(|_| {});
         tokio::time::timeout(PATIENCE, question(coordinator)).await.ok()?
     })

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use fivefold_client::Connection;
+use fivefold_program::number::whole_number;
 use fivefold_proto::convert::required;
 use fivefold_proto::v1::{
     CancelJobSetRequest, FinishJobSetRequest, JobSet, PauseJobSetRequest, ResumeJobSetRequest, RetrainFoldRequest,
@@ -33,7 +34,7 @@ pub(crate) struct RetryArgs {
     #[arg(value_name = "ID", add = job_set_ids())]
     id: JobSetName,
     /// Only this fold, counted from 0
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(0..=99))]
     fold: Option<u32>,
 }
 
@@ -43,7 +44,7 @@ pub(crate) struct RetrainArgs {
     #[arg(value_name = "ID", add = job_set_ids())]
     id: JobSetName,
     /// Fold, counted from 0
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(0..=99))]
     fold: u32,
 }
 

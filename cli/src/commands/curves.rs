@@ -2,18 +2,18 @@
 
 use clap::Args;
 use fivefold_client::Connection;
-use fivefold_common::job::JobKind;
 use fivefold_common::progress::epoch_words;
 use fivefold_common::spec::Objective;
-use fivefold_proto::convert::{epoch_from_wire, job_kind_from_wire};
+use fivefold_program::number::whole_number;
+use fivefold_proto::convert::epoch_from_wire;
 use fivefold_proto::v1::{EpochMetrics, Job, JobSet};
 use serde_json::json;
 
+use crate::chosen_results::{require_folds, train_jobs};
 use crate::commands::completions::job_set_ids;
 use crate::commands::get_job_set;
 use crate::console::{OutputFormat, page, print, print_json};
 use crate::epoch_metrics;
-use crate::error::UsageError;
 use crate::job_set_name::JobSetName;
 use crate::render::chart::{Series, Stroke, chart};
 use crate::render::epoch_history::EpochHistory;
@@ -28,7 +28,7 @@ pub(crate) struct CurvesArgs {
     #[arg(value_name = "ID", add = job_set_ids())]
     id: JobSetName,
     /// Only this fold, counted from 0, in a larger chart
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(0..=99))]
     fold: Option<u32>,
 }
 
@@ -42,9 +42,10 @@ const SIDE_BY_SIDE: usize = 80;
 
 pub(crate) async fn run(args: &CurvesArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let job_set = get_job_set(coordinator, &args.id.resolve(coordinator).await?).await?;
+    require_folds(&job_set, args.fold.as_slice())?;
     let mut history = EpochHistory::default();
     epoch_metrics::update(&mut history, coordinator, &job_set).await?;
-    let jobs = trained_jobs(&job_set, args.fold)?;
+    let jobs = trained_jobs(&job_set, args.fold);
     match format {
         OutputFormat::Json => {
             let fold = |job: &Job| json!({ "fold": job.fold, "epochs": history.of(job).iter().map(json::epoch).collect::<Vec<_>>() });
@@ -65,13 +66,8 @@ pub(crate) async fn run(args: &CurvesArgs, coordinator: &Connection, format: Out
 }
 
 /// The train jobs of a job set, or the one of a fold.
-fn trained_jobs(job_set: &JobSet, fold: Option<u32>) -> anyhow::Result<Vec<&Job>> {
-    let jobs = job_set.jobs.iter().filter(|job| job_kind_from_wire(job.kind) == Ok(JobKind::Train));
-    let jobs: Vec<&Job> = jobs.filter(|job| fold.is_none_or(|fold| job.fold == fold)).collect();
-    match (jobs.is_empty(), fold) {
-        (true, Some(fold)) => Err(UsageError(format!("{} trains no fold {fold}", job_set.id)).into()),
-        _ => Ok(jobs),
-    }
+fn trained_jobs(job_set: &JobSet, fold: Option<u32>) -> Vec<&Job> {
+    train_jobs(job_set).filter(|job| fold.is_none_or(|fold| job.fold == fold)).collect()
 }
 
 /// The losses and the objective of a fold, side by side where there is room, under a line with its newest and its best epoch.
@@ -168,8 +164,9 @@ mod tests {
     fn a_fold_that_is_not_trained_is_named() {
         let job = |fold| Job { kind: fivefold_proto::v1::JobKind::Train.into(), fold, ..Job::default() };
         let set = JobSet { id: "js-abcdefgh".into(), jobs: vec![job(0), job(2)], ..JobSet::default() };
-        assert_eq!(trained_jobs(&set, None).unwrap().len(), 2);
-        assert_eq!(trained_jobs(&set, Some(2)).unwrap()[0].fold, 2);
-        assert_eq!(trained_jobs(&set, Some(1)).unwrap_err().to_string(), "js-abcdefgh trains no fold 1");
+        assert_eq!(trained_jobs(&set, None).len(), 2);
+        assert_eq!(trained_jobs(&set, Some(2))[0].fold, 2);
+        let refused = require_folds(&set, &[1]).unwrap_err().to_string();
+        assert_eq!(refused, "js-abcdefgh has no fold 1: its folds are 0, 2");
     }
 }

@@ -8,9 +8,10 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use fivefold_common::dataset_file::DatasetFile;
 use fivefold_common::scores::Source;
-use fivefold_common::spec::JobSetSpec;
+use fivefold_common::spec::{JobSetSpec, SpecError, SpecOverrides};
 use fivefold_images::survey::{FileFacts, ImageFacts, survey};
 use fivefold_images::{ImageFolder, ImageLayout};
+use fivefold_program::number::whole_number;
 
 use crate::bar::Bar;
 use crate::console::{OutputFormat, print, print_json};
@@ -41,7 +42,7 @@ struct CheckArgs {
     #[arg(long, env = "FIVEFOLD_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
     /// Threads that decode images [default: one per core]
-    #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N")]
+    #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N", value_parser = whole_number::<usize>(1..))]
     decode_threads: Option<usize>,
 }
 
@@ -59,8 +60,8 @@ pub(crate) fn run(args: &DatasetArgs, format: OutputFormat) -> anyhow::Result<Ex
 fn check(args: &CheckArgs) -> anyhow::Result<Census> {
     let DatasetFile { overrides, lists } = read_dataset_file(&args.file)?;
     let mut spec = JobSetSpec::default();
-    overrides.apply_to(&mut spec);
-    let named = |error: fivefold_common::spec::SpecError| UsageError(format!("{}, {error}", args.file.display()));
+    let named = |error: SpecError| UsageError(format!("{}, {error}", args.file.display()));
+    SpecOverrides::apply_layers(vec![overrides], &mut spec).map_err(named)?;
     spec.check().map_err(named)?;
     let layout = ImageLayout::of(&spec).map_err(named)?;
     let folder = match &args.data {

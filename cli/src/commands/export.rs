@@ -9,11 +9,12 @@ use fivefold_client::Connection;
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::decision_rule::DecisionRule;
 use fivefold_onnx::{About, TrainedModel};
+use fivefold_program::number::whole_number;
 use fivefold_proto::convert::{job_state_from_wire, required, spec_from_wire};
 use fivefold_proto::v1::{Artifact, Job, JobSet};
 use serde_json::json;
 
-use crate::chosen_results::{ChosenResults, Source, Wanted, is_of_kind, train_jobs};
+use crate::chosen_results::{ChosenResults, Source, Wanted, is_of_kind, require_folds, train_jobs};
 use crate::commands::completions::job_set_ids;
 use crate::commands::get_job_set;
 use crate::commands::results::read_report;
@@ -32,10 +33,10 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "DIR")]
     onnx: PathBuf,
     /// Only these folds, counted from 0, such as 0,2 [default: every trained fold]
-    #[arg(long, value_name = "FOLDS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..100))]
+    #[arg(long, value_name = "FOLDS", value_delimiter = ',', value_parser = whole_number::<u32>(0..=99))]
     fold: Vec<u32>,
     /// Number of an earlier fit, counted from 1 [default: the newest]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(1..))]
     fit: Option<u32>,
     /// Replace files of the same names
     #[arg(long)]
@@ -45,6 +46,7 @@ pub(crate) struct ExportArgs {
 /// Downloads the models of the trained folds, or of one, and writes each as an ONNX file.
 pub(crate) async fn run(args: &ExportArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let job_set = get_job_set(coordinator, &args.id.resolve(coordinator).await?).await?;
+    require_folds(&job_set, &args.fold)?;
     let wanted = args.fit.map_or(Wanted::Newest, Wanted::Fit);
     let chosen = ChosenResults::find(job_set, wanted, coordinator).await?;
     let exported = exports(&chosen, args)?;
@@ -110,14 +112,9 @@ fn exports<'a>(chosen: &'a ChosenResults, args: &ExportArgs) -> anyhow::Result<V
 
 /// Why a fold has no model.
 fn no_such_model(job_set: &JobSet, fold: u32) -> String {
-    let id = &job_set.id;
-    match train_jobs(job_set).find(|job| job.fold == fold) {
-        Some(job) => format!("fold {fold} of {id} is not trained ({})", state_of(job)),
-        None => {
-            let folds: Vec<String> = train_jobs(job_set).map(|job| job.fold.to_string()).collect();
-            format!("{id} has no fold {fold}: its folds are {}", folds.join(", "))
-        }
-    }
+    let job = train_jobs(job_set).find(|job| job.fold == fold);
+    let why = job.map_or(String::new(), |job| format!(" ({})", state_of(job)));
+    format!("fold {fold} of {} is not trained{why}", job_set.id)
 }
 
 /// The state of a job with its reason.
@@ -187,8 +184,7 @@ mod tests {
     }
 
     fn args(folder: &Path, fold: &[u32]) -> ExportArgs {
-        let Ok(id) = "@".parse();
-        ExportArgs { id, onnx: folder.to_owned(), fold: fold.to_vec(), fit: None, replace: false }
+        ExportArgs { id: "@".parse().unwrap(), onnx: folder.to_owned(), fold: fold.to_vec(), fit: None, replace: false }
     }
 
     #[test]
@@ -205,7 +201,8 @@ mod tests {
         let failed = "fold 1 of js-abcdefgh is not trained (failed: the loss is not finite)";
         assert_eq!(files(&[0, 1]).unwrap_err(), failed);
         assert_eq!(files(&[3]).unwrap_err(), "fold 3 of js-abcdefgh is not trained (leased)");
-        assert_eq!(files(&[7]).unwrap_err(), "js-abcdefgh has no fold 7: its folds are 0, 1, 2, 3");
+        let refused = require_folds(&chosen.job_set, &[7]).unwrap_err().to_string();
+        assert_eq!(refused, "js-abcdefgh has no fold 7: its folds are 0, 1, 2, 3");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use fivefold_client::Connection;
+use fivefold_program::number::whole_number;
 use fivefold_proto::v1::ExtendJobSetRequest;
 
 use crate::commands::completions::job_set_ids;
@@ -15,10 +16,10 @@ pub(crate) struct ExtendArgs {
     #[arg(value_name = "ID", add = job_set_ids())]
     id: JobSetName,
     /// Number of epochs from the start
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(1..))]
     epochs: u32,
     /// Only these folds, counted from 0, such as 0,2 [default: all]
-    #[arg(long, value_name = "FOLDS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..100))]
+    #[arg(long, value_name = "FOLDS", value_delimiter = ',', value_parser = whole_number::<u32>(0..=99))]
     fold: Vec<u32>,
 }
 

@@ -9,6 +9,7 @@ use fivefold_common::dataset_file::DatasetFile;
 use fivefold_common::durable_file;
 use fivefold_common::manifest::{FoldTable, SplitReport};
 use fivefold_common::spec::{JobSetSpec, SplitMethod};
+use fivefold_program::number::whole_number;
 use serde_json::json;
 
 use crate::console::{OutputFormat, notify, print, print_json};
@@ -34,10 +35,10 @@ pub(crate) struct FoldsArgs {
     #[arg(long, alias = "group_column", value_name = "COLUMN")]
     group_column: Option<String>,
     /// Number of folds, 2 to 100 [default: as in --spec or --dataset, or 5]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(2..=100))]
     folds: Option<u32>,
     /// Seed of the split, as for numpy's RandomState [default: as in --spec or --dataset, or 42]
-    #[arg(long)]
+    #[arg(long, value_parser = whole_number::<u32>(..))]
     seed: Option<u32>,
     /// Shuffle the rows before the split
     #[arg(long)]

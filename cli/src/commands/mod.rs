@@ -63,14 +63,14 @@ pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
         Command::Export(args) => export::run(&args, &connect()?, format).await?,
         Command::Disk => disk::run(&connect()?, format).await?,
         Command::Workers => workers::list(&connect()?, format).await?,
-        Command::Drain(args) => workers::drain(&args, &connect()?).await?,
+        Command::Drain(args) => workers::drain(&args, &connect()?, format).await?,
         Command::Doctor(args) => return doctor::run(&args, connect(), format).await,
         Command::Dataset(args) => return dataset::run(&args, format),
         Command::Pack(args) => return pack::run(*args, format).await,
         Command::Folds(args) => folds::run(&args, format)?,
         Command::Threshold(args) => threshold::run(&args, format)?,
-        Command::Synth(args) => synth::run(&args)?,
-        Command::Man(args) => man::run(&args)?,
+        Command::Synth(args) => synth::run(&args, format)?,
+        Command::Man(args) => man::run(&args, format)?,
         Command::Completions(args) => completions::run(&args)?,
     }
     Ok(ExitStatus::Succeeded)

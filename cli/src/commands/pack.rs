@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use fivefold_common::dataset_file::{DatasetFile, DatasetLists};
 use fivefold_common::scores::Source;
 use fivefold_common::size::size_text;
-use fivefold_common::spec::JobSetSpec;
+use fivefold_common::spec::{JobSetSpec, SpecOverrides};
 use fivefold_images::packing::PackedImages;
 use fivefold_images::{ImageError, ImageFolder, ImageLayout, ImageProblem};
-use fivefold_pack::{Build, Built, ImageKey, SEGMENT_BYTES, Summary, summarise, verify};
+use fivefold_pack::{Build, Built, ImageKey, SEGMENT_BYTES, SegmentError, Summary, remove_damaged, summarise, verify};
+use fivefold_program::number::whole_number;
 use serde_json::json;
 
 use crate::bar::Bar;
@@ -53,7 +54,7 @@ struct VerifyArgs {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Threads that read [default: one per core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number::<usize>(1..))]
     threads: Option<usize>,
 }
 
@@ -78,13 +79,16 @@ struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
     /// Side of the packed images in pixels, the image_size of the job sets [default: as in DATASET or --spec, or 512]
-    #[arg(long, alias = "image_size", value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=4096))]
+    #[arg(long, alias = "image_size", value_name = "PIXELS", value_parser = whole_number::<u32>(16..=4096))]
     size: Option<u32>,
     /// Folder of the pack, made if missing; what is in it already is not decoded again
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Also read all that is packed already, and decode the images of damaged segments again
+    #[arg(long)]
+    verify: bool,
     /// Threads that decode images [default: one per core]
-    #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N")]
+    #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N", value_parser = whole_number::<usize>(1..))]
     decode_threads: Option<usize>,
 }
 
@@ -122,15 +126,17 @@ impl BuildArgs {
         let mut spec = JobSetSpec::default();
         let mut lists = DatasetLists::default();
         let mut folder = None;
+        let mut layers = Vec::new();
         if let Some(path) = &self.dataset {
             let file: DatasetFile = read_dataset_file(path)?;
-            file.overrides.apply_to(&mut spec);
+            layers.push(file.overrides);
             lists = file.lists;
             folder = path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
         }
         if let Some(path) = &self.spec {
-            read_spec_file(path)?.apply_to(&mut spec);
+            layers.push(read_spec_file(path)?);
         }
+        SpecOverrides::apply_layers(layers, &mut spec).map_err(|error| UsageError(error.to_string()))?;
         spec.image_size = self.size.unwrap_or(spec.image_size);
         spec.check().map_err(|error| UsageError(error.to_string()))?;
         let lists = DatasetLists {
@@ -173,6 +179,7 @@ fn build(args: &BuildArgs, stop: &AtomicBool, format: OutputFormat) -> anyhow::R
     let keys = listed_images(&spec, &lists)?;
     let layout = ImageLayout::of(&spec).map_err(|error| UsageError(error.to_string()))?;
     let images = PackedImages::new(Arc::new(folder), layout)?;
+    let damaged = if args.verify && args.out.exists() { remove_damaged_segments(args, stop)? } else { Vec::new() };
     let bar = Bar::new("packing images", keys.len());
     let build = Build {
         folder: &args.out,
@@ -182,9 +189,20 @@ fn build(args: &BuildArgs, stop: &AtomicBool, format: OutputFormat) -> anyhow::R
         stamp: |key: &ImageKey| images.stamp(source(key)?, &key.id),
         decode: |key: &ImageKey, image: &mut [u8]| decode(&images, key, image),
     };
-    let built = build.run(&keys, stop, |progress| bar.set(progress.done()))?;
+    let mut built = build.run(&keys, stop, |progress| bar.set(progress.done()))?;
     drop(bar);
-    report(&built, &args.out, format)
+    built.damaged.extend(damaged);
+    report(&built, args, format)
+}
+
+/// Reads all segments and deletes the damaged ones, of whatever settings. Returns what is wrong, once for each of them.
+fn remove_damaged_segments(args: &BuildArgs, stop: &AtomicBool) -> anyhow::Result<Vec<SegmentError>> {
+    let mut bar = None;
+    let threads = args.decode_threads.unwrap_or_else(cores);
+    let removed = remove_damaged(&args.out, threads, stop, |done, segments| {
+        bar.get_or_insert_with(|| Bar::new("reading segments", segments as usize)).set(done);
+    })?;
+    Ok(removed)
 }
 
 /// The list of an image.
@@ -202,7 +220,8 @@ fn decode(images: &PackedImages, key: &ImageKey, image: &mut [u8]) -> Result<(),
     })
 }
 
-fn report(built: &Built<ImageError>, out: &Path, format: OutputFormat) -> anyhow::Result<ExitStatus> {
+fn report(built: &Built<ImageError>, args: &BuildArgs, format: OutputFormat) -> anyhow::Result<ExitStatus> {
+    let BuildArgs { out, verify: is_verified, .. } = args;
     for error in &built.damaged {
         notify(&format!("warning: {error}; its images were decoded again"));
     }
@@ -221,11 +240,12 @@ fn report(built: &Built<ImageError>, out: &Path, format: OutputFormat) -> anyhow
             "out": out,
         }))?,
         OutputFormat::Text => print(&format!(
-            "Packed {} images, {}, into {}; {} were there already\n",
+            "Packed {} images, {}, into {}; {} were there already{}\n",
             progress.packed,
             size_text(progress.packed_bytes),
             out.display(),
-            progress.kept
+            progress.kept,
+            if progress.kept > 0 && !*is_verified { " (--verify reads them too)" } else { "" }
         ))?,
     }
     if progress.failed == 0 {
@@ -244,6 +264,9 @@ fn verify_pack(args: &VerifyArgs, stop: &AtomicBool, format: OutputFormat) -> an
     if verified.is_stopped {
         return Ok(ExitStatus::Interrupted);
     }
+    if verified.segments == 0 {
+        return Err(no_pack(&args.folder));
+    }
     let problems: Vec<String> = verified.errors.iter().map(ToString::to_string).collect();
     match format {
         OutputFormat::Json => print_json(&json!({
@@ -259,12 +282,20 @@ fn verify_pack(args: &VerifyArgs, stop: &AtomicBool, format: OutputFormat) -> an
     if problems.is_empty() {
         return Ok(ExitStatus::Succeeded);
     }
-    notify("delete the segments that are named, then run `fivefold pack` again: it decodes their images again");
+    notify("run `fivefold pack` again with --verify: it decodes the images of these segments again");
     Ok(ExitStatus::Failed)
+}
+
+/// The error of a folder without segments.
+fn no_pack(folder: &Path) -> anyhow::Error {
+    anyhow!("there is no pack in {}: name the folder that `fivefold pack --out` filled", folder.display())
 }
 
 fn info(folder: &Path, format: OutputFormat) -> anyhow::Result<ExitStatus> {
     let (summaries, unusable) = summarise(folder)?;
+    if summaries.is_empty() && unusable.is_empty() {
+        return Err(no_pack(folder));
+    }
     let problems: Vec<String> = unusable.iter().map(ToString::to_string).collect();
     match format {
         OutputFormat::Json => print_json(&json!({
@@ -274,9 +305,6 @@ fn info(folder: &Path, format: OutputFormat) -> anyhow::Result<ExitStatus> {
         OutputFormat::Text => {
             print(&summaries.iter().map(summary_text).collect::<String>())?;
             print(&problems.iter().map(|problem| format!("{problem}\n")).collect::<String>())?;
-            if summaries.is_empty() && problems.is_empty() {
-                print(&format!("{} has no packed images\n", folder.display()))?;
-            }
         }
     }
     Ok(if problems.is_empty() { ExitStatus::Succeeded } else { ExitStatus::Failed })

@@ -11,6 +11,7 @@ use fivefold_common::durable_file;
 use fivefold_common::job_set::JobSetState;
 use fivefold_common::report::Report;
 use fivefold_common::scores::ScoreTable;
+use fivefold_program::number::whole_number;
 use fivefold_proto::convert::job_set_state_from_wire;
 use fivefold_proto::v1::{Artifact, FitFold, JobSet};
 use serde_json::json;
@@ -37,10 +38,10 @@ pub(crate) struct ResultsArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Number of an earlier fit, counted from 1; `fivefold retrain` and `extend` add one each [default: the newest]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(1..))]
     fit: Option<u32>,
     /// Number of an earlier submission, counted from 1, with its fit; each `fivefold predict` adds one [default: the newest]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["fit", "npy", "checkpoints"])]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(1..), conflicts_with_all = ["fit", "npy", "checkpoints"])]
     submission: Option<u32>,
     /// Also write oof.npy and, after the prediction, predictions.npy (one row per image and fold), for numpy, pandas and polars
     #[arg(long)]

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use fivefold_client::Connection;
+use fivefold_program::number::whole_number;
 use fivefold_proto::convert::required;
 use fivefold_proto::v1::{GetJobSetRequest, JobSet, ListJobSetsRequest};
 use serde_json::json;
@@ -26,7 +27,7 @@ pub(crate) struct StatusArgs {
     #[arg(value_name = "ID", add = job_set_ids())]
     id: Option<JobSetName>,
     /// Number of job sets in the list
-    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "id", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "id", value_parser = whole_number::<u32>(1..))]
     limit: u32,
 }
 

@@ -1,6 +1,5 @@
 //! `fivefold submit`. Lists are checked before they are uploaded.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -32,13 +31,7 @@ use crate::weights_file::check_weights;
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
     /// Training list (`Id,Target` or as the settings on classes say, and a column of groups if there are any)
-    #[arg(
-        long,
-        alias = "train_csv",
-        value_name = "FILE",
-        help_heading = "Lists and files",
-        required_unless_present_any = ["like", "dataset"]
-    )]
+    #[arg(long, alias = "train_csv", value_name = "FILE", help_heading = "Lists and files")]
     train_csv: Option<PathBuf>,
     /// Description of a data set (TOML): its classes, lists and images. The flags below take precedence
     #[arg(long, value_name = "FILE", help_heading = "Lists and files")]
@@ -90,9 +83,9 @@ enum WarmStart {
 }
 
 impl FromStr for WarmStart {
-    type Err = Infallible;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "none" { Ok(Self::None) } else { text.parse().map(Self::Of) }
     }
 }
@@ -130,9 +123,15 @@ impl Lists {
             }
         }
         let train = train.ok_or_else(|| {
-            UsageError(
-                "name the training list with --train-csv FILE, or as train in the [lists] of the data set".to_owned(),
-            )
+            UsageError(match &args.dataset {
+                Some(file) => format!(
+                    "{} has no training list: name it as train in its [lists], or with --train-csv FILE",
+                    file.display()
+                ),
+                None => "there is nothing to train on: describe a data set with --dataset FILE, name its training list with \
+                         --train-csv FILE, or repeat a job set with --like ID"
+                    .to_owned(),
+            })
         })?;
         Ok(Lists { train, hpa, test })
     }

@@ -10,7 +10,7 @@ use fivefold_proto::v1::{DrainWorkerRequest, ListWorkersRequest, UndrainWorkerRe
 use serde_json::json;
 
 use crate::commands::completions::worker_names;
-use crate::console::{OutputFormat, print, print_json};
+use crate::console::{OutputFormat, full_page, print, print_json};
 use crate::error::UsageError;
 use crate::render::json;
 use crate::render::worker::worker_table;
@@ -33,23 +33,28 @@ pub(crate) async fn list(coordinator: &Connection, format: OutputFormat) -> anyh
         OutputFormat::Text if workers.is_empty() => {
             print("No worker has registered yet. Start `fivefold-worker` on a machine that has the images.\n")
         }
-        OutputFormat::Text => print(&worker_table(&workers, SystemTime::now())),
+        OutputFormat::Text => print(&worker_table(&workers, SystemTime::now(), &full_page())),
     }
 }
 
-pub(crate) async fn drain(args: &DrainArgs, coordinator: &Connection) -> anyhow::Result<()> {
+pub(crate) async fn drain(args: &DrainArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     let worker_name = args.worker.clone();
     let name = one_line(&args.worker);
     if args.undo {
         let request = UndrainWorkerRequest { worker_name };
         let call = coordinator.call(request, async |c, r| c.workers().undrain_worker(r).await);
         call.await.map_err(worker_error)?;
-        print(&format!("{name} gets jobs again\n"))
     } else {
         let request = DrainWorkerRequest { worker_name };
         let call = coordinator.call(request, async |c, r| c.workers().drain_worker(r).await);
         call.await.map_err(worker_error)?;
-        print(&format!("{name} gets no more jobs; its current job returns to the queue\n"))
+    }
+    match (format, args.undo) {
+        (OutputFormat::Json, undo) => print_json(&json!({ "name": args.worker, "draining": !undo })),
+        (OutputFormat::Text, true) => print(&format!("{name} gets jobs again\n")),
+        (OutputFormat::Text, false) => {
+            print(&format!("{name} gets no more jobs; its current job returns to the queue\n"))
+        }
     }
 }
 

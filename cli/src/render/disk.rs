@@ -8,17 +8,27 @@ use fivefold_proto::convert::{artifact_kind_from_wire, job_set_state_from_wire};
 use fivefold_proto::v1::{GetDiskUsageResponse, JobSetUsage};
 use serde_json::{Value, json};
 
-use super::table::{NOTHING, table};
+use super::page::Page;
+use super::table::{Cell, Column, NOTHING, fitted_table};
 use super::text::word;
 
 /// The disk, a table of job sets, and what can be freed.
-pub(crate) fn disk_text(usage: &GetDiskUsageResponse) -> String {
+pub(crate) fn disk_text(usage: &GetDiskUsageResponse, page: &Page) -> String {
     let share = 100.0 * usage.free_bytes as f64 / usage.total_bytes.max(1) as f64;
     let mut text =
         format!("{} of {} are free ({share:.0}%).\n", size_text(usage.free_bytes), size_text(usage.total_bytes));
     if !usage.job_sets.is_empty() {
-        let header = ["ID", "STATE", "MODELS", "RESULTS", "LISTS", "UNSHARED", "NAME"];
-        text += &format!("\n{}", table(header, &usage.job_sets.iter().map(row).collect::<Vec<_>>()));
+        let columns = [
+            Column::new("ID"),
+            Column::new("STATE").rank(1),
+            Column::new("MODELS").rank(3),
+            Column::new("RESULTS").rank(4),
+            Column::new("LISTS").rank(5),
+            Column::new("UNSHARED"),
+            Column::new("NAME").rank(2).least_width(6),
+        ];
+        let rows: Vec<_> = usage.job_sets.iter().map(|set| row(set).map(Cell::from)).collect();
+        text += &format!("\n{}", fitted_table(columns, &rows, page));
     }
     let can_be_freed = can_be_freed(usage);
     if !can_be_freed.is_empty() {
@@ -94,6 +104,7 @@ mod tests {
     use fivefold_proto::v1::{self, KindUsage, job_set};
 
     use super::*;
+    use crate::render::page::tests::terminal;
 
     fn usage() -> GetDiskUsageResponse {
         let kind = |kind: v1::ArtifactKind, size_bytes| KindUsage { kind: kind.into(), size_bytes };
@@ -129,9 +140,11 @@ Can be freed:
    470 MB  `fivefold delete js-aaaaaaaa`
    295 MB  files that no job set needs: they are deleted within the hour
 ";
-        assert_eq!(disk_text(&usage()), expected);
+        assert_eq!(disk_text(&usage(), &terminal(80, 24)), expected);
+        let narrow = disk_text(&usage(), &terminal(40, 24));
+        assert!(narrow.contains("\nID           STATE      UNSHARED  NAME\n"), "{narrow}");
         let empty = GetDiskUsageResponse { job_sets: Vec::new(), unreferenced_bytes: 0, ..usage() };
-        assert_eq!(disk_text(&empty), "7.0 GB of 100 GB are free (7%).\n");
+        assert_eq!(disk_text(&empty, &terminal(80, 24)), "7.0 GB of 100 GB are free (7%).\n");
     }
 
     #[test]

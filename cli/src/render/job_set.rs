@@ -45,10 +45,10 @@ pub(crate) fn job_set_table(sets: &[JobSet], page: &Page) -> String {
     let columns = [
         Column::new("ID"),
         Column::new("STATE"),
-        Column::new("JOBS DONE").rank(2),
-        Column::new("MACRO F1").rank(1).least_width(8),
-        Column::new("SUBMITTED").rank(3),
-        Column::new("NAME").rank(4).least_width(8),
+        Column::new("JOBS DONE").rank(3),
+        Column::new("MACRO F1").rank(2).least_width(8),
+        Column::new("SUBMITTED").rank(4),
+        Column::new("NAME").rank(1).least_width(6),
         Column::new("REASON").rank(5).least_width(12),
     ];
     fitted_table(columns, &sets.iter().map(job_set_row).collect::<Vec<_>>(), page)
@@ -137,10 +137,15 @@ mod tests {
         );
         set.state_reason = "fold 3 has failed: the loss of batch 42 is not finite".into();
         set.create_time = Some(fivefold_proto::Timestamp { seconds: 1_735_787_045, nanos: 0 });
-        for width in [30, 60, 80] {
+        set.spec = Some(JobSetSpec { name: "a-name-of-thirty-two-letters-or-".into(), ..JobSetSpec::default() });
+        for width in 40..100 {
             let text = job_set_table(std::slice::from_ref(&set), &terminal(width, 24));
             assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
-            assert!(text.contains("js-abcdefgh  predicting"), "{text}");
+            assert!(text.contains("js-abcdefgh  predicting  ") && text.contains("a-nam"), "{width}: {text}");
         }
+        let narrow = job_set_table(std::slice::from_ref(&set), &terminal(40, 24));
+        assert_eq!(narrow, "ID           STATE       NAME\njs-abcdefgh  predicting  a-name-of-thir…\n");
+        let tiny = job_set_table(std::slice::from_ref(&set), &terminal(23, 24));
+        assert_eq!(tiny, "ID           STATE\njs-abcdefgh  predicting\n");
     }
 }

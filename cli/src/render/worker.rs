@@ -5,13 +5,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fivefold_common::one_line::one_line;
 use fivefold_proto::v1::Worker;
 
-use super::table::{NOTHING, table};
+use super::page::Page;
+use super::table::{Cell, Column, NOTHING, fitted_table};
 
 /// A table of workers, with the time since each was last heard from.
-pub(crate) fn worker_table(workers: &[Worker], now: SystemTime) -> String {
+pub(crate) fn worker_table(workers: &[Worker], now: SystemTime, page: &Page) -> String {
     let now_seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
-    let header = ["NAME", "DEVICE", "LAST SEEN", "JOB", "VERSION"];
-    table(header, &workers.iter().map(|worker| worker_row(worker, now_seconds)).collect::<Vec<_>>())
+    let columns = [
+        Column::new("NAME").least_width(12),
+        Column::new("DEVICE").rank(2).least_width(8),
+        Column::new("LAST SEEN").rank(1),
+        Column::new("JOB"),
+        Column::new("VERSION").rank(3),
+    ];
+    let rows: Vec<_> = workers.iter().map(|worker| worker_row(worker, now_seconds).map(Cell::from)).collect();
+    fitted_table(columns, &rows, page)
 }
 
 fn worker_row(worker: &Worker, now_seconds: i64) -> [String; 5] {
@@ -44,6 +52,30 @@ fn time_ago(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::page::tests::terminal;
+
+    #[test]
+    fn narrow_pages_have_names_jobs_and_times() {
+        let worker = Worker {
+            name: "a-machine-with-a-long-name-cuda0".into(),
+            device: "cuda:0 (NVIDIA H200, 139 GiB)".into(),
+            version: "0.1.0".into(),
+            last_seen_time: Some(fivefold_proto::Timestamp { seconds: 97, nanos: 0 }),
+            job_id: 12,
+            ..Worker::default()
+        };
+        let now = UNIX_EPOCH + std::time::Duration::from_secs(100);
+        let on = |width| worker_table(std::slice::from_ref(&worker), now, &terminal(width, 24));
+        assert!(
+            on(usize::MAX)
+                .ends_with("a-machine-with-a-long-name-cuda0  cuda:0 (NVIDIA H200, 139 GiB)  3 s ago    12   0.1.0\n")
+        );
+        for width in 40..100 {
+            let text = on(width);
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
+            assert!(text.contains("a-machine-w") && text.contains("3 s ago") && text.contains("  12"), "{text}");
+        }
+    }
 
     #[test]
     fn times_are_rounded_down() {

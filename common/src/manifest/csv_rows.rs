@@ -1,6 +1,6 @@
 //! Rows of CSV files, with the line of every error.
 
-use std::io::Read;
+use std::io::{BufRead as _, BufReader, Read};
 
 use super::error::MAX_ROWS;
 use super::{ManifestError, ManifestProblem};
@@ -13,7 +13,7 @@ pub(super) const MAX_NAME_BYTES: usize = 200;
 pub(super) fn read_rows<C>(
     file: &str,
     input: impl Read,
-    columns: impl FnOnce(&[&str]) -> Result<C, ManifestProblem>,
+    columns: impl Fn(&[&str]) -> Result<C, ManifestProblem>,
     mut each: impl FnMut(&C, u64, &csv::StringRecord) -> Result<(), ManifestProblem>,
 ) -> Result<C, ManifestError> {
     let at = |line, problem| ManifestError { file: file.to_owned(), line, problem };
@@ -21,12 +21,17 @@ pub(super) fn read_rows<C>(
         let line = error.position().map_or(1, csv::Position::line);
         at(line, ManifestProblem::Csv(csv_problem(&error)))
     };
+    let mut input = BufReader::new(input);
+    let unreadable = |error| at(1, ManifestProblem::Csv(format!("cannot be read: {error}")));
+    if let Some(problem) = other_file(input.fill_buf().map_err(unreadable)?) {
+        return Err(at(1, problem));
+    }
     let mut reader = csv::ReaderBuilder::new().from_reader(input);
     let mut header: Vec<&str> = reader.headers().map_err(csv_error)?.iter().collect();
     if let Some(first) = header.first_mut() {
         *first = first.trim_start_matches('\u{feff}');
     }
-    let columns = columns(&header).map_err(|problem| at(1, problem))?;
+    let columns = columns(&header).map_err(|problem| at(1, cause_in_header(&header, &columns).unwrap_or(problem)))?;
     let mut record = csv::StringRecord::new();
     let mut count = 0;
     while reader.read_record(&mut record).map_err(csv_error)? {
@@ -41,6 +46,36 @@ pub(super) fn read_rows<C>(
         return Err(at(1, ManifestProblem::Empty));
     }
     Ok(columns)
+}
+
+/// Why a file that begins with these bytes is no CSV file, if that can be told.
+fn other_file(start: &[u8]) -> Option<ManifestProblem> {
+    const BYTES: [(&[u8], &str); 4] = [
+        (b"\xff\xfe", "is UTF-16 text: save it as UTF-8"),
+        (b"\xfe\xff", "is UTF-16 text: save it as UTF-8"),
+        (b"\x1f\x8b", "is compressed with gzip: unpack it"),
+        (b"PK\x03\x04", "is a ZIP archive or a spreadsheet: unpack it, or export the sheet as CSV"),
+    ];
+    let known = BYTES.iter().find(|(first, _)| start.starts_with(first)).map(|(_, problem)| *problem);
+    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let has_zeros = line.contains(&0).then_some("is UTF-16, or no text: save it as UTF-8");
+    known.or(has_zeros).map(ManifestProblem::OtherFile)
+}
+
+/// Why `columns` does not find the columns of a header, if they are there: another separator, or spaces around names.
+fn cause_in_header<C>(
+    header: &[&str],
+    columns: impl Fn(&[&str]) -> Result<C, ManifestProblem>,
+) -> Option<ManifestProblem> {
+    if let [whole] = header
+        && let Some((_, separator)) =
+            [(';', "semicolons"), ('\t', "tabs")].into_iter().find(|(c, _)| whole.contains(*c))
+    {
+        return Some(ManifestProblem::Separator { separator, found: shown(whole) });
+    }
+    let trimmed: Vec<&str> = header.iter().map(|column| column.trim()).collect();
+    let spaced = header.iter().find(|column| column.trim() != **column)?;
+    columns(&trimmed).is_ok().then(|| ManifestProblem::SpacedColumn { column: shown(spaced) })
 }
 
 /// The place of the column `name`, if the header has it.
@@ -96,5 +131,51 @@ fn csv_problem(error: &csv::Error) -> String {
         csv::ErrorKind::Utf8 { err, .. } => format!("field {} is not UTF-8", err.field() + 1),
         csv::ErrorKind::Io(error) => format!("cannot be read: {error}"),
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads rows of the columns `Id` and `Target`.
+    fn read(bytes: &[u8]) -> Result<(), String> {
+        let columns = |header: &[&str]| match (find_column(header, "Id")?, find_column(header, "Target")?) {
+            (Some(_), Some(_)) => Ok(()),
+            _ => Err(wrong_header("Id,Target", header, String::new())),
+        };
+        read_rows("train.csv", bytes, columns, |(), _, _| Ok(())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn another_separator_and_spaces_in_the_header_are_named() {
+        assert_eq!(read(b"Id,Target\na,1\n"), Ok(()));
+        for (text, wanted) in [
+            ("Id;Target\na;1\n", "train.csv, line 1: the columns of \"Id;Target\" are separated by semicolons: save"),
+            ("Id\tTarget\na\t1\n", "train.csv, line 1: the columns of \"Id\\tTarget\" are separated by tabs: save"),
+            (
+                "Id, Target\na,1\n",
+                "train.csv, line 1: the name of the column \" Target\" has a space at its beginning or",
+            ),
+            ("Id ,Target\na,1\n", "the name of the column \"Id \" has a space"),
+            ("Id, Label\na,1\n", "train.csv, line 1: the header should be Id,Target, not \"Id, Label\""),
+        ] {
+            let message = read(text.as_bytes()).unwrap_err();
+            assert!(message.starts_with(wanted) || message.contains(wanted), "{text:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_no_csv_are_named() {
+        let utf16: Vec<u8> = "Id,Target\na,1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (bytes, wanted) in [
+            ([b"\xff\xfe", &utf16[..]].concat(), "line 1: the file is UTF-16 text: save it as UTF-8"),
+            (utf16, "the file is UTF-16, or no text"),
+            (b"\x1f\x8b\x08\x00abc".to_vec(), "the file is compressed with gzip: unpack it"),
+            (b"PK\x03\x04abc".to_vec(), "the file is a ZIP archive or a spreadsheet"),
+        ] {
+            let message = read(&bytes).unwrap_err();
+            assert!(message.contains(wanted), "{message}");
+        }
     }
 }

@@ -30,6 +30,23 @@ pub enum ManifestProblem {
         /// The header of the file.
         found: String,
     },
+    /// A file that is no CSV file.
+    #[error("the file {0}")]
+    OtherFile(&'static str),
+    /// Columns with something else than commas between them.
+    #[error("the columns of {found:?} are separated by {separator}: save the list with commas between them")]
+    Separator {
+        /// What separates them, in plural.
+        separator: &'static str,
+        /// The header of the file.
+        found: String,
+    },
+    /// A column whose name would be right without spaces around it.
+    #[error("the name of the column {column:?} has a space at its beginning or end: remove it")]
+    SpacedColumn {
+        /// The column's name.
+        column: String,
+    },
     /// A column that is neither an id, nor labels, nor a group.
     #[error(
         "the column {column:?} is not expected: remove it, or name it with group_column if it has the rows' groups"

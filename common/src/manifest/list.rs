@@ -127,7 +127,8 @@ impl Manifest {
         let columns = |header: &[&str]| {
             let is_known = header == [spec.id_column.as_str()] || header == submitted;
             let advice = || column_advice(header, "id_column", &spec.id_column, "ids");
-            if is_known { Ok(()) } else { Err(wrong_header(shown(&submitted.join(",")), header, advice())) }
+            let expected = || format!("{} alone or {}", spec.id_column, shown(&submitted.join(",")));
+            if is_known { Ok(()) } else { Err(wrong_header(expected(), header, advice())) }
         };
         read_rows(file, input, columns, |(), line, record| {
             let id = ids.add(record.get(0).unwrap_or_default(), line)?;
@@ -345,7 +346,7 @@ mod tests {
             assert_eq!(ids(&hpa, text), Ok(vec!["a".to_owned()]));
         }
         let message = ids(&hpa, "Id,Target\na,0\n").unwrap_err();
-        assert!(message.ends_with("should be Id,Predicted, not \"Id,Target\""), "{message}");
+        assert!(message.ends_with("should be Id alone or Id,Predicted, not \"Id,Target\""), "{message}");
         let message = ids(&hpa, "id\na\n").unwrap_err();
         assert!(message.ends_with("\"id\" differs in case: name it with --id_column id"), "{message}");
         let one_hot = birds(LabelFormat::OneHot);

@@ -51,9 +51,34 @@ impl SpecFileError {
             Some((problem, _)) if problem.starts_with("unknown field") => {
                 Self::UnknownKey { line, excerpt, problem: problem.to_owned() }
             }
-            _ => Self::Line { line, excerpt, problem },
+            _ => Self::Line { line, excerpt, problem: in_plain_words(message).unwrap_or(problem) },
         }
     }
+}
+
+/// Serde's message on a value of the wrong type in the words of those who write such files; `None` for any other message.
+fn in_plain_words(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
+    let (found, expected) = rest.rsplit_once(", expected ")?;
+    let expected = match expected {
+        "u32" => "a whole number below 2^32",
+        "u64" => "a whole number below 2^64",
+        "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list in brackets",
+        "a string" => "text in quotes",
+        other => other,
+    };
+    let found = match found.split_once(' ') {
+        Some(("string", text)) => format!("the text {text}"),
+        Some(("integer", number)) => format!("the number {}", number.trim_matches('`')),
+        Some(("floating", number)) => format!("the number {}", number.trim_start_matches("point ").trim_matches('`')),
+        Some(("boolean", truth)) => truth.trim_matches('`').to_owned(),
+        None if found == "sequence" => "a list".to_owned(),
+        None if found == "map" => "a table".to_owned(),
+        _ => found.to_owned(),
+    };
+    Some(format!("expected {expected}, found {found}"))
 }
 
 impl SpecOverrides {
@@ -116,5 +141,30 @@ impl JobSetSpec {
         SpecOverrides::from_toml(text)?.apply_to(&mut spec);
         spec.check()?;
         Ok(spec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_the_wrong_type_are_told_in_plain_words() {
+        for (toml, wanted) in [
+            ("image_size = \"32\"", "expected a whole number below 2^32, found the text \"32\""),
+            ("seed = 1.5", "expected a whole number below 2^64, found the number 1.5"),
+            ("epochs = -1", "expected a whole number below 2^32, found the number -1"),
+            ("learning_rate = \"low\"", "expected a number, found the text \"low\""),
+            ("nesterov = \"yes, expected\"", "expected true or false, found the text \"yes, expected\""),
+            ("name = 3", "expected text in quotes, found the number 3"),
+            ("classes = \"owl\"", "expected a list in brackets, found the text \"owl\""),
+            ("loss = true", "expected text in quotes, found true"),
+            ("tta = [1]", "expected a whole number below 2^32, found a list"),
+        ] {
+            let message = SpecOverrides::from_toml(toml).unwrap_err().to_string();
+            assert_eq!(message, format!("line 1 ({toml}): {wanted}"));
+        }
+        let message = SpecOverrides::from_json("{\"tta\": \"1\"}").unwrap_err().to_string();
+        assert!(message.ends_with("expected a whole number below 2^32, found the text \"1\""), "{message}");
     }
 }

@@ -1,7 +1,8 @@
 //! Settings that belong together, under a name.
 
 use super::{
-    Head, ImageFit, JobSetSpec, LrSchedule, ModelName, Normalization, Optimizer, Resize, SpecOverrides, ThresholdRule,
+    Head, ImageFit, JobSetSpec, LrSchedule, ModelName, Normalization, Optimizer, Resize, SpecError, SpecOverrides,
+    ThresholdRule,
 };
 use crate::threshold::EmptyRows;
 use crate::words::words;
@@ -63,8 +64,11 @@ impl Preset {
 
 impl SpecOverrides {
     /// Sets the keys of `spec` that have a value in a layer; each layer takes precedence over those before it. A preset counts
-    /// less than every layer, and of several the last one counts. The result is not checked. Returns that preset.
-    pub fn apply_layers(layers: Vec<Self>, spec: &mut JobSetSpec) -> Option<Preset> {
+    /// less than every layer, and of several the last one counts. The result is not checked.
+    ///
+    /// # Errors
+    /// If a key is missing that the preset does not set and needs.
+    pub fn apply_layers(layers: Vec<Self>, spec: &mut JobSetSpec) -> Result<(), SpecError> {
         let preset = layers.iter().filter_map(|layer| layer.preset).next_back();
         if let Some(preset) = preset {
             preset.overrides().apply_to(spec);
@@ -72,7 +76,11 @@ impl SpecOverrides {
         for layer in layers {
             Self { preset: None, ..layer }.apply_to(spec);
         }
-        preset
+        if preset == Some(Preset::Generic) && spec.image_files.is_empty() {
+            let problem = "the preset generic needs it, such as images/{id}.jpg".to_owned();
+            return Err(SpecError { key: "image_files", problem });
+        }
+        Ok(())
     }
 }
 
@@ -104,8 +112,20 @@ mod tests {
             layer("epochs = 8\nbatch_size = 4"),
             layer("preset = \"spytensor\"\nseed = 1"),
         ];
-        assert_eq!(SpecOverrides::apply_layers(layers, &mut spec), Some(Preset::Spytensor));
+        assert_eq!(SpecOverrides::apply_layers(layers, &mut spec), Ok(()));
         assert_eq!((spec.epochs, spec.batch_size, spec.seed, spec.learning_rate), (8, 4, 1, 0.03));
         assert_eq!((spec.resize, spec.channel_count()), (Resize::HpaArea, 4));
+    }
+
+    #[test]
+    fn the_preset_generic_needs_the_files_of_the_images() {
+        let apply = |toml: &[&str]| {
+            let layers = toml.iter().map(|toml| SpecOverrides::from_toml(toml).unwrap()).collect();
+            SpecOverrides::apply_layers(layers, &mut JobSetSpec::default()).map_err(|error| error.to_string())
+        };
+        let problem = "image_files: the preset generic needs it, such as images/{id}.jpg";
+        assert_eq!(apply(&["preset = \"generic\""]), Err(problem.to_owned()));
+        assert_eq!(apply(&["image_files = \"{id}.jpg\"", "preset = \"generic\""]), Ok(()));
+        assert_eq!(apply(&["preset = \"generic\"", "preset = \"hpa\""]), Ok(()));
     }
 }

@@ -137,6 +137,7 @@ pub async fn retry(coordinator: &Coordinator, id: &JobSetId, fold: Option<Fold>)
 }
 
 fn decide_retry(job_set: &JobSet, fold: Option<Fold>) -> Result<Vec<Effect>, Error> {
+    require_folds(job_set, fold.into_iter().collect())?;
     let has_ended = matches!(job_set.state, JobSetState::Failed | JobSetState::Cancelled);
     let mut decision = Decision::on(job_set);
     let (mut retried, mut rejoining) = (0, FoldSet::default());
@@ -179,6 +180,15 @@ fn decide_retry(job_set: &JobSet, fold: Option<Fold>) -> Result<Vec<Effect>, Err
     Ok(decision.effects())
 }
 
+/// Refuses folds that no job of the job set is for.
+pub(super) fn require_folds(job_set: &JobSet, folds: FoldSet) -> Result<(), Error> {
+    let all = job_set.spec.fold_set();
+    folds.without(all).iter().next().map_or(Ok(()), |other| {
+        let problem = format!("{} has no fold {other}: its folds are {all}", job_set.id);
+        Err(Error::bad_field("fold", problem))
+    })
+}
+
 pub(super) fn unfinished_state(job_set: &JobSet) -> JobSetState {
     match job_set.fit {
         None => JobSetState::Training,
@@ -198,6 +208,7 @@ pub async fn retrain(coordinator: &Coordinator, id: &JobSetId, fold: Fold) -> Re
 fn decide_retrain(job_set: &JobSet, fold: Fold) -> Result<Vec<Effect>, Error> {
     const REASON: &str = "to be trained again";
     let JobSet { id, state, .. } = job_set;
+    require_folds(job_set, [fold].into_iter().collect())?;
     if matches!(state, JobSetState::Failed | JobSetState::Cancelled) {
         return Err(Error::WrongState(format!("{id} is {state}: `fivefold retry` it first")));
     }

@@ -10,6 +10,7 @@ use fivefold_common::spec::JobSetSpec;
 
 use super::Coordinator;
 use super::checkpoint::require_resumable;
+use super::control::require_folds;
 use super::decision::Decision;
 use crate::error::Error;
 use crate::queue::{Effect, Job, JobSet};
@@ -31,15 +32,12 @@ pub struct Extension {
 /// [`Error::WrongState`] if a fold is not trained, nothing can be trained on, or the schedule depends on the number of epochs.
 pub async fn extend(coordinator: &Coordinator, id: &JobSetId, extension: Extension) -> Result<FoldSet, Error> {
     let job_set = coordinator.queue.job_set(id).await?;
+    let wanted = extension.folds.unwrap_or_else(|| job_set.folds_of(JobKind::Train));
+    require_folds(&job_set, wanted)?;
     check_spec(&job_set, extension.epochs)?;
     check_states(&job_set, extension.epochs)?;
-    let wanted = extension.folds.unwrap_or_else(|| job_set.folds_of(JobKind::Train));
     let mut found = Found::default();
-    for fold in wanted.iter() {
-        let job = job_set.jobs_of(JobKind::Train).find(|job| job.fold == fold);
-        let Some(job) = job else {
-            return Err(Error::WrongState(format!("fold {fold} is not among the folds of {id}")));
-        };
+    for job in job_set.jobs_of(JobKind::Train).filter(|job| wanted.contains(job.fold)) {
         found.add(coordinator, &job_set, job, extension.epochs).await?;
     }
     if found.to_extend.is_empty() {

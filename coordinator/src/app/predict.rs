@@ -8,7 +8,7 @@ use fivefold_common::job_set::JobSetState;
 
 use super::Coordinator;
 use super::artifacts::require_artifact;
-use super::control::unfinished_state;
+use super::control::{require_folds, unfinished_state};
 use super::decision::Decision;
 use super::lists::read_test_list;
 use crate::error::Error;
@@ -44,8 +44,9 @@ fn decide_predict(job_set: &JobSet, Prediction { test, folds, replace }: Predict
         return Err(Error::WrongState(format!("{id} has no test list: name one with --test-csv")));
     };
     let all = job_set.folds_of(JobKind::Train);
-    if let Some(untrained) = folds.and_then(|folds| folds.without(all).iter().next()) {
-        return Err(Error::WrongState(format!("fold {untrained} is not among the folds of {id}: {all}")));
+    require_folds(job_set, folds.unwrap_or_default())?;
+    if let Some(left_out) = folds.and_then(|folds| folds.without(all).iter().next()) {
+        return Err(Error::WrongState(format!("fold {left_out} is not among the folds of {id}: {all}")));
     }
     let folds = folds.filter(|folds| *folds != all);
     let goes_on = match state {

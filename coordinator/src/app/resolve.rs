@@ -34,7 +34,7 @@ pub(super) async fn check_name(coordinator: &Coordinator, name: &str) -> Result<
 /// `latest` are the newest job set.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is none; [`Error::WrongState`] if there are several.
+/// [`Error::NotFound`] if there is none; [`Error::BadField`] if there are several.
 pub async fn resolve(coordinator: &Coordinator, text: &str) -> Result<JobSetId, Error> {
     if NEWEST.contains(&text) {
         let newest = coordinator.queue.job_sets(None, 1).await?.pop();
@@ -51,7 +51,7 @@ pub async fn resolve(coordinator: &Coordinator, text: &str) -> Result<JobSetId, 
             Err(Error::NotFound { what: "job set", name })
         }
         [only] => Ok(only.id.clone()),
-        several => Err(Error::WrongState(ambiguous(text, several))),
+        several => Err(Error::bad_field("text", ambiguous(text, several))),
     }
 }
 

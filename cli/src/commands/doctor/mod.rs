@@ -2,6 +2,8 @@
 
 mod coordinator;
 mod machine;
+mod program;
+mod state;
 mod worker;
 
 use std::path::PathBuf;
@@ -10,6 +12,7 @@ use clap::Args;
 use fivefold_client::Connection;
 use fivefold_common::finding::{Finding, Rating};
 use fivefold_common::one_line::one_line;
+use fivefold_program::number::whole_number;
 use serde_json::json;
 
 use crate::console::{OutputFormat, print, print_json};
@@ -36,7 +39,7 @@ pub(crate) struct DoctorArgs {
 }
 
 /// What the images in `--data` are for.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct ImageArgs {
     /// Training list that is going to be submitted [default: without any list, every image in --data is checked]
     #[arg(long, value_name = "FILE", requires = "data")]
@@ -57,7 +60,7 @@ struct ImageArgs {
     #[arg(long, value_name = "COLUMN", requires = "data")]
     group_column: Option<String>,
     /// Side of the images in pixels, as `fivefold submit` will get it [default: as in --spec or --dataset, or 512]
-    #[arg(long, value_name = "PIXELS", requires = "data", value_parser = clap::value_parser!(u32).range(16..=4096))]
+    #[arg(long, value_name = "PIXELS", requires = "data", value_parser = whole_number::<u32>(16..=4096))]
     image_size: Option<u32>,
 }
 
@@ -77,7 +80,7 @@ pub(crate) async fn run(
         findings.extend(worker.check_images(data, &args.images));
     }
     findings.push(machine::scratch(args.scratch.as_deref()));
-    findings.extend(args.state.as_deref().map(machine::state));
+    findings.extend(args.state.as_deref().map(state::check).unwrap_or_default());
     findings.push(machine::open_files());
     match format {
         OutputFormat::Json => {

@@ -2,72 +2,35 @@
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use fivefold_common::finding::Finding;
 use fivefold_common::one_line::one_line;
 
 use super::ImageArgs;
+use super::program::{Program, Run, run};
 use crate::console::notify;
 
-/// Where the worker's program is.
+/// The worker's program.
 #[derive(Debug)]
-pub(super) enum WorkerProgram {
-    /// In a file that was named, or is beside this program.
-    File(PathBuf),
-    /// If anywhere, in a folder of the PATH.
-    OnPath,
-}
-
-/// What a program printed.
-struct Run {
-    succeeded: bool,
-    stdout: String,
-    /// Why it failed, in its own words.
-    problem: String,
-}
-
-/// Runs a program to its end.
-fn run<'a>(program: &Path, arguments: impl IntoIterator<Item = &'a OsStr>) -> std::io::Result<Run> {
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output()?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    // Before its error, a program may have logged something.
-    let error = stderr.lines().rev().find_map(|line| line.strip_prefix("error: "));
-    let problem = match error {
-        Some(error) => error.to_owned(),
-        None if !stderr.is_empty() => one_line(&stderr).into_owned(),
-        None if !stdout.is_empty() => one_line(&stdout).into_owned(),
-        None => output.status.to_string(),
-    };
-    Ok(Run { succeeded: output.status.success(), stdout, problem })
-}
+pub(super) struct WorkerProgram(Program);
 
 impl WorkerProgram {
     pub(super) fn find(named: Option<&Path>) -> Self {
-        let beside = std::env::current_exe().ok().map(|program| program.with_file_name("fivefold-worker"));
-        match (named, beside) {
-            (Some(named), _) => Self::File(named.to_owned()),
-            (None, Some(beside)) if beside.exists() => Self::File(beside),
-            _ => Self::OnPath,
-        }
+        Self(Program::find("fivefold-worker", named))
     }
 
     fn path(&self) -> &Path {
-        match self {
-            Self::File(path) => path,
-            Self::OnPath => Path::new("fivefold-worker"),
-        }
+        self.0.path()
     }
 
     /// Checks that the program runs, and that every card is seen and trains as the CPU does.
     pub(super) fn check(&self) -> Vec<Finding> {
-        match (run(self.path(), ["devices"].map(OsStr::new)), self) {
+        match (run(self.path(), ["devices"].map(OsStr::new)), &self.0) {
             (Ok(run), _) if run.succeeded => self.check_devices(&run.stdout),
             (Ok(Run { problem, .. }), _) => vec![self.does_not_run(&problem)],
-            (Err(error), Self::File(_)) => vec![self.does_not_run(&error.to_string())],
-            (Err(error), Self::OnPath) => vec![Finding::doubtful(format!(
+            (Err(error), Program::File(_)) => vec![self.does_not_run(&error.to_string())],
+            (Err(error), Program::OnPath(_)) => vec![Finding::doubtful(format!(
                 "fivefold-worker is not installed here ({error}); machines that train need it: build it, or name it with \
                  --worker"
             ))],
@@ -84,10 +47,18 @@ impl WorkerProgram {
         Finding::bad(format!("{program} does not run ({problem}); {remedy}"))
     }
 
+    fn is_another_program(&self) -> Finding {
+        let program = self.path().display();
+        Finding::bad(format!("{program} is not fivefold-worker: name that with --worker, or leave --worker out"))
+    }
+
     /// The findings on the output of `fivefold-worker devices`: a line about libtorch, then one per CUDA device.
     fn check_devices(&self, output: &str) -> Vec<Finding> {
         let mut lines = output.lines();
-        let mut findings = vec![Finding::good(format!("the worker runs, with {}", lines.next().unwrap_or("libtorch")))];
+        let Some(libtorch) = lines.next().filter(|line| line.starts_with("libtorch ")) else {
+            return vec![self.is_another_program()];
+        };
+        let mut findings = vec![Finding::good(format!("the worker runs, with {libtorch}"))];
         let seen: Vec<&str> = lines.collect();
         let cards = cards();
         findings.extend(cards_seen(&seen, &cards, std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref()));
@@ -134,10 +105,11 @@ impl WorkerProgram {
         match run(self.path(), arguments) {
             Ok(Run { succeeded, stdout, problem }) => {
                 let findings: Vec<Finding> = stdout.lines().filter_map(|line| line.parse().ok()).collect();
-                if findings.is_empty() && !succeeded {
-                    return vec![Finding::bad(format!("the images cannot be checked: {problem}"))];
+                match (findings.is_empty(), succeeded) {
+                    (false, _) => findings,
+                    (true, false) => vec![Finding::bad(format!("the images cannot be checked: {problem}"))],
+                    (true, true) => vec![self.is_another_program()],
                 }
-                findings
             }
             Err(error) => vec![Finding::doubtful(format!(
                 "the images cannot be checked without fivefold-worker ({error}); build it, or name it with --worker"
@@ -249,10 +221,10 @@ mod tests {
         let worker = WorkerProgram::find(Some(Path::new("/nowhere/fivefold-worker")));
         let found = worker.check();
         assert!(found[0].rating == Rating::Bad && found[0].message.contains("does not run"), "{found:?}");
-        let failed =
-            run(Path::new("sh"), ["-c", "echo started >&2; echo 'error: no disk' >&2; exit 1"].map(OsStr::new));
-        let failed = failed.unwrap();
-        assert!(!failed.succeeded && failed.problem == "no disk", "{}", failed.problem);
-        assert_eq!(run(Path::new("sh"), ["-c", "kill -9 $$"].map(OsStr::new)).unwrap().problem, "signal: 9 (SIGKILL)");
+        let other = WorkerProgram::find(Some(Path::new("true")));
+        for found in [other.check(), other.check_images(Path::new("data"), &ImageArgs::default())] {
+            assert_eq!((found.len(), found[0].rating), (1, Rating::Bad), "{found:?}");
+            assert!(found[0].message.starts_with("true is not fivefold-worker: name that with --worker"), "{found:?}");
+        }
     }
 }

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 
 use self::writer::Database;
 pub use self::writer::Durability;
+pub(crate) use self::writer::{MIGRATIONS, newer_schema};
 use super::*;
 
 /// The queue of one state folder.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Acquire as _, ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,6 +18,14 @@ const MOST_WRITES: usize = 256;
 
 /// A write under way, borrowing its connection.
 type Write<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
+
+/// The versions of the schema.
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// What is wrong with a database of a version that this program does not know.
+pub(crate) fn newer_schema(file: &Path, version: i64) -> String {
+    format!("{} is of a newer version of Fivefold, with schema {version}: start that version", file.display())
+}
 
 /// What a commit waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +62,12 @@ impl Database {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
         let first = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        let migrated = sqlx::migrate!("../migrations").run(&first).await;
+        let migrated = MIGRATIONS.run(&first).await;
         first.close().await;
-        migrated.map_err(|error| Error::Stored(format!("{}: {error}", file.display())))?;
+        migrated.map_err(|error| match error {
+            MigrateError::VersionMissing(version) => Error::Stored(newer_schema(file, version)),
+            error => Error::Stored(format!("{}: {error}", file.display())),
+        })?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.clone().read_only(true)).await?;
         let (writes, waiting) = mpsc::unbounded_channel();
         let changes = watch::Sender::new(0);
