@@ -138,10 +138,17 @@ class Bench:
         self.requests = itertools.count()
         source = (ROOT / "proto/src/lib.rs").read_text()
         self.protocol = int(re.search(r"PROTOCOL: u32 = (\d+)", source).group(1))
-        client.call("WorkerService", "RegisterWorker", name=WORKER, device="cpu", version="0", protocol=self.protocol)
+        worker = dict(name=WORKER, device="cpu", version="0", protocol=self.protocol, has_image_folder=True)
+        client.call("WorkerService", "RegisterWorker", **worker)
 
     def lease(self):
-        request = dict(worker_name=WORKER, wait_seconds=0, request_id=f"lease-{next(self.requests)}", protocol=self.protocol)
+        request = dict(
+            worker_name=WORKER,
+            wait_seconds=0,
+            request_id=f"lease-{next(self.requests)}",
+            protocol=self.protocol,
+            has_image_folder=True,
+        )
         return self.client.call("WorkerService", "AcquireLease", **request)
 
     def release(self, answer):

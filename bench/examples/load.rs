@@ -109,6 +109,7 @@ async fn take_lease(connection: &Connection, name: &str, wait: u64) -> LeaseRef 
         wait_seconds: 30,
         request_id: format!("{name}-{wait}"),
         protocol: fivefold_proto::PROTOCOL,
+        has_image_folder: true,
         name_lock: None,
     };
     let lease = connection.workers().acquire_lease(request).await.unwrap().into_inner().lease.unwrap();
@@ -121,6 +122,7 @@ async fn register(connection: &Connection, name: &str) {
         device: "none".into(),
         version: "load".into(),
         protocol: fivefold_proto::PROTOCOL,
+        has_image_folder: true,
     };
     connection.workers().register_worker(request).await.unwrap();
 }

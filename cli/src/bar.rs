@@ -1,4 +1,4 @@
-//! A progress bar for local work.
+//! A progress bar for work of many pieces.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -15,6 +15,18 @@ impl Bar {
         }
         let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
         let template = "{msg} [{bar:30}] {pos}/{len}, {eta} left";
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_message(name.to_owned());
+        Self(bar)
+    }
+
+    /// A bar for the transfer of so many bytes.
+    pub(crate) fn of_bytes(name: &str, bytes: u64) -> Self {
+        if verbosity() == Verbosity::Quiet {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
+        let template = "{msg} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_message(name.to_owned());
         Self(bar)

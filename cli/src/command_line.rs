@@ -11,6 +11,7 @@ use crate::commands::completions::CompletionsArgs;
 use crate::commands::control::{PauseArgs, RetrainArgs, RetryArgs};
 use crate::commands::curves::CurvesArgs;
 use crate::commands::dataset::DatasetArgs;
+use crate::commands::datasets::DatasetsArgs;
 use crate::commands::delete::DeleteArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::export::ExportArgs;
@@ -19,6 +20,7 @@ use crate::commands::folds::FoldsArgs;
 use crate::commands::man::ManArgs;
 use crate::commands::pack::PackArgs;
 use crate::commands::predict::PredictArgs;
+use crate::commands::push::PushArgs;
 use crate::commands::results::ResultsArgs;
 use crate::commands::status::StatusArgs;
 use crate::commands::submit::SubmitArgs;
@@ -116,6 +118,7 @@ Examples:
   fivefold submit --train-csv train.csv --folds-csv folds.csv
   fivefold submit --train-csv findings.csv --classes=Mass,Nodule,Effusion --label_format=names
   fivefold submit --dataset dataset.toml --epochs=20
+  fivefold submit --dataset xrays --epochs=20    # pushed with `fivefold push xrays.toml`
 
 evening.toml:
   name = \"evening\"
@@ -234,6 +237,27 @@ Examples:
   fivefold delete js-abcdefgh
   fivefold delete --yes js-abcdefgh js-mnopqrst")]
     Delete(DeleteArgs),
+    /// Pack the images of a data set and upload them, so that workers need no folder of images
+    #[command(after_help = "\
+Uploads the lists, the settings and the images of a dataset.toml (see `fivefold dataset check --help`), decoded and compressed \
+without loss, and stores them under a name. `fivefold submit --dataset NAME` trains on them, with workers that were started \
+with nothing but --coordinator; results are the same, bit for bit. Only what the coordinator lacks is uploaded, and an \
+interrupted push goes on where it was. Images whose files were changed since are decoded again.
+
+Examples:
+  fivefold push xrays.toml --data /data/xrays
+  fivefold push dataset.toml --name xrays --pack /data/pack
+  fivefold submit --dataset xrays")]
+    Push(PushArgs),
+    /// List the pushed data sets, or delete some
+    #[command(after_help = "\
+Job sets that were submitted with a deleted data set keep its lists and images.
+
+Examples:
+  fivefold datasets
+  fivefold datasets --json | jq -r '.data_sets[].name'
+  fivefold datasets delete xrays")]
+    Datasets(DatasetsArgs),
     /// Show what uses the coordinator's disk, and what can be freed
     #[command(after_help = "\
 Sizes are those of all files that a job set needs; UNSHARED is what deleting it would free. The coordinator warns when less \

@@ -1,6 +1,5 @@
 //! The job set that a submission is like: it gives spec, lists and weights where nothing else is given.
 
-use anyhow::Context as _;
 use fivefold_client::Connection;
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::spec::JobSetSpec;
@@ -10,7 +9,7 @@ use fivefold_proto::v1::{Artifact, GetUploadRequest, Manifests};
 use crate::commands::get_job_set;
 use crate::image_list::ListFile;
 use crate::job_set_name::JobSetName;
-use crate::transfer::download;
+use crate::list_source::ListSource;
 
 /// What another job set was submitted with.
 pub(crate) struct Like {
@@ -71,12 +70,7 @@ impl Like {
     /// Downloads a list, so that it is checked with the new settings.
     async fn list(&self, what: &str, digest: &str, coordinator: &Connection) -> anyhow::Result<ListFile> {
         let name = format!("the {what} of {}", self.id);
-        let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
-        let path = folder.path().join("list.csv");
-        let artifact = Artifact { digest: digest.to_owned(), ..Artifact::default() };
-        download(coordinator, &artifact, &path).await.with_context(|| name.clone())?;
-        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(ListFile { path: name.into(), bytes: bytes.into() })
+        ListSource::Held { name, digest: digest.to_owned() }.read(coordinator).await
     }
 
     /// The digest of the initial weights, which the coordinator keeps for the submission from now on; empty for random ones.

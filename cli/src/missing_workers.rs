@@ -29,14 +29,22 @@ fn has_waiting_jobs(job_set: &JobSet) -> bool {
 
 fn reason(job_set: &JobSet, workers: &[Worker]) -> Option<String> {
     let connected: Vec<&Worker> = workers.iter().filter(|worker| !worker.gone).collect();
+    let has_pushed_images = job_set.manifests.as_ref().is_some_and(|lists| !lists.images_digest.is_empty());
+    let (able, without_images): (Vec<&Worker>, Vec<&Worker>) =
+        connected.iter().partition(|worker| worker.has_image_folder || has_pushed_images);
     let (excluded, others): (Vec<&Worker>, Vec<&Worker>) =
-        connected.iter().partition(|worker| worker.excluded_job_set_ids.contains(&job_set.id));
+        able.into_iter().partition(|worker| worker.excluded_job_set_ids.contains(&job_set.id));
     if others.iter().any(|worker| !worker.draining) {
         return None;
     }
     let mut reasons = Vec::new();
     if connected.is_empty() {
-        reasons.push("start `fivefold-worker` on a machine that has the images".to_owned());
+        let where_from = if has_pushed_images { "any machine" } else { "a machine that has the images" };
+        reasons.push(format!("start `fivefold-worker` on {where_from}"));
+    }
+    if !without_images.is_empty() {
+        let names = names(&without_images);
+        reasons.push(format!("{names} started without --data, and the images were not pushed (`fivefold push`)"));
     }
     if !others.is_empty() {
         reasons.push(format!("`fivefold drain WORKER --undo` gives jobs again to {}", names(&others)));
@@ -60,7 +68,7 @@ fn names(workers: &[&Worker]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use fivefold_proto::v1::Job;
+    use fivefold_proto::v1::{Job, Manifests};
 
     use super::*;
 
@@ -71,7 +79,7 @@ mod tests {
     }
 
     fn worker(name: &str) -> Worker {
-        Worker { name: name.into(), ..Worker::default() }
+        Worker { name: name.into(), has_image_folder: true, ..Worker::default() }
     }
 
     #[test]
@@ -80,6 +88,22 @@ mod tests {
             let text = reason(&waiting(), &workers).unwrap();
             assert_eq!(text, "no worker is connected: start `fivefold-worker` on a machine that has the images");
         }
+    }
+
+    #[test]
+    fn workers_without_images_take_job_sets_with_pushed_ones_alone() {
+        let bare = Worker { has_image_folder: false, ..worker("gpu1") };
+        let text = reason(&waiting(), std::slice::from_ref(&bare)).unwrap();
+        assert_eq!(
+            text,
+            "no connected worker takes the waiting folds: gpu1 started without --data, and the images were not pushed \
+             (`fivefold push`)"
+        );
+        assert_eq!(reason(&waiting(), &[bare.clone(), worker("gpu2")]), None);
+        let manifests = Manifests { images_digest: "i".into(), ..Manifests::default() };
+        let pushed = JobSet { manifests: Some(manifests), ..waiting() };
+        assert_eq!(reason(&pushed, &[bare]), None);
+        assert_eq!(reason(&pushed, &[]).unwrap(), "no worker is connected: start `fivefold-worker` on any machine");
     }
 
     #[test]

@@ -193,10 +193,15 @@ impl SpecFlags {
 
 /// What a `dataset.toml` says. Its paths are relative to the file.
 pub(crate) fn read_dataset_file(path: &Path) -> anyhow::Result<DatasetFile> {
+    read_dataset_text(path).map(|(dataset, _)| dataset)
+}
+
+/// The same, and the text of the file.
+pub(crate) fn read_dataset_text(path: &Path) -> anyhow::Result<(DatasetFile, String)> {
     let name = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
     let dataset = DatasetFile::parse(&text).map_err(|error| UsageError(format!("{name}, {error}")))?;
-    Ok(dataset.within(path.parent().unwrap_or(Path::new(""))))
+    Ok((dataset.within(path.parent().unwrap_or(Path::new(""))), text))
 }
 
 /// The values in a spec file, see [`SpecOverrides::from_file_text`].

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;
+use fivefold_proto::v1::data_set_service_client::DataSetServiceClient;
 use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
 use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
 use tokio_util::sync::CancellationToken;
@@ -139,6 +140,11 @@ impl Connection {
     /// A client of the job set service.
     pub fn job_sets(&self) -> JobSetServiceClient<AuthorizedChannel> {
         JobSetServiceClient::new(self.channel.clone())
+    }
+
+    /// A client of the data set service.
+    pub fn data_sets(&self) -> DataSetServiceClient<AuthorizedChannel> {
+        DataSetServiceClient::new(self.channel.clone())
     }
 
     /// A client of the worker service.

@@ -1,6 +1,6 @@
 //! Downloads.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,15 @@ use crate::transfers::{MOST_MISMATCHES, TransferError, TransferProgress, Transfe
 
 /// Chunks received ahead of the disk.
 const CHUNKS_AHEAD: usize = 4;
+
+/// What became of a download that several processes may need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetched {
+    /// The file is there.
+    Here,
+    /// Another process is downloading it.
+    Elsewhere,
+}
 
 impl Transfers {
     /// Downloads an artifact to `path`. Afterwards the file is there with the right digest, synced, or is as it was before.
@@ -46,6 +55,26 @@ impl Transfers {
                 self.receive(digest, move || Incoming::resumable(&target)).await?;
             }
             Ok(path)
+        };
+        self.connection.until_cancelled(fetch).await
+    }
+
+    /// Downloads an artifact to `path`, unless a file is there or another process is downloading it to there. A file that is
+    /// there is not read. The part of an interrupted download, `path` with `.part`, is kept and resumed, also by another process.
+    ///
+    /// # Errors
+    /// As [`Transfers::download`].
+    pub async fn fetch_once(&self, digest: Digest, path: &Path) -> Result<Fetched, TransferError> {
+        let path = path.to_owned();
+        let fetch = async {
+            match blocking(move || Incoming::of_one(&path)).await? {
+                Claim::Taken(incoming) => {
+                    self.receive(digest, move || Ok(*incoming)).await?;
+                    Ok(Fetched::Here)
+                }
+                Claim::Done => Ok(Fetched::Here),
+                Claim::InUse => Ok(Fetched::Elsewhere),
+            }
         };
         self.connection.until_cancelled(fetch).await
     }
@@ -142,6 +171,15 @@ enum Unfinished {
     Part { file: File, part: PathBuf },
 }
 
+/// Whether a download may begin.
+enum Claim {
+    Taken(Box<Incoming>),
+    /// The file is there.
+    Done,
+    /// Another process has its part.
+    InUse,
+}
+
 impl Incoming {
     fn temporary(path: &Path) -> Result<Self, TransferError> {
         let file = Unfinished::Temporary(DurableFile::create(path)?);
@@ -150,18 +188,40 @@ impl Incoming {
 
     /// The kept part of `path`, or a temporary file while another process downloads the same.
     fn resumable(path: &Path) -> Result<Self, TransferError> {
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        let mut hasher = blake3::Hasher::new();
-        let opened = lock_part(&part).and_then(|file| match file {
-            Some(file) => hasher.update_reader(&file).map(|_| Some(file)),
-            None => Ok(None),
-        });
-        match opened.map_err(|error| TransferError::File { path: part.clone(), error })? {
-            Some(file) => Ok(Self { file: Unfinished::Part { file, part }, hasher, path: path.to_owned() }),
-            None => Self::temporary(path),
+        let part = part_of(path);
+        match lock_part(&part).map_err(|error| TransferError::File { path: part.clone(), error })? {
+            Lock::Held(file) => Self::resume(file, part, path),
+            Lock::InUse | Lock::Unsupported => Self::temporary(path),
         }
+    }
+
+    /// The kept part of `path`, where no other process downloads the same and the file is not there.
+    fn of_one(path: &Path) -> Result<Claim, TransferError> {
+        if path.exists() {
+            return Ok(Claim::Done);
+        }
+        let part = part_of(path);
+        let failed = |error| TransferError::File { path: part.clone(), error };
+        let file = match lock_part(&part).map_err(failed)? {
+            Lock::Held(file) => file,
+            Lock::InUse => return Ok(Claim::InUse),
+            Lock::Unsupported => return Ok(Claim::Taken(Box::new(Self::temporary(path)?))),
+        };
+        // Another process may have finished since; then this part is a new one.
+        if path.exists() {
+            std::fs::remove_file(&part).map_err(failed)?;
+            return Ok(Claim::Done);
+        }
+        Ok(Claim::Taken(Box::new(Self::resume(file, part, path)?)))
+    }
+
+    /// Goes on with a part, which this process has locked.
+    fn resume(file: File, part: PathBuf, path: &Path) -> Result<Self, TransferError> {
+        let mut hasher = blake3::Hasher::new();
+        if let Err(error) = hasher.update_reader(&file) {
+            return Err(TransferError::File { path: part, error });
+        }
+        Ok(Self { file: Unfinished::Part { file, part }, hasher, path: path.to_owned() })
     }
 
     fn append(&mut self, chunk: &[u8]) -> Result<(), TransferError> {
@@ -202,17 +262,35 @@ impl Incoming {
     }
 }
 
-/// Opens and locks the part of a download; `None` while another process holds it, and where files cannot be locked.
-fn lock_part(part: &Path) -> io::Result<Option<File>> {
+/// The part of the download to `path`.
+fn part_of(path: &Path) -> PathBuf {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    PathBuf::from(part)
+}
+
+/// The lock on the part of a download.
+enum Lock {
+    Held(File),
+    /// Another process has it.
+    InUse,
+    /// Files cannot be locked here.
+    Unsupported,
+}
+
+/// Opens and locks the part of a download.
+fn lock_part(part: &Path) -> io::Result<Lock> {
     loop {
         let file = OpenOptions::new().create(true).read(true).append(true).open(part)?;
-        if file.try_lock().is_err() {
-            return Ok(None);
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(Lock::InUse),
+            Err(TryLockError::Error(_)) => return Ok(Lock::Unsupported),
         }
         // Between opening and locking, another process may have finished it and given it its name.
         let held = file.metadata()?;
         match std::fs::metadata(part) {
-            Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => return Ok(Some(file)),
+            Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => return Ok(Lock::Held(file)),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -248,6 +326,24 @@ mod tests {
         assert_eq!(third.digest(), Digest::of(b"fivefold"));
         third.commit().unwrap();
         assert!(has_digest(&path, Digest::of(b"fivefold")));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn one_process_at_a_time_fetches_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("artifact");
+        let claim = || Incoming::of_one(&path).unwrap();
+        let Claim::Taken(mut first) = claim() else { panic!("nobody has it") };
+        first.append(b"five").unwrap();
+        assert!(matches!(claim(), Claim::InUse));
+        drop(first);
+        let Claim::Taken(mut second) = claim() else { panic!("nobody has it any more") };
+        assert_eq!(second.hasher.count(), 4);
+        second.append(b"fold").unwrap();
+        second.commit().unwrap();
+        assert!(matches!(claim(), Claim::Done));
+        assert_eq!(std::fs::read(&path).unwrap(), b"fivefold");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -47,6 +47,7 @@ mod upload;
 pub use address::{Address, AddressError};
 pub use connection::{Connection, Notice, Observer};
 pub use credentials::{AuthorizedChannel, BearerToken, Credentials, CredentialsError, authorized_channel};
+pub use download::Fetched;
 pub use failure::{CallError, Failure, Refusal, Unreachable};
 pub use problem::ConnectionProblem;
 pub use random_id::random_id;

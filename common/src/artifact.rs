@@ -22,6 +22,10 @@ words! {
         Report,
         /// The submission of a job set (CSV).
         Submission,
+        /// A segment of packed images.
+        Segment,
+        /// The index of pushed images (JSON).
+        ImageIndex,
     }
 }
 
@@ -59,7 +63,8 @@ impl ArtifactKind {
     /// Who makes the artifacts of this kind.
     pub fn origin(self) -> ArtifactOrigin {
         match self {
-            Self::Manifest => ArtifactOrigin::User { limit_bytes: 512 * MIB },
+            Self::Manifest | Self::ImageIndex => ArtifactOrigin::User { limit_bytes: 512 * MIB },
+            Self::Segment => ArtifactOrigin::User { limit_bytes: 1024 * MIB },
             Self::Weights => ArtifactOrigin::User { limit_bytes: 4096 * MIB },
             Self::Checkpoint => ArtifactOrigin::Worker { limit_bytes: 16 * 1024 * MIB },
             Self::Oof | Self::Predictions => ArtifactOrigin::Worker { limit_bytes: 2048 * MIB },

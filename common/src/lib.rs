@@ -28,6 +28,7 @@ pub mod artifact;
 pub mod augmentation;
 pub mod checkpoint;
 pub mod classes;
+pub mod data_set_name;
 pub mod dataset_file;
 pub mod decision_rule;
 pub mod durable_file;

@@ -80,6 +80,8 @@ fn roles_of(path: &str) -> Option<&'static [Role]> {
             "SubmitJobSet" | "FinishJobSet" | "CancelJobSet" | "PauseJobSet" | "ResumeJobSet" | "RetryJobSet"
             | "RetrainFold" | "ExtendJobSet" | "PredictJobSet" | "DeleteJobSet",
         ) => &[User],
+        ("fivefold.v1.DataSetService", "GetDataSet" | "ListDataSets") => &[User, ReadOnly],
+        ("fivefold.v1.DataSetService", "PutDataSet" | "DeleteDataSet" | "FindMissingArtifacts") => &[User],
         ("fivefold.v1.WorkerService", "ListWorkers") => &[User, ReadOnly],
         ("fivefold.v1.WorkerService", "DrainWorker" | "UndrainWorker") => &[User],
         (

@@ -7,16 +7,19 @@ use std::time::{Duration, Instant};
 
 use fivefold_client::{AuthorizedChannel as Line, Credentials, authorized_channel as line};
 use fivefold_common::role::Role;
+use fivefold_common::scores::Source;
 use fivefold_coordinator::access::{new_token, token_hash};
 use fivefold_coordinator::clock::{Clock as _, SystemClock};
 use fivefold_coordinator::queue::sqlite::{Durability, SqliteQueue};
 use fivefold_coordinator::queue::{NewToken, Queue as _};
 use fivefold_coordinator::{Config, Exposure, Tls, run};
+use fivefold_proto::convert::spec_to_wire;
 use fivefold_proto::status::{Reason, has_reason};
-use fivefold_proto::v1;
 use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;
+use fivefold_proto::v1::data_set_service_client::DataSetServiceClient;
 use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
 use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
+use fivefold_proto::{SubmitJobSetRequest, v1};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -25,8 +28,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
-use crate::site::{Site, list, reference, scores, spec};
+use crate::pushed::Pushed;
+use crate::site::{Site, TEST_LIST, list, reference, scores, spec};
 
+mod pushed;
 mod site;
 
 /// A server, and the way to it.
@@ -84,6 +89,7 @@ async fn register(line: &Line) -> Result<(), Status> {
         device: "cpu".into(),
         version: "0".into(),
         protocol: fivefold_proto::PROTOCOL,
+        has_image_folder: true,
     };
     WorkerServiceClient::new(line.clone()).register_worker(request).await.map(|_| ())
 }
@@ -244,6 +250,93 @@ async fn a_worker_reaches_only_what_belongs_to_its_lease() {
         assert!(refused.message().contains("this is a worker's token"), "{refused:?}");
         assert!(refused.message().contains("a token of the role user"), "{refused:?}");
     }
+    server.stop().await;
+}
+
+/// A data set of the lists of [`Site::submit`], whose artifacts are uploaded.
+async fn upload_data_set(site: &Site, name: &str) -> (v1::DataSet, Pushed) {
+    let lists = [(Source::Train, list("t", 40)), (Source::Hpa, list("h", 20)), (Source::Test, TEST_LIST.to_owned())];
+    let pushed = Pushed::of(&spec(), name, &lists.each_ref().map(|(source, csv)| (*source, csv.as_str())));
+    for bytes in &pushed.segments {
+        site.upload(v1::ArtifactKind::Segment, bytes).await;
+    }
+    let [train_digest, hpa_digest, test_digest] = {
+        let mut digests = Vec::new();
+        for (_, csv) in &lists {
+            digests.push(site.upload(v1::ArtifactKind::Manifest, csv.as_bytes()).await.to_string());
+        }
+        digests.try_into().unwrap()
+    };
+    let images_digest = site.upload(v1::ArtifactKind::ImageIndex, &pushed.index_json()).await.to_string();
+    let manifests = v1::Manifests { train_digest, hpa_digest, test_digest, images_digest, ..v1::Manifests::default() };
+    (v1::DataSet { name: name.into(), manifests: Some(manifests), ..v1::DataSet::default() }, pushed)
+}
+
+#[tokio::test]
+async fn data_sets_are_pushed_by_users_listed_by_readers_and_read_by_workers_under_their_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), 60).await;
+    let (own, own_images) = upload_data_set(&site, "own").await;
+    let (other, other_images) = upload_data_set(&site, "other").await;
+    for data_set in [&own, &other] {
+        let put = v1::PutDataSetRequest { data_set: Some(data_set.clone()) };
+        let stored = site.data_sets.clone().put_data_set(put).await.unwrap().into_inner().data_set.unwrap();
+        assert_eq!((stored.image_count, &stored.manifests), (62, &data_set.manifests));
+    }
+    let request = SubmitJobSetRequest::new("r", &spec_to_wire(&spec()), &own.manifests.clone().unwrap());
+    let job_set = site.job_sets.clone().submit_job_set(request).await.unwrap().into_inner().job_set.unwrap();
+    assert_eq!(job_set.manifests.unwrap().images_digest, own_images.index_digest().to_string());
+    site.register("w").await;
+    let lease = site.acquire("w", "a", 10).await.unwrap();
+    assert_eq!(lease.manifests.as_ref().unwrap().images_digest, own_images.index_digest().to_string());
+    site.stop().await;
+
+    let (user, worker) =
+        (token(folder.path(), "anna", Role::User).await, token(folder.path(), "gpu1", Role::Worker).await);
+    let reader = token(folder.path(), "screen", Role::ReadOnly).await;
+    let server = Guarded::start(Config::new(folder.path())).await;
+    let client = |token: &str| DataSetServiceClient::new(server.with_token(token));
+    for token in [&user, &reader] {
+        let listed = client(token).list_data_sets(v1::ListDataSetsRequest {}).await.unwrap().into_inner().data_sets;
+        assert_eq!(listed.iter().map(|set| set.name.as_str()).collect::<Vec<_>>(), ["other", "own"]);
+        client(token).get_data_set(v1::GetDataSetRequest { name: "own".into() }).await.unwrap();
+    }
+    let delete = || v1::DeleteDataSetRequest { name: "other".into() };
+    let find = || v1::FindMissingArtifactsRequest { digests: vec!["0".repeat(64)] };
+    for refused in [
+        client(&worker).list_data_sets(v1::ListDataSetsRequest {}).await.unwrap_err(),
+        client(&worker).get_data_set(v1::GetDataSetRequest { name: "own".into() }).await.unwrap_err(),
+        client(&worker).find_missing_artifacts(find()).await.unwrap_err(),
+        client(&worker).put_data_set(v1::PutDataSetRequest { data_set: Some(own.clone()) }).await.unwrap_err(),
+        client(&worker).delete_data_set(delete()).await.unwrap_err(),
+        client(&reader).find_missing_artifacts(find()).await.unwrap_err(),
+        client(&reader).put_data_set(v1::PutDataSetRequest { data_set: Some(own.clone()) }).await.unwrap_err(),
+        client(&reader).delete_data_set(delete()).await.unwrap_err(),
+    ] {
+        assert!(has_reason(&refused, Reason::RoleNotEnough), "{refused:?}");
+    }
+    let missing = client(&user).find_missing_artifacts(find()).await.unwrap().into_inner().digests;
+    assert_eq!(missing, ["0".repeat(64)]);
+
+    let mut artifacts = ArtifactServiceClient::new(server.with_token(&worker));
+    let mut download = async |digest: String| {
+        let request = v1::DownloadArtifactRequest { digest, offset_bytes: 0, lease: reference(&lease) };
+        artifacts.download_artifact(request).await.map(|_| ())
+    };
+    download(own_images.index_digest().to_string()).await.unwrap();
+    download(own_images.digests()[0].to_string()).await.unwrap();
+    for other in [other_images.index_digest(), other_images.digests()[0]] {
+        let refused = download(other.to_string()).await.unwrap_err();
+        assert!(has_reason(&refused, Reason::RoleNotEnough), "{refused:?}");
+    }
+    client(&user).delete_data_set(delete()).await.unwrap();
+    let gone = client(&user).get_data_set(v1::GetDataSetRequest { name: "other".into() }).await.unwrap_err();
+    assert!(has_reason(&gone, Reason::NotFound), "{gone:?}");
+    let bad = client(&user).get_data_set(v1::GetDataSetRequest { name: "../etc".into() }).await.unwrap_err();
+    assert!(has_reason(&bad, Reason::BadField) && bad.message().contains("cannot be the name"), "{bad:?}");
+    let many = v1::FindMissingArtifactsRequest { digests: vec!["0".repeat(64); 10_001] };
+    let many = client(&user).find_missing_artifacts(many).await.unwrap_err();
+    assert!(has_reason(&many, Reason::BadField) && many.message().contains("more than 10000"), "{many:?}");
     server.stop().await;
 }
 

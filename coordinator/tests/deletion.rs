@@ -12,7 +12,7 @@ use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::app::{self, Completion, Settings};
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::error::Error;
-use fivefold_coordinator::queue::{NewReport, NewWorker};
+use fivefold_coordinator::queue::{ImageAccess, NewReport, NewWorker};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Row as _};
 
@@ -36,7 +36,7 @@ async fn fixture(retain_days: u32) -> Fixture {
     let rig = Rig::open(&file, settings).await;
     rig.clock.set(Timestamp(1_000_000));
     rig.upload(ArtifactKind::Manifest, TRAIN_LIST.as_bytes()).await;
-    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into() };
+    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into(), images: ImageAccess::Folder };
     app::register_worker(&rig.coordinator, worker).await.unwrap();
     Fixture {
         rig,
@@ -97,7 +97,7 @@ impl Fixture {
     }
 }
 
-/// A submission for each fit, without the predictions that it would come from, and a model to begin from.
+/// A submission for each fit, without the predictions that it would come from, a model to begin from, and pushed images.
 async fn add_rows(file: &Path) {
     let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
     let add = "INSERT INTO submissions SELECT id, oof_digest, train_digest, '[0]', report_digest, 0 FROM job_sets
@@ -105,14 +105,20 @@ async fn add_rows(file: &Path) {
     sqlx::query(add).execute(&mut connection).await.unwrap();
     let add = "INSERT INTO warm_starts SELECT id, 0, train_digest FROM job_sets WHERE true ON CONFLICT DO NOTHING";
     sqlx::query(add).execute(&mut connection).await.unwrap();
+    let add = "UPDATE job_sets SET images_digest = report_digest WHERE report_digest IS NOT NULL";
+    sqlx::query(add).execute(&mut connection).await.unwrap();
+    let add =
+        "INSERT INTO image_segments SELECT images_digest, train_digest FROM job_sets WHERE images_digest IS NOT NULL
+               ON CONFLICT DO NOTHING";
+    sqlx::query(add).execute(&mut connection).await.unwrap();
 }
 
-/// The rows of each table that belongs to job sets, artifacts and workers aside.
+/// The rows of each table that belongs to job sets; artifacts, data sets and workers aside.
 async fn rows_by_table(file: &Path) -> Vec<(String, i64)> {
     let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
     let tables =
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE '_sqlx_%'
-                  AND name NOT IN ('artifacts', 'workers', 'tokens') ORDER BY name";
+                  AND name NOT IN ('artifacts', 'data_sets', 'workers', 'tokens') ORDER BY name";
     let mut counts = Vec::new();
     for row in sqlx::query(tables).fetch_all(&mut connection).await.unwrap() {
         let table: String = row.get(0);

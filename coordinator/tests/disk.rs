@@ -8,7 +8,7 @@ use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::app::{self, JobSetUsage, Settings};
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::error::Error;
-use fivefold_coordinator::queue::NewWorker;
+use fivefold_coordinator::queue::{ImageAccess, NewWorker};
 
 use crate::rig::{DISK_BYTES, Rig, TEST_LIST, TRAIN_LIST, submission};
 
@@ -23,7 +23,7 @@ async fn rig(folder: &tempfile::TempDir) -> Rig {
     rig.clock.set(Timestamp(1_000_000));
     rig.upload(ArtifactKind::Manifest, TRAIN_LIST.as_bytes()).await;
     rig.upload(ArtifactKind::Manifest, TEST_LIST.as_bytes()).await;
-    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into() };
+    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into(), images: ImageAccess::Folder };
     app::register_worker(&rig.coordinator, worker).await.unwrap();
     rig
 }

@@ -8,7 +8,7 @@ use fivefold_common::job_set::JobSetState;
 use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::app::{self, Presence, Settings};
 use fivefold_coordinator::clock::Timestamp;
-use fivefold_coordinator::queue::{JobSet, NewWorker};
+use fivefold_coordinator::queue::{ImageAccess, JobSet, NewWorker};
 
 use crate::rig::{Rig, TRAIN_LIST, submission};
 
@@ -43,7 +43,8 @@ impl Site {
     }
 
     async fn register(&self, name: &str) {
-        let worker = NewWorker { name: name.into(), device: "cpu".into(), version: "0".into() };
+        let worker =
+            NewWorker { name: name.into(), device: "cpu".into(), version: "0".into(), images: ImageAccess::Folder };
         app::register_worker(&self.rig.coordinator, worker).await.unwrap();
     }
 
@@ -86,14 +87,14 @@ async fn a_worker_without_the_images_gets_no_more_folds_and_another_one_does() {
     let failed = site.fail_on("ada").await;
     site.pass(1);
     assert_eq!(site.acquire("ada").await, None, "nor the other fold");
-    assert!(!app::has_free_job(&site.rig.coordinator, "ada").await.unwrap());
+    assert!(!app::has_free_job(&site.rig.coordinator, "ada", ImageAccess::Folder).await.unwrap());
     let job_set = site.job_set().await;
     let reason = &job_set.job(failed.job).unwrap().state_reason;
     assert!(reason.starts_with("waiting for another worker than ada") && reason.contains(MISSING), "{reason}");
     let [ada, ben] = &app::workers(&site.rig.coordinator).await.unwrap()[..] else { panic!("two workers") };
     assert_eq!((&ada.worker.excluded_from, ben.worker.excluded_from.len()), (&vec![site.id.clone()], 0));
 
-    assert!(app::has_free_job(&site.rig.coordinator, "ben").await.unwrap());
+    assert!(app::has_free_job(&site.rig.coordinator, "ben", ImageAccess::Folder).await.unwrap());
     assert_ne!(site.acquire("ben").await.unwrap().job, failed.job, "that one waits for a moment");
     site.pass(600);
     // Its lease has expired, so that both are free.

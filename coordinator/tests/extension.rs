@@ -11,7 +11,7 @@ use fivefold_common::progress::{EpochMetrics, EpochReport};
 use fivefold_common::spec::{JobSetSpec, LrSchedule};
 use fivefold_coordinator::app::{self, Completion, Extension, Settings};
 use fivefold_coordinator::error::Error;
-use fivefold_coordinator::queue::{JobSet, NewWorker, Task};
+use fivefold_coordinator::queue::{ImageAccess, JobSet, NewWorker, Task};
 use tempfile::TempDir;
 
 use crate::rig::{Rig, TEST_LIST, TRAIN_LIST, csv, fold_rows, score_table, submission, test_rows};
@@ -32,7 +32,7 @@ async fn fixture(spec: JobSetSpec) -> Fixture {
     let rig = Rig::open(&folder.path().join("q.sqlite"), SETTINGS).await;
     rig.upload(ArtifactKind::Manifest, TRAIN_LIST.as_bytes()).await;
     let test = rig.upload(ArtifactKind::Manifest, TEST_LIST).await;
-    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into() };
+    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into(), images: ImageAccess::Folder };
     app::register_worker(&rig.coordinator, worker).await.unwrap();
     let spec = JobSetSpec { folds: 2, epochs: 3, early_stop_patience: 1, ..spec };
     let id = app::submit(&rig.coordinator, submission("r", spec, Some(test))).await.unwrap();

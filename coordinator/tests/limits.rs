@@ -136,6 +136,7 @@ async fn watches_waits_and_report_streams_are_limited() {
         wait_seconds: 60,
         request_id: request_id.into(),
         protocol: fivefold_proto::PROTOCOL,
+        has_image_folder: true,
         name_lock: None,
     };
     let (mut one, mut other) = (site.workers.clone(), site.workers.clone());

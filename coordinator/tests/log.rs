@@ -28,6 +28,7 @@ async fn a_callers_text_never_begins_a_line_of_the_log() {
             device: device.into(),
             version: "0".into(),
             protocol: fivefold_proto::PROTOCOL,
+            has_image_folder: true,
         };
         assert_eq!(workers.register_worker(request).await.unwrap_err().code(), Code::InvalidArgument);
     }

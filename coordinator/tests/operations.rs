@@ -43,8 +43,12 @@ async fn a_paused_job_set_gets_its_folds_back_and_goes_on_when_resumed() {
 async fn a_worker_of_another_protocol_is_refused_in_words() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path(), 60).await;
-    let register =
-        v1::RegisterWorkerRequest { name: "old".into(), device: "cpu".into(), version: "0.0.1".into(), protocol: 0 };
+    let register = v1::RegisterWorkerRequest {
+        name: "old".into(),
+        device: "cpu".into(),
+        version: "0.0.1".into(),
+        ..Default::default()
+    };
     let refused = site.workers.clone().register_worker(register).await.unwrap_err();
     assert!(has_reason(&refused, Reason::WrongState) && refused.message().contains("same version"), "{refused:?}");
     // Or it registered with the coordinator's last version, and goes on after the upgrade.
@@ -88,6 +92,7 @@ async fn acquire_under(site: &Site, request_id: &str, lock: (&str, u64)) -> Opti
         wait_seconds: 10,
         request_id: request_id.into(),
         protocol: fivefold_proto::PROTOCOL,
+        has_image_folder: true,
         name_lock: Some(v1::NameLock { id: lock.0.into(), taken_centiseconds: lock.1 }),
     };
     site.workers.clone().acquire_lease(request).await.unwrap().into_inner().lease

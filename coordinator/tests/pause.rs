@@ -5,7 +5,7 @@ use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::app::{self, Answer, Settings};
 use fivefold_coordinator::clock::Timestamp;
-use fivefold_coordinator::queue::{NewWorker, Reported};
+use fivefold_coordinator::queue::{ImageAccess, NewWorker, Reported};
 
 use crate::rig::{Rig, TRAIN_LIST, submission};
 
@@ -37,7 +37,7 @@ async fn a_job_set_is_paused_at_its_time_unless_it_is_resumed_before() {
     app::pause_at(coordinator, &id, Timestamp(7000)).await.unwrap();
     rig.clock.set(Timestamp(6999));
     assert_eq!(state().await, (false, Some(Timestamp(7000))), "the last word counts");
-    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into() };
+    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into(), images: ImageAccess::Folder };
     app::register_worker(coordinator, worker).await.unwrap();
     let leased = app::acquire(coordinator, "w", "a").await.unwrap().unwrap();
     rig.clock.set(Timestamp(7000));

@@ -22,6 +22,7 @@ const ALLOWED: &[&str] = &[
     "SCAN workers",
     "SCAN exclusions",
     "SCAN tokens",
+    "SCAN data_sets",
     "SCAN json_each",
     "SCAN CONSTANT ROW",
 ];

@@ -14,7 +14,7 @@ use fivefold_common::spec::{JobSetSpec, Loss, Objective, SplitMethod, ThresholdR
 use fivefold_common::submission::{mean_scores, write_submission};
 use fivefold_coordinator::app::{self, Completion, Prediction, Settings};
 use fivefold_coordinator::error::Error;
-use fivefold_coordinator::queue::{JobSet, Leased, NewWorker, Task};
+use fivefold_coordinator::queue::{ImageAccess, JobSet, Leased, NewWorker, Task};
 
 use crate::rig::{Rig, TEST_LIST, TRAIN_LIST, csv, fold_rows, score_table, submission, test_rows};
 
@@ -25,7 +25,7 @@ const SETTINGS: Settings = Settings { lease_seconds: 60, stall_seconds: 0, unref
 async fn submitted(rig: &Rig, spec: &JobSetSpec) -> JobSetId {
     rig.upload(ArtifactKind::Manifest, TRAIN_LIST.as_bytes()).await;
     let test = rig.upload(ArtifactKind::Manifest, TEST_LIST).await;
-    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into() };
+    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into(), images: ImageAccess::Folder };
     app::register_worker(&rig.coordinator, worker).await.unwrap();
     app::submit(&rig.coordinator, submission("r", spec.clone(), Some(test))).await.unwrap()
 }
@@ -357,7 +357,7 @@ async fn grouped_submission(rig: &Rig, spec: &JobSetSpec, folds_csv: Option<&str
     if let Some(csv) = folds_csv {
         submission.folds = Some(rig.upload(ArtifactKind::Manifest, csv.to_owned()).await);
     }
-    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into() };
+    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into(), images: ImageAccess::Folder };
     app::register_worker(&rig.coordinator, worker).await.unwrap();
     app::submit(&rig.coordinator, submission).await
 }

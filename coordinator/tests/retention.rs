@@ -9,7 +9,7 @@ use fivefold_common::ids::{Digest, Fold, JobSetId, LeaseRef};
 use fivefold_common::spec::{JobSetSpec, ScoredCheckpoint};
 use fivefold_coordinator::app::{self, Completion, Settings};
 use fivefold_coordinator::clock::Timestamp;
-use fivefold_coordinator::queue::{NewWorker, Task};
+use fivefold_coordinator::queue::{ImageAccess, NewWorker, Task};
 
 use crate::rig::{Rig, TRAIN_LIST, csv, fold_rows, score_table, submission};
 
@@ -35,7 +35,7 @@ async fn one_leased_fold(spec: JobSetSpec) -> Fixture {
     rig.upload(ArtifactKind::Manifest, TRAIN_LIST.as_bytes()).await;
     let spec = JobSetSpec { fold: vec![0], ..spec };
     let id = app::submit(&rig.coordinator, submission("r", spec.clone(), None)).await.unwrap();
-    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into() };
+    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into(), images: ImageAccess::Folder };
     app::register_worker(&rig.coordinator, worker).await.unwrap();
     let lease = app::acquire(&rig.coordinator, "w", "a").await.unwrap().unwrap().lease;
     Fixture { rig, _folder: folder, id, lease, spec }

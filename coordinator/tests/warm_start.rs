@@ -7,7 +7,7 @@ use fivefold_common::spec::{Head, JobSetSpec};
 use fivefold_coordinator::app::{self, Completion, Settings, Submission};
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::error::Error;
-use fivefold_coordinator::queue::{Leased, NewWorker};
+use fivefold_coordinator::queue::{ImageAccess, Leased, NewWorker};
 
 use crate::rig::{Rig, TRAIN_LIST, csv, fold_rows, score_table, submission};
 
@@ -22,7 +22,7 @@ fn spec() -> JobSetSpec {
 async fn rig(folder: &std::path::Path) -> Rig {
     let rig = Rig::open(&folder.join("q.sqlite"), SETTINGS).await;
     rig.upload(ArtifactKind::Manifest, TRAIN_LIST.as_bytes()).await;
-    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into() };
+    let worker = NewWorker { name: "w".into(), device: "cpu".into(), version: "0".into(), images: ImageAccess::Folder };
     app::register_worker(&rig.coordinator, worker).await.unwrap();
     rig
 }

@@ -47,23 +47,7 @@ impl PackedImages {
 
     /// All that decides on the pixels, apart from the files.
     pub fn identity(&self) -> Identity {
-        let Self { layout, .. } = self;
-        let channels = layout.files().content.channel_names().join(" ");
-        let fit = layout.target(Source::Train).fit;
-        let lists: Vec<String> = Source::ALL.iter().map(|source| self.rule(*source)).collect();
-        Identity {
-            image_size: layout.size(),
-            channels: u16::try_from(layout.channel_count()).unwrap_or(u16::MAX),
-            decoding: format!("decoder {DECODER}: {channels}, {fit}; {}", lists.join("; ")),
-        }
-    }
-
-    /// Where the files of a list are, and how they get their size.
-    fn rule(&self, source: Source) -> String {
-        let paths = self.layout.paths(source, "<id>");
-        let files: Vec<String> = paths.iter().map(|paths| paths.join(" or ")).collect();
-        let scaling = format!("{:?}", self.layout.target(source).scaling).to_lowercase();
-        format!("{source}: {}, {scaling}", files.join(" + "))
+        self.layout.identity()
     }
 
     /// The name of an image in a pack.
@@ -86,6 +70,28 @@ impl PackedImages {
             ImageError { path: path.cloned().unwrap_or_default(), problem: ImageProblem::Unreadable(error) }
         };
         SourceStamp::of_files(&files).map_err(failed)
+    }
+}
+
+impl ImageLayout {
+    /// All that decides on the pixels of images, apart from their files.
+    pub fn identity(&self) -> Identity {
+        let channels = self.files().content.channel_names().join(" ");
+        let fit = self.target(Source::Train).fit;
+        let lists: Vec<String> = Source::ALL.iter().map(|source| self.rule(*source)).collect();
+        Identity {
+            image_size: self.size(),
+            channels: u16::try_from(self.channel_count()).unwrap_or(u16::MAX),
+            decoding: format!("decoder {DECODER}: {channels}, {fit}; {}", lists.join("; ")),
+        }
+    }
+
+    /// Where the files of a list are, and how they get their size.
+    fn rule(&self, source: Source) -> String {
+        let paths = self.paths(source, "<id>");
+        let files: Vec<String> = paths.iter().map(|paths| paths.join(" or ")).collect();
+        let scaling = format!("{:?}", self.target(source).scaling).to_lowercase();
+        format!("{source}: {}, {scaling}", files.join(" + "))
     }
 }
 

@@ -62,6 +62,12 @@ pub struct Buffers {
     encoder: Option<Encoder>,
 }
 
+impl Buffers {
+    pub(crate) fn decoder(&mut self) -> &mut Decoder {
+        &mut self.decoder
+    }
+}
+
 /// A folder of packed images. Several processes may share it: one adds, all read. Where anything is wrong with it, a
 /// warning says so and images come from their source.
 pub struct Cache {
@@ -179,7 +185,8 @@ impl Cache {
         let pack = self.pack.read().unwrap_or_else(PoisonError::into_inner);
         let found = pack.find(key, stamp);
         if found.is_none() {
-            for Place { segment, .. } in pack.places(key) {
+            // Fetched segments have no stamps.
+            for Place { segment, .. } in pack.places(key).iter().filter(|place| place.stamp.is_some()) {
                 if locked(&self.stale).insert(segment.digest()) {
                     tracing::warn!(
                         "{}: the files of image {key} and perhaps of others were changed since they were packed; those \

@@ -7,6 +7,7 @@
 //! again.
 //!
 //! [`Build`] packs a data set at once. A [`Cache`] packs images as they are read, within a limit of disk space.
+//! [`PushedImages`] are read from segments that are fetched meanwhile; an [`ImageIndex`] says which those are.
 #![warn(missing_docs)]
 
 pub mod build;
@@ -14,10 +15,13 @@ pub mod cache;
 pub mod codec;
 mod eviction;
 pub mod identity;
+pub mod image_index;
 mod in_order;
 pub mod index;
 mod lock;
 pub mod pack;
+pub mod pushed_images;
+mod reservation;
 pub mod segment;
 pub mod segment_writer;
 pub mod stamp;
@@ -28,6 +32,8 @@ mod test_images;
 pub use build::{Build, BuildError, Built, Progress};
 pub use cache::{Buffers, Cache, CacheLimit};
 pub use identity::{Identity, ImageKey};
+pub use image_index::{ImageIndex, IndexError, IndexedSegment};
+pub use pushed_images::{PushedImages, PushedImagesError};
 pub use segment::{Segment, SegmentError, SegmentProblem};
 pub use segment_writer::SEGMENT_BYTES;
 pub use stamp::SourceStamp;

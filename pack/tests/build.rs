@@ -9,9 +9,12 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
+use fivefold_common::ids::Digest;
 use fivefold_pack::codec::Decoder;
 use fivefold_pack::pack::Pack;
-use fivefold_pack::{BuildError, Cache, CacheLimit, ImageKey, Progress, Segment, remove_damaged, summarise, verify};
+use fivefold_pack::{
+    BuildError, Cache, CacheLimit, ImageIndex, ImageKey, Progress, Segment, remove_damaged, summarise, verify,
+};
 
 use crate::source::{IMAGE_BYTES, Source, identity, segments};
 
@@ -213,4 +216,35 @@ fn other_settings_are_other_images() {
         let (pack, unusable) = Pack::open(&source.pack, &other).unwrap();
         assert!(unusable.is_empty() && pack.places(&keys[0]).is_empty());
     }
+}
+
+#[test]
+fn an_index_of_some_images_names_their_segments_alone() {
+    let (source, keys) = Source::of(40);
+    source.build(&keys).unwrap();
+    let (pack, _) = Pack::open(&source.pack, &identity()).unwrap();
+    let stamped =
+        |keys: &[ImageKey]| -> Vec<_> { keys.iter().map(|key| (key.clone(), source.stamp(key).unwrap())).collect() };
+    let index = ImageIndex::of_pack(&pack, stamped(&keys)).unwrap();
+    assert_eq!(ImageIndex::parse(&index.to_json().unwrap()), Ok(index.clone()));
+    assert_eq!(index.segments.len(), segments(&source.pack).len());
+    assert_eq!(sorted(&index.images().cloned().collect::<Vec<_>>()), sorted(&keys));
+    for indexed in &index.segments {
+        let path = source.pack.join(format!("{}.segment", indexed.digest));
+        assert_eq!(Digest::of(&fs::read(&path).unwrap()), indexed.digest);
+        assert_eq!(indexed.bytes, fs::metadata(&path).unwrap().len());
+        let records: Vec<_> =
+            Segment::open(&path).unwrap().index().records.iter().map(|record| record.key.clone()).collect();
+        assert_eq!(indexed.images, records);
+    }
+    // In any order, and of one segment.
+    let mut reversed = stamped(&keys);
+    reversed.reverse();
+    assert_eq!(ImageIndex::of_pack(&pack, reversed).unwrap(), index);
+    let one = ImageIndex::of_pack(&pack, stamped(&keys[..1])).unwrap();
+    assert_eq!((one.segments.len(), one.segments[0].images.as_slice()), (1, &keys[..1]));
+
+    source.write(&keys[7], "changed since");
+    let refused = ImageIndex::of_pack(&pack, stamped(&keys)).unwrap_err().to_string();
+    assert!(refused.contains(&keys[7].to_string()) && refused.contains("pack it again"), "{refused}");
 }

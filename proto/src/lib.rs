@@ -17,7 +17,7 @@ pub mod v1 {
 
 /// The version of the protocol between coordinator and workers. It rises with every change that an older worker would
 /// misunderstand.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The encoded `FileDescriptorSet` of all .proto files, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

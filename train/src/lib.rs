@@ -30,6 +30,7 @@ pub use tch;
 #[doc(inline)]
 pub use crate::{
     checkpoint::CheckpointError,
+    data::first_need::rows_by_first_need,
     data::image_source::ImageSource,
     engine::error::TrainError,
     engine::events::{Event, EventSink, SavedCheckpoint},

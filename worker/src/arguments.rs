@@ -11,7 +11,7 @@ use fivefold_common::spec::Precision;
 use fivefold_program::log::LogFormat;
 use fivefold_program::number::whole_number;
 use fivefold_train::DeviceChoice;
-use fivefold_worker::daemon::CacheFolder;
+use fivefold_worker::cache_folder::CacheFolder;
 
 /// Leases jobs from a Fivefold coordinator and trains them on this machine
 #[derive(Debug, Parser)]
@@ -28,9 +28,9 @@ pub(crate) struct DaemonArguments {
     /// Address of the coordinator
     #[arg(long, env = "FIVEFOLD_COORDINATOR", value_name = "URL")]
     pub(crate) coordinator: String,
-    /// Folder of the images, with train/, hpa/ and test/
+    /// Folder of the images, with train/, hpa/ and test/ [default: none, and only pushed data sets are trained here]
     #[arg(long, env = "FIVEFOLD_DATA", value_name = "DIR")]
-    pub(crate) data: PathBuf,
+    pub(crate) data: Option<PathBuf>,
     /// auto, cpu or cuda:N; auto uses every CUDA device, or the CPU if there is none
     #[arg(long, env = "FIVEFOLD_DEVICE", value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
@@ -59,10 +59,12 @@ pub(crate) struct DaemonArguments {
     /// Threads that decode images [default: one per core]
     #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N", value_parser = whole_number::<usize>(..))]
     pub(crate) decode_threads: Option<usize>,
-    /// Folder for decoded images, so that each is decoded once; workers of a machine may share it [default: none]
+    /// Folder for packed images, which workers of a machine may share: those decoded from --data, so that each is decoded once,
+    /// and those of pushed data sets [default: the former are not kept, the latter in fivefold/images in the user's cache folder]
     #[arg(long, env = "FIVEFOLD_CACHE", value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
-    /// Most disk space of the cache, such as 50GB; what was not used for the longest time goes first [default: no limit]
+    /// Most disk space of this folder, such as 50GB; what was not used for the longest time goes first [default: no limit with
+    /// --cache, otherwise a tenth of the free space stays free]
     #[arg(long, env = "FIVEFOLD_CACHE_SIZE", value_name = "SIZE", value_parser = cache_bytes)]
     pub(crate) cache_size: Option<u64>,
     /// Format of the log on standard error
@@ -116,7 +118,7 @@ pub(crate) enum Command {
 pub(crate) struct CheckDataArguments {
     /// Folder of the images, with train/, hpa/ and test/
     #[arg(long, env = "FIVEFOLD_DATA", value_name = "DIR")]
-    pub(crate) data: PathBuf,
+    pub(crate) data: Option<PathBuf>,
     /// Training list [default: without any list, every image in the folder is checked]
     #[arg(long, value_name = "FILE")]
     pub(crate) train_csv: Option<PathBuf>,
@@ -157,22 +159,25 @@ impl DaemonArguments {
         }
     }
 
-    /// The cache, if one is asked for. Its folder is made.
-    pub(crate) fn cache_folder(&self) -> anyhow::Result<Option<CacheFolder>> {
-        ensure!(self.cache.is_some() || self.cache_size.is_none(), "--cache-size: name the folder with --cache DIR");
-        if let Some(path) = &self.cache {
-            let flag = || format!("--cache {}", path.display());
-            ensure!(!path.is_file(), "{}: it is a file, and a folder is needed", flag());
-            std::fs::create_dir_all(path).with_context(flag)?;
-        }
-        Ok(self.cache.clone().map(|path| CacheFolder { path, limit_bytes: self.cache_size }))
+    /// The folder of packed images, if one is named. It is made.
+    pub(crate) fn named_cache(&self) -> anyhow::Result<Option<CacheFolder>> {
+        let Some(path) = &self.cache else { return Ok(None) };
+        let flag = || format!("--cache {}", path.display());
+        ensure!(!path.is_file(), "{}: it is a file, and a folder is needed", flag());
+        std::fs::create_dir_all(path).with_context(flag)?;
+        Ok(Some(CacheFolder { path: path.clone(), limit_bytes: self.cache_size }))
+    }
+
+    /// The folder below which each worker has one for its downloads and checkpoints.
+    pub(crate) fn scratch_root(&self) -> PathBuf {
+        self.scratch.clone().unwrap_or_else(|| std::env::temp_dir().join("fivefold"))
     }
 
     /// The arguments of the process for one of several CUDA devices. It inherits FIVEFOLD_TOKEN with the environment.
     pub(crate) fn for_cuda_device(&self, index: usize, decode_threads: usize) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["--coordinator".into(), self.coordinator.clone().into()];
         for (flag, path) in [
-            ("--data", Some(&self.data)),
+            ("--data", self.data.as_ref()),
             ("--scratch", self.scratch.as_ref()),
             ("--cache", self.cache.as_ref()),
             ("--token-file", self.token_file.as_ref()),
@@ -222,19 +227,19 @@ mod tests {
     fn a_cache_has_a_folder_and_some_space() {
         assert_eq!(cache_bytes("1GB"), Ok(1_000_000_000));
         assert!(cache_bytes("999MB").is_err() && cache_bytes("big").is_err());
-        let line = "fivefold-worker --coordinator http://hub:7700 --data /data --cache-size 2TB";
+        let line = "fivefold-worker --coordinator http://hub:7700 --cache-size 2TB";
         let arguments = Arguments::parse_from(line.split(' ')).daemon.unwrap();
-        assert!(arguments.cache_folder().unwrap_err().to_string().contains("--cache DIR"));
-
+        assert!(arguments.data.is_none() && arguments.named_cache().unwrap().is_none(), "neither is needed");
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
-        let cache_at = |path: PathBuf| DaemonArguments { cache: Some(path), cache_size: None, ..arguments.clone() };
-        let refused = cache_at(file.clone()).cache_folder().unwrap_err().to_string();
+        let cache_at = |path: PathBuf| DaemonArguments { cache: Some(path), ..arguments.clone() }.named_cache();
+        let refused = cache_at(file.clone()).unwrap_err().to_string();
         assert_eq!(refused, format!("--cache {}: it is a file, and a folder is needed", file.display()));
-        let below = cache_at(file.join("cache")).cache_folder().unwrap_err();
+        let below = cache_at(file.join("cache")).unwrap_err();
         assert!(below.to_string().starts_with("--cache "), "{below:#}");
-        cache_at(folder.path().join("a/b")).cache_folder().unwrap();
+        let cache = cache_at(folder.path().join("a/b")).unwrap().unwrap();
         assert!(folder.path().join("a/b").is_dir());
+        assert_eq!(cache.limit_bytes, Some(2_000_000_000_000));
     }
 }

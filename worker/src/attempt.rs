@@ -17,7 +17,7 @@ use crate::deliver::deliver;
 use crate::failure::{AttemptError, failure_cause};
 use crate::job::Job;
 use crate::lease::Lease;
-use crate::prepare::prepare;
+use crate::prepare::{Prepared, prepare};
 use crate::report::{LeaseEnd, LeaseSignals, Reporter};
 use crate::run::{ThreadStuck, run};
 
@@ -35,6 +35,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) reporter: Reporter,
     /// Asks the training thread to stop.
     pub(crate) stop: StopFlag,
+    /// Cancelled when the lease is to be saved and released.
+    pub(crate) release: CancellationToken,
     /// Cancelled when nothing can be delivered any more: the lease is gone, or [`RELEASE_TIMEOUT`] is over.
     pub(crate) gone: CancellationToken,
 }
@@ -69,6 +71,7 @@ pub(crate) async fn work_on(
         folder: worker.scratch.join(format!("job-{}-{}", lease.job, lease.attempt)),
         reporter: Reporter::start(connection, lease, message.lease_seconds, requested_at, signals.clone()),
         stop: StopFlag::new(),
+        release: signals.release.clone(),
         gone: signals.gone.clone(),
     };
     let stopping = tokio::spawn(stop_when_due(signals, attempt.stop.clone()));
@@ -115,11 +118,19 @@ impl Attempt<'_> {
         let job = Job::from_wire(lease)?;
         let folder = &self.folder;
         tokio::fs::create_dir_all(folder).await.with_context(|| format!("cannot create {}", folder.display()))?;
-        let Some(prepared) = prepare(self, job).await? else { return Ok(Outcome::Stopped) };
+        let Some(Prepared { work, fetching }) = prepare(self, job).await? else { return Ok(Outcome::Stopped) };
         if self.stop.asked().is_some() {
             return Ok(Outcome::Stopped);
         }
-        match run(self, prepared).await? {
+        let mut ran = run(self, work, fetching.as_ref()).await;
+        if let Some(mut fetching) = fetching
+            && matches!(ran, Err(AttemptError::Train(_)))
+            && let Some(error) = fetching.failure().await
+        {
+            // Training failed because its images did not come.
+            ran = Err(error);
+        }
+        match ran? {
             Some(result) => {
                 deliver(self, result).await?;
                 Ok(Outcome::Delivered)

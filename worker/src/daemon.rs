@@ -10,17 +10,9 @@ use fivefold_train::{Device, ImageFolder};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::work_on;
+use crate::cache_folder::CacheFolder;
 use crate::lease::{Acquired, acquire};
 use crate::register::{register, unregister};
-
-/// A folder of decoded images, which workers of a machine may share.
-#[derive(Debug, Clone)]
-pub struct CacheFolder {
-    /// The folder.
-    pub path: PathBuf,
-    /// The most bytes of its files; `None` for no limit.
-    pub limit_bytes: Option<u64>,
-}
 
 /// A worker: one device, which works on one job at a time.
 #[derive(Debug, Clone)]
@@ -29,10 +21,12 @@ pub struct Worker {
     pub name: String,
     /// The lock on the name; `None` without one.
     pub name_lock: Option<v1::NameLock>,
-    /// The images.
-    pub images: Arc<ImageFolder>,
-    /// Where decoded images are kept; `None` to decode them in each epoch.
+    /// The folder of the images; `None` to take jobs of pushed data sets alone.
+    pub images: Option<Arc<ImageFolder>>,
+    /// Where decoded images of the folder are kept; `None` to decode them in each epoch.
     pub cache: Option<CacheFolder>,
+    /// Where images of pushed data sets are kept.
+    pub pushed: CacheFolder,
     /// The folder for downloads and checkpoints. Its contents may be deleted between jobs.
     pub scratch: PathBuf,
     /// The device.

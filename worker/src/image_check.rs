@@ -1,10 +1,11 @@
 //! The check of all images of a job set, before its first batch.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use fivefold_common::progress::{Phase, Progress};
-use fivefold_images::ImageLayout;
+use fivefold_images::{ImageFolder, ImageLayout};
 use fivefold_images::image_check::{Checked, ImageCheck, ListedImages};
 use fivefold_images::known_images::KnownImages;
 use tokio::sync::watch;
@@ -23,12 +24,12 @@ const KNOWN_IMAGES: &str = "known-images";
 /// When images are missing or cannot be used, or their folder cannot be listed.
 pub(crate) async fn check_images(
     attempt: &Attempt<'_>,
+    folder: Arc<ImageFolder>,
     layout: ImageLayout,
     lists: Vec<ListedImages>,
 ) -> Result<ControlFlow<()>, AttemptError> {
     let image_count: usize = lists.iter().map(|list| list.ids.len()).sum();
     let (done, mut checked_count) = watch::channel(0);
-    let folder = attempt.worker.images.clone();
     let file = attempt.worker.scratch.join(KNOWN_IMAGES);
     let (threads, stop) = (attempt.worker.decode_threads, attempt.stop.clone());
     let check = blocking(move || {

@@ -15,7 +15,17 @@ use fivefold_proto::v1;
 pub(crate) struct Job {
     pub(crate) spec: JobSetSpec,
     pub(crate) fold: Fold,
+    pub(crate) images: Images,
     pub(crate) task: Task,
+}
+
+/// Where the images of a job are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Images {
+    /// In this worker's folder.
+    InFolder,
+    /// With the coordinator, which has this index of them.
+    Pushed(Digest),
 }
 
 #[derive(Debug, Clone)]
@@ -75,6 +85,8 @@ impl Job {
         for checkpoint in &lease.checkpoints {
             checkpoints.push(checkpoint_from_wire(checkpoint)?);
         }
+        let pushed = optional_digest_from_wire("manifests.images_digest", &lists.images_digest)?;
+        let images = pushed.map_or(Images::InFolder, Images::Pushed);
         let task = match job_kind_from_wire(lease.kind)? {
             JobKind::Train => Task::Train(TrainTask {
                 train_list: digest_from_wire("manifests.train_digest", &lists.train_digest)?,
@@ -89,7 +101,8 @@ impl Job {
                 checkpoint: required("checkpoints", checkpoints.first())?.digest,
             }),
         };
-        Ok(Self { spec: spec_from_wire(required("spec", lease.spec)?)?, fold: fold_from_wire(lease.fold)?, task })
+        let spec = spec_from_wire(required("spec", lease.spec)?)?;
+        Ok(Self { spec, fold: fold_from_wire(lease.fold)?, images, task })
     }
 }
 
@@ -113,6 +126,11 @@ mod tests {
         };
         let job = Job::from_wire(train.clone()).unwrap();
         assert!(matches!(job.task, Task::Train(TrainTask { hpa_list: None, initial: Initial::Seed, .. })));
+        assert_eq!(job.images, Images::InFolder);
+        let mut pushed = train.clone();
+        let index = Digest::of(b"an index");
+        pushed.manifests.as_mut().unwrap().images_digest = index.to_string();
+        assert_eq!(Job::from_wire(pushed).unwrap().images, Images::Pushed(index));
         let model = Digest::of(b"a model");
         for (of, expected) in [("", Initial::Weights(model)), ("js-abcdefgh", Initial::Model(model))] {
             let mut lease = train.clone();

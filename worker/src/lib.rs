@@ -5,11 +5,13 @@
 
 mod attempt;
 pub mod backtraces;
+pub mod cache_folder;
 mod checkpoint_uploads;
 pub mod daemon;
 pub mod data_check;
 mod deliver;
 mod failure;
+mod fetching;
 pub mod host;
 mod image_check;
 mod job;

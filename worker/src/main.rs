@@ -21,6 +21,7 @@ use fivefold_train::engine::device_check::check_device;
 use fivefold_train::torch::device::{CudaLibrary, LIBTORCH_VERSION, cuda_device_count, describe, load_cuda};
 use fivefold_train::{Device, DeviceChoice, ImageFolder};
 use fivefold_worker::backtraces;
+use fivefold_worker::cache_folder::usual_cache;
 use fivefold_worker::daemon::{self, Worker};
 use fivefold_worker::data_check::{DataCheck, DataLists, misplaced_images, warn_if_empty};
 use fivefold_worker::host::host_name;
@@ -70,7 +71,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Ok(())
         }
         None => {
-            let daemon = arguments.daemon.context("--coordinator and --data are required; see --help")?;
+            let daemon = arguments.daemon.context("--coordinator is required; see --help")?;
             serve(daemon)
         }
     }
@@ -78,7 +79,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 /// Prints what is found on the images of a machine.
 fn check_data(arguments: CheckDataArguments) -> anyhow::Result<()> {
-    let folder = image_folder(&arguments.data)?;
+    let data = arguments.data.clone().context("--data is required: the images of pushed data sets need no check here")?;
+    let folder = image_folder(&data)?;
     let threads = arguments.decode_threads.unwrap_or_else(cores).max(1);
     let (spec, listed) = spec_of_data(&arguments)?;
     let (layout, decoded) = (ImageLayout::of(&spec)?, arguments.decode);
@@ -93,7 +95,7 @@ fn check_data(arguments: CheckDataArguments) -> anyhow::Result<()> {
         println!("{finding}");
     }
     let is_bad = findings.iter().any(|finding| finding.rating == Rating::Bad);
-    ensure!(!is_bad, "{} cannot be used as it is", arguments.data.display());
+    ensure!(!is_bad, "{} cannot be used as it is", data.display());
     Ok(())
 }
 
@@ -133,12 +135,17 @@ fn cores() -> usize {
 
 /// Runs the daemon of one device, or a process for each CUDA device.
 fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
-    let images = image_folder(&arguments.data)?;
-    if let Some(misplaced) = misplaced_images(&images) {
-        bail!("--data {}: {misplaced}", arguments.data.display());
+    let images = arguments.data.as_deref().map(image_folder).transpose()?;
+    match &images {
+        Some(images) => {
+            if let Some(misplaced) = misplaced_images(images) {
+                bail!("--data {}: {misplaced}", images.root().display());
+            }
+            warn_if_empty(images);
+        }
+        None => tracing::info!("there is no --data: this worker trains pushed data sets alone"),
     }
-    let cache = arguments.cache_folder()?;
-    warn_if_empty(&images);
+    let cache = arguments.named_cache()?;
     let cuda_devices = cuda_device_count();
     let runtime = tokio::runtime::Runtime::new()?;
     let leaving = CancellationToken::new();
@@ -158,7 +165,9 @@ fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
     let scratch = claim_scratch(&arguments, device)?;
     let (name, folder) = (scratch.name.clone(), scratch.path.clone());
     let name_lock = Some(scratch.name_lock.to_wire());
-    let worker = Worker { name, name_lock, images: Arc::new(images), cache, scratch: folder, device, decode_threads };
+    let images = images.map(Arc::new);
+    let pushed = cache.clone().unwrap_or_else(|| usual_cache(&arguments.scratch_root(), arguments.cache_size));
+    let worker = Worker { name, name_lock, images, cache, pushed, scratch: folder, device, decode_threads };
     let ended = runtime.block_on(async {
         let connection = connect(&arguments)?;
         tokio::select! {
@@ -186,7 +195,7 @@ async fn has_not_left(leaving: &CancellationToken, leave_seconds: u32) -> anyhow
 
 /// Makes and locks the worker's folder, under its name.
 fn claim_scratch(arguments: &DaemonArguments, device: Device) -> anyhow::Result<Scratch> {
-    let root = arguments.scratch.clone().unwrap_or_else(|| std::env::temp_dir().join("fivefold"));
+    let root = arguments.scratch_root();
     let coordinator = address(arguments)?.to_string();
     if let Some(name) = &arguments.name {
         return Scratch::claim(&root, &coordinator, Name::Given(name));

@@ -2,41 +2,51 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use fivefold_client::{CallError, TransferError};
-use fivefold_common::checkpoint::{Checkpoint, CheckpointRole};
+use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
 use fivefold_common::ids::{Digest, Fold};
 use fivefold_common::manifest::{FoldRows, FoldTable, LabelledRow, Manifest, ManifestError, ManifestRow};
 use fivefold_common::scores::Source;
 use fivefold_common::spec::JobSetSpec;
-use fivefold_images::ImageLayout;
 use fivefold_images::image_check::ListedImages;
-use fivefold_pack::CacheLimit;
-use fivefold_train::{FoldData, ImageSource, Predictor, Start, Trainer, check_checkpoint};
+use fivefold_images::packing::PackedImages;
+use fivefold_images::{ImageFolder, ImageLayout};
+use fivefold_pack::{CacheLimit, ImageKey};
+use fivefold_train::{FoldData, ImageSource, Predictor, Start, Trainer, check_checkpoint, rows_by_first_need};
 
 use crate::attempt::Attempt;
-use crate::daemon::CacheFolder;
+use crate::cache_folder::CacheFolder;
+use crate::daemon::Worker;
 use crate::failure::AttemptError;
+use crate::fetching::Fetching;
 use crate::image_check::check_images;
-use crate::job::{Initial, Job, PredictTask, Task, TrainTask};
+use crate::job::{Images, Initial, Job, PredictTask, Task, TrainTask};
 
 /// A job that is ready to run.
-pub(crate) enum Prepared {
+pub(crate) struct Prepared {
+    pub(crate) work: Work,
+    /// Its images, if they are being fetched.
+    pub(crate) fetching: Option<Fetching>,
+}
+
+pub(crate) enum Work {
     Train(Trainer),
     Predict(Predictor),
 }
 
-/// Downloads what the job needs and checks its images; before training, those of all lists of the job set. `None` when a stop
-/// was asked for.
+/// Downloads what the job needs and checks its images; before training, those of all lists of the job set. Of pushed images,
+/// those of the first batch are waited for. `None` when a stop was asked for.
 ///
 /// # Errors
 /// When a list or a checkpoint cannot be used, or images are missing or cannot be used.
 pub(crate) async fn prepare(attempt: &Attempt<'_>, job: Job) -> Result<Option<Prepared>, AttemptError> {
-    let Job { spec, fold, task } = job;
+    let Job { spec, fold, images, task } = job;
     match task {
-        Task::Train(task) => Ok(trainer(attempt, spec, fold, &task).await?.map(Prepared::Train)),
-        Task::Predict(task) => Ok(predictor(attempt, spec, fold, &task).await?.map(Prepared::Predict)),
+        Task::Train(task) => trainer(attempt, spec, fold, images, &task).await,
+        Task::Predict(task) => predictor(attempt, spec, fold, images, &task).await,
     }
 }
 
@@ -44,67 +54,119 @@ async fn trainer(
     attempt: &Attempt<'_>,
     spec: JobSetSpec,
     fold: Fold,
+    images: Images,
     task: &TrainTask,
-) -> Result<Option<Trainer>, AttemptError> {
+) -> Result<Option<Prepared>, AttemptError> {
     let train_list = fetch(attempt, task.train_list).await?;
     let hpa_list = match task.hpa_list {
         Some(digest) => Some(fetch(attempt, digest).await?),
         None => None,
     };
     let folds = fetch(attempt, task.folds).await?;
-    let (rows, mut images) = {
+    let (rows, mut lists) = {
         let spec = spec.clone();
         blocking(move || read_fold_rows(&spec, fold, &train_list, hpa_list.as_deref(), &folds)).await?
     };
-    if let Some(digest) = task.test_list {
-        let list = read_test_list(attempt, &spec, digest).await?;
-        images.push(listed(Source::Test, &list));
+    // The coordinator has checked that all images of the lists are pushed.
+    if images == Images::InFolder {
+        if let Some(digest) = task.test_list {
+            let list = read_test_list(attempt, &spec, digest).await?;
+            lists.push(listed(Source::Test, &list));
+        }
+        if check_images(attempt, image_folder(attempt)?, layout(&spec)?, lists).await?.is_break() {
+            return Ok(None);
+        }
     }
-    if check_images(attempt, layout(&spec)?, images).await?.is_break() {
-        return Ok(None);
-    }
-    let data = FoldData {
-        images: image_source(attempt, layout(&spec)?).await?,
-        train: rows.train.into(),
-        valid: rows.valid.into(),
-        decode_threads: attempt.worker.decode_threads,
+    let (start, from) = start(attempt, &spec, fold, task).await?;
+    let (train, valid): (Arc<[LabelledRow]>, Arc<[LabelledRow]>) = (rows.train.into(), rows.valid.into());
+    let needed = {
+        let (spec, train, valid) = (spec.clone(), train.clone(), valid.clone());
+        move || keys(rows_by_first_need(&spec, fold, from, &train, &valid))
     };
-    let start = match (checkpoints(attempt, &spec, fold, &task.checkpoints).await?, task.initial) {
-        (Some(checkpoint), _) => checkpoint,
-        (None, Initial::Weights(digest)) => Start::Weights(fetch(attempt, digest).await?),
-        // Of this fold alone, so no later job needs it.
-        (None, Initial::Model(digest)) => Start::Model(attempt.transfers().fetch(digest, &attempt.folder).await?),
-        (None, Initial::Seed) => Start::Seed,
-    };
-    Ok(Some(Trainer { spec, fold, data, device: attempt.worker.device, folder: attempt.folder.clone(), start }))
+    let Some((images, fetching)) = image_source(attempt, images, &spec, needed).await? else { return Ok(None) };
+    let data = FoldData { images, train, valid, decode_threads: attempt.worker.decode_threads };
+    let trainer = Trainer { spec, fold, data, device: attempt.worker.device, folder: attempt.folder.clone(), start };
+    Ok(Some(Prepared { work: Work::Train(trainer), fetching }))
 }
 
 async fn predictor(
     attempt: &Attempt<'_>,
     spec: JobSetSpec,
     fold: Fold,
+    images: Images,
     task: &PredictTask,
-) -> Result<Option<Predictor>, AttemptError> {
+) -> Result<Option<Prepared>, AttemptError> {
     let list = read_test_list(attempt, &spec, task.test_list).await?;
-    if check_images(attempt, layout(&spec)?, vec![listed(Source::Test, &list)]).await?.is_break() {
-        return Ok(None);
+    if images == Images::InFolder {
+        let lists = vec![listed(Source::Test, &list)];
+        if check_images(attempt, image_folder(attempt)?, layout(&spec)?, lists).await?.is_break() {
+            return Ok(None);
+        }
     }
     let row = |row: ManifestRow| LabelledRow { id: row.id, source: Source::Test, labels: row.labels };
-    let worker = attempt.worker;
-    Ok(Some(Predictor {
-        images: image_source(attempt, layout(&spec)?).await?,
-        spec,
-        fold,
-        rows: list.rows.into_iter().map(row).collect(),
-        decode_threads: worker.decode_threads,
-        device: worker.device,
-        checkpoint: attempt.transfers().fetch(task.checkpoint, &attempt.folder).await?,
-    }))
+    let rows: Arc<[LabelledRow]> = list.rows.into_iter().map(row).collect();
+    let checkpoint = attempt.transfers().fetch(task.checkpoint, &attempt.folder).await?;
+    let needed = {
+        let rows = rows.clone();
+        move || keys(rows.iter())
+    };
+    let Some((images, fetching)) = image_source(attempt, images, &spec, needed).await? else { return Ok(None) };
+    let Worker { decode_threads, device, .. } = *attempt.worker;
+    let predictor = Predictor { spec, fold, images, rows, decode_threads, device, checkpoint };
+    Ok(Some(Prepared { work: Work::Predict(predictor), fetching }))
 }
 
-/// The images of a job, with the cache if there is one and it can be used.
-async fn image_source(attempt: &Attempt<'_>, layout: ImageLayout) -> Result<ImageSource, AttemptError> {
-    let images = attempt.worker.images.clone();
+/// What training begins from, and at which point.
+async fn start(
+    attempt: &Attempt<'_>,
+    spec: &JobSetSpec,
+    fold: Fold,
+    task: &TrainTask,
+) -> Result<(Start, TrainingPoint), AttemptError> {
+    if let Some(resumed) = checkpoints(attempt, spec, fold, &task.checkpoints).await? {
+        return Ok(resumed);
+    }
+    let start = match task.initial {
+        Initial::Weights(digest) => Start::Weights(fetch(attempt, digest).await?),
+        // Of this fold alone, so no later job needs it.
+        Initial::Model(digest) => Start::Model(attempt.transfers().fetch(digest, &attempt.folder).await?),
+        Initial::Seed => Start::Seed,
+    };
+    Ok((start, TrainingPoint { epoch: 0, step: 0 }))
+}
+
+/// The folder of images, without which a worker gets no job that needs it.
+fn image_folder(attempt: &Attempt<'_>) -> Result<Arc<ImageFolder>, AttemptError> {
+    let folder = attempt.worker.images.clone();
+    Ok(folder.context("this worker has no folder of images: start it with --data DIR, or push the data set")?)
+}
+
+/// The images of a job, and what fetches them if they are pushed. `needed` gives them in the order of their first need. `None`
+/// when a stop was asked for.
+async fn image_source(
+    attempt: &Attempt<'_>,
+    images: Images,
+    spec: &JobSetSpec,
+    needed: impl FnOnce() -> Vec<ImageKey> + Send + 'static,
+) -> Result<Option<(ImageSource, Option<Fetching>)>, AttemptError> {
+    let layout = layout(spec)?;
+    let digest = match images {
+        Images::InFolder => return Ok(Some((folder_source(attempt, layout).await?, None))),
+        Images::Pushed(digest) => digest,
+    };
+    let index = fetch(attempt, digest).await?;
+    let needed = blocking(move || Ok(needed())).await?;
+    let first = needed[..needed.len().min(spec.batch_size as usize)].to_vec();
+    let mut fetching = Fetching::start(attempt, index, &layout, needed).await?;
+    if fetching.wait_for(attempt, &first).await?.is_break() {
+        return Ok(None);
+    }
+    Ok(Some((fetching.images().into(), Some(fetching))))
+}
+
+/// The images of the folder, with the cache if there is one and it can be used.
+async fn folder_source(attempt: &Attempt<'_>, layout: ImageLayout) -> Result<ImageSource, AttemptError> {
+    let images = image_folder(attempt)?;
     let Some(CacheFolder { path, limit_bytes }) = attempt.worker.cache.clone() else { return Ok(images.into()) };
     blocking(move || {
         let limit = CacheLimit::of(limit_bytes);
@@ -114,6 +176,10 @@ async fn image_source(attempt: &Attempt<'_>, layout: ImageLayout) -> Result<Imag
         }))
     })
     .await
+}
+
+fn keys<'a>(rows: impl IntoIterator<Item = &'a LabelledRow>) -> Vec<ImageKey> {
+    rows.into_iter().map(|row| PackedImages::key(row.source, &row.id)).collect()
 }
 
 /// Downloads a list, a folds file or weights. Later attempts use the same file.
@@ -163,14 +229,14 @@ fn read_list(path: &Path, read: impl FnOnce(File) -> Result<Manifest, ManifestEr
     read(file).context("a list of the job set")
 }
 
-/// The newest usable checkpoints of each role. Unusable ones are skipped with a warning. If none is left to resume from, the
+/// The newest usable checkpoints of each role, and the point of training that they hold. Unusable ones are skipped with a warning. If none is left to resume from, the
 /// job fails: it must not start from the beginning unnoticed.
 async fn checkpoints(
     attempt: &Attempt<'_>,
     spec: &JobSetSpec,
     fold: Fold,
     candidates: &[Checkpoint],
-) -> Result<Option<Start>, AttemptError> {
+) -> Result<Option<(Start, TrainingPoint)>, AttemptError> {
     let (mut last, mut best) = (None, None);
     let mut problems = Vec::new();
     for candidate in candidates {
@@ -185,7 +251,7 @@ async fn checkpoints(
         match checkpoint(attempt, spec, fold, candidate.digest).await? {
             Ok(path) => {
                 tracing::info!("downloaded the {} checkpoint, of {point}", candidate.role);
-                *slot = Some(path);
+                *slot = Some((path, candidate.point));
             }
             Err(problem) => {
                 tracing::warn!("the checkpoint of {point} cannot be used: {problem}");
@@ -197,7 +263,8 @@ async fn checkpoints(
         let problems = problems.join("; ");
         return Err(anyhow!("no checkpoint can be used, and the fold is not started again: {problems}").into());
     }
-    Ok(last.map(|last| Start::Checkpoint { last, best }))
+    let best = best.map(|(path, _)| path);
+    Ok(last.map(|(last, point)| (Start::Checkpoint { last, best }, point)))
 }
 
 /// Downloads and checks a checkpoint. The outer error ends the attempt, the inner one concerns this checkpoint alone.

@@ -18,6 +18,7 @@ pub(crate) async fn register(connection: &Connection, worker: &Worker) -> Result
         device: device::describe(worker.device),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: PROTOCOL,
+        has_image_folder: worker.images.is_some(),
     };
     connection.call(request, async |c, r| c.workers().register_worker(r).await).await?;
     Ok(())
@@ -26,12 +27,8 @@ pub(crate) async fn register(connection: &Connection, worker: &Worker) -> Result
 /// How long a worker that leaves tries to say so.
 const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Tells the coordinator that the worker is gone. Otherwise it would be listed as present for a lease period. A coordinator
-/// that is away is not waited for.
+/// Tells the coordinator that the worker is gone. Otherwise it would be listed as present for a lease period.
 pub(crate) async fn unregister(connection: &Connection, worker: &Worker) {
-    if connection.is_away() {
-        return;
-    }
     let request = v1::UnregisterWorkerRequest { name: worker.name.clone() };
     let call = connection.call(request, async |c, r| c.workers().unregister_worker(r).await);
     match tokio::time::timeout(UNREGISTER_TIMEOUT, call).await {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::checkpoint::Checkpoint;
-use fivefold_common::progress::{EpochReport, epoch_words};
+use fivefold_common::progress::{EpochReport, Progress, epoch_words};
 use fivefold_common::scores::ScoreTable;
 use fivefold_common::spec::Objective;
 use fivefold_train::{Event, EventSink, Predictor, Scored, TrainError, TrainOutcome, Trainer};
@@ -16,10 +16,14 @@ use tokio_util::sync::CancellationToken;
 use crate::attempt::Attempt;
 use crate::checkpoint_uploads::{CheckpointUploads, uploaded_checkpoint};
 use crate::failure::AttemptError;
-use crate::prepare::Prepared;
+use crate::fetching::Fetching;
+use crate::prepare::Work;
 
 /// How long the thread may go on after it was asked to stop at once. It looks at the flag with every batch.
 const STOP_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long the training is silent before the progress of the images that it waits for is reported.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// The thread does not stop. It occupies its device until the process ends.
 #[derive(Debug, thiserror::Error)]
@@ -36,23 +40,31 @@ pub(crate) struct JobResult {
     pub(crate) checkpoint: Option<Checkpoint>,
 }
 
-/// Runs a prepared job; `None` when it was stopped.
+/// Runs prepared work; `None` when it was stopped. `fetching` are its images, if they are being fetched.
 ///
 /// # Errors
 /// When training, scoring, or the upload of a checkpoint fails.
-pub(crate) async fn run(attempt: &Attempt<'_>, prepared: Prepared) -> Result<Option<JobResult>, AttemptError> {
-    match prepared {
-        Prepared::Train(trainer) => train(attempt, trainer).await,
-        Prepared::Predict(predictor) => predict(attempt, predictor).await,
+pub(crate) async fn run(
+    attempt: &Attempt<'_>,
+    work: Work,
+    fetching: Option<&Fetching>,
+) -> Result<Option<JobResult>, AttemptError> {
+    match work {
+        Work::Train(trainer) => train(attempt, trainer, fetching).await,
+        Work::Predict(predictor) => predict(attempt, predictor, fetching).await,
     }
 }
 
-async fn train(attempt: &Attempt<'_>, trainer: Trainer) -> Result<Option<JobResult>, AttemptError> {
+async fn train(
+    attempt: &Attempt<'_>,
+    trainer: Trainer,
+    fetching: Option<&Fetching>,
+) -> Result<Option<JobResult>, AttemptError> {
     let (stop, epoch_count, objective) = (attempt.stop.clone(), trainer.spec.epochs, trainer.spec.objective);
     let mut thread = TrainingThread::start(move |sink| trainer.run(sink, &stop));
     let uploads = CheckpointUploads::start(attempt);
     let mut epoch_began = Instant::now();
-    while let Some(event) = thread.next_event(&attempt.gone).await? {
+    while let Some(event) = thread.next_event(&attempt.gone, fetching).await? {
         match event {
             Event::Progress(progress) => attempt.reporter.progress(progress),
             Event::EpochEnded(metrics) => {
@@ -86,10 +98,14 @@ fn log_epoch(attempt: &Attempt<'_>, epoch: &EpochReport, epoch_count: u32, objec
     );
 }
 
-async fn predict(attempt: &Attempt<'_>, predictor: Predictor) -> Result<Option<JobResult>, AttemptError> {
+async fn predict(
+    attempt: &Attempt<'_>,
+    predictor: Predictor,
+    fetching: Option<&Fetching>,
+) -> Result<Option<JobResult>, AttemptError> {
     let stop = attempt.stop.clone();
     let mut thread = TrainingThread::start(move |sink| predictor.run(sink, &stop));
-    while let Some(event) = thread.next_event(&attempt.gone).await? {
+    while let Some(event) = thread.next_event(&attempt.gone, fetching).await? {
         match event {
             Event::Progress(progress) => attempt.reporter.progress(progress),
             Event::EpochEnded(_) | Event::CheckpointSaved(_) => {}
@@ -119,8 +135,12 @@ impl<T: Send + 'static> TrainingThread<T> {
         Self { events, outcome }
     }
 
-    /// The next event; `None` when the thread has ended.
-    async fn next_event(&mut self, gone: &CancellationToken) -> Result<Option<Event>, ThreadStuck> {
+    /// The next event; `None` when the thread has ended. While the thread waits for images, their progress is an event.
+    async fn next_event(
+        &mut self,
+        gone: &CancellationToken,
+        fetching: Option<&Fetching>,
+    ) -> Result<Option<Event>, ThreadStuck> {
         let is_stuck = async {
             gone.cancelled().await;
             tokio::time::sleep(STOP_TIMEOUT).await;
@@ -128,11 +148,23 @@ impl<T: Send + 'static> TrainingThread<T> {
         tokio::select! {
             event = self.events.recv() => Ok(event),
             () = is_stuck => Err(ThreadStuck),
+            progress = progress_of_wait(fetching) => Ok(Some(Event::Progress(progress))),
         }
     }
 
     /// What the thread returned, once there are no more events.
     async fn outcome(self) -> Result<T, AttemptError> {
         Ok(self.outcome.await.context("the training thread ended early")??)
+    }
+}
+
+/// Returns once the training has been silent for a while, and waits for images.
+async fn progress_of_wait(fetching: Option<&Fetching>) -> Progress {
+    let Some(fetching) = fetching else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(SILENCE).await;
+        if fetching.is_awaited() {
+            return fetching.progress();
+        }
     }
 }

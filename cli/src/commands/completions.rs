@@ -10,7 +10,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
 use fivefold_client::Connection;
 use fivefold_common::one_line::one_line;
-use fivefold_proto::v1::{JobSet, ListJobSetsRequest, ListWorkersRequest};
+use fivefold_proto::v1::{JobSet, ListDataSetsRequest, ListJobSetsRequest, ListWorkersRequest};
 
 use crate::command_line::CommandLine;
 use crate::console::print;
@@ -53,6 +53,17 @@ pub(crate) fn job_set_ids() -> ArgValueCandidates {
         });
         let candidate = |set: &JobSet| CompletionCandidate::new(&set.id).help(Some(name_and_state(set).into()));
         sets.map_or_else(Vec::new, |answer| answer.job_sets.iter().map(candidate).collect())
+    })
+}
+
+/// The pushed data sets.
+pub(crate) fn data_set_names() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let data_sets = ask(async |coordinator| {
+            coordinator.call(ListDataSetsRequest {}, async |c, r| c.data_sets().list_data_sets(r).await).await.ok()
+        });
+        let data_sets = data_sets.map_or_else(Vec::new, |answer| answer.data_sets);
+        data_sets.into_iter().map(|data_set| CompletionCandidate::new(data_set.name)).collect()
     })
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod control;
 pub(crate) mod curves;
 pub(crate) mod dataset;
+pub(crate) mod datasets;
 pub(crate) mod delete;
 pub(crate) mod disk;
 pub(crate) mod doctor;
@@ -13,6 +14,7 @@ pub(crate) mod folds;
 pub(crate) mod man;
 pub(crate) mod pack;
 pub(crate) mod predict;
+pub(crate) mod push;
 pub(crate) mod results;
 pub(crate) mod status;
 pub(crate) mod submit;
@@ -61,6 +63,8 @@ pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
         Command::Delete(args) => delete::run(&args, &connect()?, format).await?,
         Command::Results(args) => results::run(&args, &connect()?, format).await?,
         Command::Export(args) => export::run(&args, &connect()?, format).await?,
+        Command::Push(args) => return push::run(args, &connect()?, format).await,
+        Command::Datasets(args) => datasets::run(&args, &connect()?, format).await?,
         Command::Disk => disk::run(&connect()?, format).await?,
         Command::Workers => workers::list(&connect()?, format).await?,
         Command::Drain(args) => workers::drain(&args, &connect()?, format).await?,

@@ -1,9 +1,8 @@
 //! `fivefold pack`: a data set decoded once, and checks of what was packed.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -12,8 +11,8 @@ use fivefold_common::scores::Source;
 use fivefold_common::size::size_text;
 use fivefold_common::spec::{JobSetSpec, SpecOverrides};
 use fivefold_images::packing::PackedImages;
-use fivefold_images::{ImageError, ImageFolder, ImageLayout, ImageProblem};
-use fivefold_pack::{Build, Built, ImageKey, SEGMENT_BYTES, SegmentError, Summary, remove_damaged, summarise, verify};
+use fivefold_images::{ImageError, ImageFolder, ImageLayout};
+use fivefold_pack::{Built, ImageKey, SegmentError, Summary, remove_damaged, summarise, verify};
 use fivefold_program::number::whole_number;
 use serde_json::json;
 
@@ -22,10 +21,8 @@ use crate::console::{OutputFormat, notify, print, print_json};
 use crate::error::UsageError;
 use crate::exit_status::ExitStatus;
 use crate::image_list::ImageList;
+use crate::packing::{StopWhenDropped, cores, pack_images, unreadable};
 use crate::spec_flags::{read_dataset_file, read_spec_file};
-
-/// How many problems are printed.
-const SHOWN_PROBLEMS: usize = 5;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -108,18 +105,6 @@ pub(crate) async fn run(args: PackArgs, format: OutputFormat) -> anyhow::Result<
     tokio::task::spawn_blocking(work).await.context("the thread ended early")?
 }
 
-struct StopWhenDropped(Arc<AtomicBool>);
-
-impl Drop for StopWhenDropped {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 impl BuildArgs {
     /// The settings, the lists and the folder of the images.
     fn described(&self) -> anyhow::Result<(JobSetSpec, DatasetLists, ImageFolder)> {
@@ -180,18 +165,10 @@ fn build(args: &BuildArgs, stop: &AtomicBool, format: OutputFormat) -> anyhow::R
     let layout = ImageLayout::of(&spec).map_err(|error| UsageError(error.to_string()))?;
     let images = PackedImages::new(Arc::new(folder), layout)?;
     let damaged = if args.verify && args.out.exists() { remove_damaged_segments(args, stop)? } else { Vec::new() };
-    let bar = Bar::new("packing images", keys.len());
-    let build = Build {
-        folder: &args.out,
-        identity: &images.identity(),
-        threads: args.decode_threads.unwrap_or_else(cores),
-        segment_bytes: SEGMENT_BYTES,
-        stamp: |key: &ImageKey| images.stamp(source(key)?, &key.id),
-        decode: |key: &ImageKey, image: &mut [u8]| decode(&images, key, image),
-    };
-    let mut built = build.run(&keys, stop, |progress| bar.set(progress.done()))?;
-    drop(bar);
-    built.damaged.extend(damaged);
+    for error in &damaged {
+        notify(&format!("warning: {error}; its images are decoded again"));
+    }
+    let built = pack_images(&images, &keys, &args.out, args.decode_threads, stop)?;
     report(&built, args, format)
 }
 
@@ -205,26 +182,8 @@ fn remove_damaged_segments(args: &BuildArgs, stop: &AtomicBool) -> anyhow::Resul
     Ok(removed)
 }
 
-/// The list of an image.
-fn source(key: &ImageKey) -> Result<Source, ImageError> {
-    let unknown = |_| ImageError { path: key.list.clone().into(), problem: ImageProblem::UnknownFormat };
-    key.list.parse().map_err(unknown)
-}
-
-fn decode(images: &PackedImages, key: &ImageKey, image: &mut [u8]) -> Result<(), ImageError> {
-    let source = source(key)?;
-    let read = || images.folder().read_image_into(images.layout(), source, &key.id, image);
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-        let path = images.folder().root().join(&key.list).join(&key.id);
-        Err(ImageError { path, problem: ImageProblem::Panicked })
-    })
-}
-
 fn report(built: &Built<ImageError>, args: &BuildArgs, format: OutputFormat) -> anyhow::Result<ExitStatus> {
     let BuildArgs { out, verify: is_verified, .. } = args;
-    for error in &built.damaged {
-        notify(&format!("warning: {error}; its images were decoded again"));
-    }
     let progress = built.progress;
     if built.is_stopped {
         notify("stopped: the same command goes on after the segments that are whole");
@@ -248,11 +207,10 @@ fn report(built: &Built<ImageError>, args: &BuildArgs, format: OutputFormat) -> 
             if progress.kept > 0 && !*is_verified { " (--verify reads them too)" } else { "" }
         ))?,
     }
-    if progress.failed == 0 {
-        return Ok(ExitStatus::Succeeded);
+    if built.progress.failed > 0 {
+        bail!(unreadable(built));
     }
-    let first: Vec<String> = built.failures.iter().take(SHOWN_PROBLEMS).map(|(_, error)| error.to_string()).collect();
-    bail!("{} images cannot be read and are not packed: {}", progress.failed, first.join("; "));
+    Ok(ExitStatus::Succeeded)
 }
 
 fn verify_pack(args: &VerifyArgs, stop: &AtomicBool, format: OutputFormat) -> anyhow::Result<ExitStatus> {

@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use clap::Args;
 use fivefold_client::{CallError, Connection, Source, random_id};
 use fivefold_common::artifact::ArtifactKind;
-use fivefold_common::dataset_file::{DatasetFile, DatasetLists};
 use fivefold_common::ids::JobSetId;
 use fivefold_common::spec::{JobSetSpec, SplitMethod};
 use fivefold_proto::SubmitJobSetRequest;
@@ -17,13 +16,15 @@ use fivefold_proto::v1::{JobSet, Manifests};
 use crate::commands::completions::job_set_ids;
 use crate::commands::warn;
 use crate::console::{OutputFormat, notify, print, print_json};
+use crate::described_dataset::{DatasetSource, DescribedDataset};
 use crate::error::UsageError;
 use crate::image_list::{FoldsFile, ImageList, ListFile, check_ids, check_lists, check_split, split_warnings};
 use crate::job_set_name::JobSetName;
 use crate::like::Like;
+use crate::list_source::ListSource;
 use crate::missing_workers::missing_workers;
 use crate::render::json;
-use crate::spec_flags::{Folds, HpaList, Inputs, SpecFlags, read_dataset_file};
+use crate::spec_flags::{Folds, HpaList, Inputs, SpecFlags};
 use crate::submission_warnings::submission_warnings;
 use crate::transfer::upload;
 use crate::weights_file::check_weights;
@@ -33,9 +34,10 @@ pub(crate) struct SubmitArgs {
     /// Training list (`Id,Target` or as the settings on classes say, and a column of groups if there are any)
     #[arg(long, alias = "train_csv", value_name = "FILE", help_heading = "Lists and files")]
     train_csv: Option<PathBuf>,
-    /// Description of a data set (TOML): its classes, lists and images. The flags below take precedence
-    #[arg(long, value_name = "FILE", help_heading = "Lists and files")]
-    dataset: Option<PathBuf>,
+    /// Description of a data set (TOML): its classes, lists and images; or the name of a pushed one, whose images workers fetch
+    /// from the coordinator. What has a `/` or the ending .toml is a file. The flags below take precedence
+    #[arg(long, value_name = "FILE|NAME", help_heading = "Lists and files")]
+    dataset: Option<DatasetSource>,
     /// HPA list, or another one of further images, with the columns of the training list
     #[arg(long, alias = "hpa_csv", value_name = "FILE", help_heading = "Lists and files")]
     hpa_csv: Option<PathBuf>,
@@ -101,16 +103,13 @@ impl Lists {
     /// Reads the files that are given, and takes the other lists of the job set that the new one is like.
     async fn read(
         args: &SubmitArgs,
-        dataset: &DatasetLists,
+        dataset: &DescribedDataset,
         like: Option<&Like>,
         coordinator: &Connection,
     ) -> anyhow::Result<Lists> {
-        let given = |flag: &Option<PathBuf>, listed: &Option<PathBuf>| {
-            flag.as_ref().or(listed.as_ref()).map(|path| ListFile::read(path)).transpose()
-        };
-        let mut train = given(&args.train_csv, &dataset.train)?;
-        let mut hpa = given(&args.hpa_csv, &dataset.extra)?;
-        let mut test = given(&args.test_csv, &dataset.test)?;
+        let mut train = given(args.train_csv.as_ref(), dataset.train.as_ref(), coordinator).await?;
+        let mut hpa = given(args.hpa_csv.as_ref(), dataset.extra.as_ref(), coordinator).await?;
+        let mut test = given(args.test_csv.as_ref(), dataset.test.as_ref(), coordinator).await?;
         if let Some(like) = like {
             if train.is_none() {
                 train = Some(like.train_list(coordinator).await?);
@@ -137,6 +136,19 @@ impl Lists {
     }
 }
 
+/// The file of a flag, or the list of the data set.
+async fn given(
+    flag: Option<&PathBuf>,
+    listed: Option<&ListSource>,
+    coordinator: &Connection,
+) -> anyhow::Result<Option<ListFile>> {
+    match (flag, listed) {
+        (Some(path), _) => ListFile::read(path).map(Some),
+        (None, Some(listed)) => listed.read(coordinator).await.map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
 /// The settings that flags and file change: the defaults, or those of another job set. If that has no HPA list and this one
 /// has, its rows take part as by default.
 fn base_spec(like: Option<&Like>, hpa_is_new: bool) -> JobSetSpec {
@@ -155,6 +167,8 @@ struct Files {
     hpa: Option<ImageList>,
     test: Option<ImageList>,
     folds: Option<FoldsFile>,
+    /// The index of pushed images; empty where each worker has the images in a folder.
+    images_digest: String,
     weights: Weights,
 }
 
@@ -174,14 +188,21 @@ async fn read(args: &SubmitArgs, coordinator: &Connection) -> anyhow::Result<(Jo
         Some(name) => Some(Like::find(name, coordinator).await?),
         None => None,
     };
-    let DatasetFile { overrides: dataset, lists } =
-        args.dataset.as_deref().map(read_dataset_file).transpose()?.unwrap_or_default();
-    let Lists { train, hpa, test } = Lists::read(args, &lists, like.as_ref(), coordinator).await?;
-    let given_folds = args.folds_csv.as_deref().or(lists.folds.as_deref()).map(FoldsFile::read).transpose()?;
-    let hpa_is_new = args.hpa_csv.is_some() || lists.extra.is_some();
+    let dataset = match &args.dataset {
+        Some(source) => DescribedDataset::read(source, coordinator).await?,
+        None => DescribedDataset::default(),
+    };
+    let Lists { train, hpa, test } = Lists::read(args, &dataset, like.as_ref(), coordinator).await?;
+    let given_folds = given(args.folds_csv.as_ref(), dataset.folds.as_ref(), coordinator).await?;
+    let given_folds = given_folds.map(FoldsFile::of).transpose()?;
+    let hpa_is_new = args.hpa_csv.is_some() || dataset.extra.is_some();
+    let images_digest = match (&args.dataset, &like) {
+        (None, Some(like)) => like.manifests.images_digest.clone(),
+        _ => dataset.images_digest,
+    };
     let inputs = Inputs {
         base: base_spec(like.as_ref(), hpa_is_new),
-        dataset,
+        dataset: dataset.overrides,
         hpa_list: if hpa.is_some() { HpaList::Given } else { HpaList::Absent },
         folds: match (&given_folds, &like) {
             (Some(file), _) => Folds::File { count: file.folds.fold_count() },
@@ -202,6 +223,7 @@ async fn read(args: &SubmitArgs, coordinator: &Connection) -> anyhow::Result<(Jo
         hpa: hpa.map(labelled).transpose()?,
         test: test.map(|file| ImageList::test(file, &spec)).transpose()?,
         folds,
+        images_digest,
         weights: match (&args.weights, &args.warm_start, like) {
             (Some(path), ..) => Weights::File(path.clone()),
             (None, Some(WarmStart::Of(name)), _) => Weights::WarmStart(name.resolve(coordinator).await?),
@@ -255,8 +277,11 @@ async fn submit(
     files: Files,
     request_id: String,
 ) -> anyhow::Result<JobSet> {
-    let mut manifests =
-        Manifests { train_digest: upload_list(coordinator, files.train.file).await?, ..Manifests::default() };
+    let mut manifests = Manifests {
+        train_digest: upload_list(coordinator, files.train.file).await?,
+        images_digest: files.images_digest,
+        ..Manifests::default()
+    };
     if let Some(list) = files.hpa {
         manifests.hpa_digest = upload_list(coordinator, list.file).await?;
     }

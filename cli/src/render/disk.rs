@@ -5,14 +5,14 @@ use fivefold_common::job_set::JobSetState;
 use fivefold_common::one_line::one_line;
 use fivefold_common::size::size_text;
 use fivefold_proto::convert::{artifact_kind_from_wire, job_set_state_from_wire};
-use fivefold_proto::v1::{GetDiskUsageResponse, JobSetUsage};
+use fivefold_proto::v1::{DataSetUsage, GetDiskUsageResponse, JobSetUsage, KindUsage};
 use serde_json::{Value, json};
 
 use super::page::Page;
 use super::table::{Cell, Column, NOTHING, fitted_table};
 use super::text::word;
 
-/// The disk, a table of job sets, and what can be freed.
+/// The disk, tables of job sets and data sets, and what can be freed.
 pub(crate) fn disk_text(usage: &GetDiskUsageResponse, page: &Page) -> String {
     let share = 100.0 * usage.free_bytes as f64 / usage.total_bytes.max(1) as f64;
     let mut text =
@@ -22,12 +22,23 @@ pub(crate) fn disk_text(usage: &GetDiskUsageResponse, page: &Page) -> String {
             Column::new("ID"),
             Column::new("STATE").rank(1),
             Column::new("MODELS").rank(3),
-            Column::new("RESULTS").rank(4),
-            Column::new("LISTS").rank(5),
+            Column::new("RESULTS").rank(5),
+            Column::new("LISTS").rank(6),
+            Column::new("IMAGES").rank(4),
             Column::new("UNSHARED"),
             Column::new("NAME").rank(2).least_width(6),
         ];
         let rows: Vec<_> = usage.job_sets.iter().map(|set| row(set).map(Cell::from)).collect();
+        text += &format!("\n{}", fitted_table(columns, &rows, page));
+    }
+    if !usage.data_sets.is_empty() {
+        let columns = [
+            Column::new("DATA SET").least_width(8),
+            Column::new("IMAGES"),
+            Column::new("LISTS").rank(1),
+            Column::new("UNSHARED"),
+        ];
+        let rows: Vec<_> = usage.data_sets.iter().map(|set| data_set_row(set).map(Cell::from)).collect();
         text += &format!("\n{}", fitted_table(columns, &rows, page));
     }
     let can_be_freed = can_be_freed(usage);
@@ -37,22 +48,35 @@ pub(crate) fn disk_text(usage: &GetDiskUsageResponse, page: &Page) -> String {
     text
 }
 
-fn row(usage: &JobSetUsage) -> [String; 7] {
-    use ArtifactKind::{Checkpoint, Folds, Manifest, Oof, Predictions, Report, Submission, Weights};
+fn row(usage: &JobSetUsage) -> [String; 8] {
+    use ArtifactKind::{
+        Checkpoint, Folds, ImageIndex, Manifest, Oof, Predictions, Report, Segment, Submission, Weights,
+    };
     [
         one_line(&usage.job_set_id).into_owned(),
         word(job_set_state_from_wire(usage.state)).to_owned(),
-        size_of(usage, &[Checkpoint]),
-        size_of(usage, &[Oof, Predictions, Report, Submission]),
-        size_of(usage, &[Manifest, Folds, Weights]),
+        size_of(&usage.kinds, &[Checkpoint]),
+        size_of(&usage.kinds, &[Oof, Predictions, Report, Submission]),
+        size_of(&usage.kinds, &[Manifest, Folds, Weights]),
+        size_of(&usage.kinds, &[Segment, ImageIndex]),
         size_text(usage.own_bytes),
         if usage.name.is_empty() { NOTHING.to_owned() } else { one_line(&usage.name).into_owned() },
     ]
 }
 
-fn size_of(usage: &JobSetUsage, kinds: &[ArtifactKind]) -> String {
+fn data_set_row(usage: &DataSetUsage) -> [String; 4] {
+    use ArtifactKind::{Folds, ImageIndex, Manifest, Segment};
+    [
+        one_line(&usage.name).into_owned(),
+        size_of(&usage.kinds, &[Segment, ImageIndex]),
+        size_of(&usage.kinds, &[Manifest, Folds]),
+        size_text(usage.own_bytes),
+    ]
+}
+
+fn size_of(usages: &[KindUsage], kinds: &[ArtifactKind]) -> String {
     let of_kinds =
-        usage.kinds.iter().filter(|usage| artifact_kind_from_wire(usage.kind).is_ok_and(|kind| kinds.contains(&kind)));
+        usages.iter().filter(|usage| artifact_kind_from_wire(usage.kind).is_ok_and(|kind| kinds.contains(&kind)));
     size_text(of_kinds.map(|usage| usage.size_bytes).sum())
 }
 
@@ -65,9 +89,15 @@ fn can_be_freed(usage: &GetDiskUsageResponse) -> Vec<String> {
             lines.push(format!("  {size:>7}  `fivefold delete {id}`\n"));
         }
     }
+    for set in usage.data_sets.iter().filter(|set| set.own_bytes > 0) {
+        let (size, name) = (size_text(set.own_bytes), one_line(&set.name));
+        lines.push(format!("  {size:>7}  `fivefold datasets delete {name}`\n"));
+    }
     if usage.unreferenced_bytes > 0 {
         let size = size_text(usage.unreferenced_bytes);
-        lines.push(format!("  {size:>7}  files that no job set needs: they are deleted within the hour\n"));
+        lines.push(format!(
+            "  {size:>7}  files that nothing needs: they are deleted within the hour, images of an interrupted push within a day\n"
+        ));
     }
     if usage.upload_bytes > 0 {
         let size = size_text(usage.upload_bytes);
@@ -85,23 +115,32 @@ pub(crate) fn disk_json(usage: &GetDiskUsageResponse) -> Value {
         "unreferenced_bytes": usage.unreferenced_bytes,
         "upload_bytes": usage.upload_bytes,
         "job_sets": usage.job_sets.iter().map(job_set_json).collect::<Vec<_>>(),
+        "data_sets": usage.data_sets.iter().map(data_set_json).collect::<Vec<_>>(),
     })
 }
 
+fn data_set_json(usage: &DataSetUsage) -> Value {
+    json!({ "name": usage.name, "kinds": kinds_json(&usage.kinds), "own_bytes": usage.own_bytes })
+}
+
+fn kinds_json(kinds: &[KindUsage]) -> Vec<Value> {
+    let kind = |of: &KindUsage| json!({ "kind": word(artifact_kind_from_wire(of.kind)), "size_bytes": of.size_bytes });
+    kinds.iter().map(kind).collect()
+}
+
 fn job_set_json(usage: &JobSetUsage) -> Value {
-    let kind = |kind: i32| word(artifact_kind_from_wire(kind));
     json!({
         "id": usage.job_set_id,
         "name": usage.name,
         "state": word(job_set_state_from_wire(usage.state)),
-        "kinds": usage.kinds.iter().map(|of| json!({ "kind": kind(of.kind), "size_bytes": of.size_bytes })).collect::<Vec<_>>(),
+        "kinds": kinds_json(&usage.kinds),
         "own_bytes": usage.own_bytes,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use fivefold_proto::v1::{self, KindUsage, job_set};
+    use fivefold_proto::v1::{self, job_set};
 
     use super::*;
     use crate::render::page::tests::terminal;
@@ -124,6 +163,11 @@ mod tests {
             ],
             unreferenced_bytes: 295_000_000,
             upload_bytes: 0,
+            data_sets: vec![DataSetUsage {
+                name: "xrays".into(),
+                kinds: vec![kind(v1::ArtifactKind::Segment, 64_000_000), kind(v1::ArtifactKind::Manifest, 5_000)],
+                own_bytes: 64_000_000,
+            }],
         }
     }
 
@@ -132,18 +176,23 @@ mod tests {
         let expected = "\
 7.0 GB of 100 GB are free (7%).
 
-ID           STATE      MODELS  RESULTS  LISTS   UNSHARED  NAME
-js-bbbbbbbb  training   470 MB  0 B      5.0 kB  470 MB    -
-js-aaaaaaaa  succeeded  470 MB  0 B      5.0 kB  470 MB    evening
+ID           STATE      MODELS  RESULTS  LISTS   IMAGES  UNSHARED  NAME
+js-bbbbbbbb  training   470 MB  0 B      5.0 kB  0 B     470 MB    -
+js-aaaaaaaa  succeeded  470 MB  0 B      5.0 kB  0 B     470 MB    evening
+
+DATA SET  IMAGES  LISTS   UNSHARED
+xrays     64 MB   5.0 kB  64 MB
 
 Can be freed:
    470 MB  `fivefold delete js-aaaaaaaa`
-   295 MB  files that no job set needs: they are deleted within the hour
+    64 MB  `fivefold datasets delete xrays`
+   295 MB  files that nothing needs: they are deleted within the hour, images of an interrupted push within a day
 ";
         assert_eq!(disk_text(&usage(), &terminal(80, 24)), expected);
         let narrow = disk_text(&usage(), &terminal(40, 24));
         assert!(narrow.contains("\nID           STATE      UNSHARED  NAME\n"), "{narrow}");
-        let empty = GetDiskUsageResponse { job_sets: Vec::new(), unreferenced_bytes: 0, ..usage() };
+        let (job_sets, data_sets) = (Vec::new(), Vec::new());
+        let empty = GetDiskUsageResponse { job_sets, data_sets, unreferenced_bytes: 0, ..usage() };
         assert_eq!(disk_text(&empty, &terminal(80, 24)), "7.0 GB of 100 GB are free (7%).\n");
     }
 

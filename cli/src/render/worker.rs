@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fivefold_common::one_line::one_line;
+use fivefold_proto::Timestamp;
 use fivefold_proto::v1::Worker;
 
 use super::page::Page;
@@ -10,25 +11,24 @@ use super::table::{Cell, Column, NOTHING, fitted_table};
 
 /// A table of workers, with the time since each was last heard from.
 pub(crate) fn worker_table(workers: &[Worker], now: SystemTime, page: &Page) -> String {
-    let now_seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
     let columns = [
         Column::new("NAME").least_width(12),
         Column::new("DEVICE").rank(2).least_width(8),
+        Column::new("IMAGES").rank(4),
         Column::new("LAST SEEN").rank(1),
         Column::new("JOB"),
         Column::new("VERSION").rank(3),
     ];
-    let rows: Vec<_> = workers.iter().map(|worker| worker_row(worker, now_seconds).map(Cell::from)).collect();
+    let rows: Vec<_> = workers.iter().map(|worker| worker_row(worker, now).map(Cell::from)).collect();
     fitted_table(columns, &rows, page)
 }
 
-fn worker_row(worker: &Worker, now_seconds: i64) -> [String; 5] {
-    // The coordinator's clock may be ahead of ours.
-    let seconds_ago = worker.last_seen_time.map(|time| (now_seconds - time.seconds).max(0));
+fn worker_row(worker: &Worker, now: SystemTime) -> [String; 6] {
     [
         one_line(&worker.name).into_owned(),
         one_line(&worker.device).into_owned(),
-        seconds_ago.map_or(NOTHING.to_owned(), time_ago),
+        if worker.has_image_folder { "folder" } else { "pushed" }.to_owned(),
+        time_since(worker.last_seen_time, now),
         match (worker.job_id, worker.draining) {
             (0, _) if worker.gone => "gone".to_owned(),
             (0, true) => "drained".to_owned(),
@@ -38,6 +38,13 @@ fn worker_row(worker: &Worker, now_seconds: i64) -> [String; 5] {
         },
         one_line(&worker.version).into_owned(),
     ]
+}
+
+/// The time since `then`.
+pub(super) fn time_since(then: Option<Timestamp>, now: SystemTime) -> String {
+    let now_seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+    // The coordinator's clock may be ahead of ours.
+    then.map_or(NOTHING.to_owned(), |then| time_ago((now_seconds - then.seconds).max(0)))
 }
 
 fn time_ago(seconds: i64) -> String {

@@ -91,6 +91,9 @@ async fn touch(coordinator: &Coordinator, digest: Digest) -> Result<Option<u64>,
     coordinator.queue.touch_artifact(coordinator.now(), digest).await
 }
 
+/// How much longer than other artifacts a segment is kept that nothing refers to: an interrupted push goes on with it.
+const SEGMENT_SECONDS: u32 = 23 * 3600;
+
 /// Stores an artifact, or the rest of it from `offset_bytes` on.
 ///
 /// # Errors
@@ -113,7 +116,20 @@ pub async fn upload(
         .blobs
         .upload(&claim, artifact.size_bytes, offset_bytes, counted(coordinator, chunks, Count::UploadedBytes))
         .await?;
-    coordinator.queue.record_artifact(coordinator.now(), artifact).await
+    let wanted = match artifact.kind {
+        ArtifactKind::Segment => coordinator.now().plus_seconds(SEGMENT_SECONDS),
+        _ => coordinator.now(),
+    };
+    coordinator.queue.record_artifact(wanted, artifact).await
+}
+
+/// Which of these artifacts are not held, in their order. Those that are held are kept for a while from now on.
+///
+/// # Errors
+/// If the database fails.
+pub async fn missing_artifacts(coordinator: &Coordinator, digests: Vec<Digest>) -> Result<Vec<Digest>, Error> {
+    let held = coordinator.queue.touch_artifacts(coordinator.now(), digests.clone()).await?;
+    Ok(digests.into_iter().filter(|digest| !held.contains_key(digest)).collect())
 }
 
 /// Size of an artifact in bytes.

@@ -1,8 +1,9 @@
 //! The use of the coordinator's disk, and whether enough of it is free.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fivefold_common::artifact::{Artifact, ArtifactKind};
+use fivefold_common::data_set_name::DataSetName;
 use fivefold_common::ids::{Digest, JobSetId};
 use fivefold_common::job_set::JobSetState;
 use fivefold_common::network::{Network, TensorKind};
@@ -12,6 +13,7 @@ use fivefold_common::spec::JobSetSpec;
 use super::Coordinator;
 pub use crate::blobs::DiskSpace;
 use crate::error::Error;
+use crate::queue::DataSet;
 
 /// Job sets that are read at a time.
 const PAGE_SIZE: u32 = 100;
@@ -26,7 +28,10 @@ pub struct DiskUsage {
     pub disk: DiskSpace,
     /// Newest first.
     pub job_sets: Vec<JobSetUsage>,
-    /// Artifacts that no job set refers to. They are deleted within the hour.
+    /// By name.
+    pub data_sets: Vec<DataSetUsage>,
+    /// Artifacts that neither a job set nor a data set refers to. They are deleted within the hour, segments of an interrupted
+    /// push within a day.
     pub unreferenced_bytes: u64,
     /// Uploads that are not complete.
     pub upload_bytes: u64,
@@ -40,7 +45,17 @@ pub struct JobSetUsage {
     pub state: JobSetState,
     /// Bytes by kind, of all that it refers to.
     pub bytes: BTreeMap<ArtifactKind, u64>,
-    /// Bytes that no other job set refers to, which would be free if it were deleted.
+    /// Bytes that nothing else refers to, which would be free if it were deleted.
+    pub own_bytes: u64,
+}
+
+/// The artifacts of a pushed data set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSetUsage {
+    pub name: DataSetName,
+    /// Bytes by kind, of all that it refers to.
+    pub bytes: BTreeMap<ArtifactKind, u64>,
+    /// Bytes that nothing else refers to, which would be free if it were deleted.
     pub own_bytes: u64,
 }
 
@@ -52,18 +67,39 @@ pub async fn disk_space(coordinator: &Coordinator) -> Result<DiskSpace, Error> {
     coordinator.blobs.disk_space().await
 }
 
-/// The use of the disk, by job set and kind.
+/// The use of the disk, by job set, data set and kind.
 ///
 /// # Errors
 /// If the database or the disk fails.
 pub async fn disk_usage(coordinator: &Coordinator) -> Result<DiskUsage, Error> {
+    let mut job_sets = all_job_sets(coordinator).await?;
+    let without_size = |data_set: DataSet| DataSetUsage { name: data_set.name, bytes: BTreeMap::new(), own_bytes: 0 };
+    let mut data_sets: Vec<_> = coordinator.queue.data_sets().await?.into_iter().map(without_size).collect();
+    let artifacts = coordinator.queue.artifacts().await?;
+    let mut references = Vec::with_capacity(job_sets.len() + data_sets.len());
+    for job_set in &job_sets {
+        references.push(coordinator.queue.references(&job_set.id).await?);
+    }
+    for data_set in &data_sets {
+        references.push(coordinator.queue.data_set_references(&data_set.name).await?);
+    }
+    let of_job_sets = job_sets.iter_mut().map(|usage| (&mut usage.bytes, &mut usage.own_bytes));
+    let of_data_sets = data_sets.iter_mut().map(|usage| (&mut usage.bytes, &mut usage.own_bytes));
+    let unreferenced_bytes = add_up(&mut of_job_sets.chain(of_data_sets).collect::<Vec<_>>(), references, &artifacts);
+    let disk = coordinator.blobs.disk_space().await?;
+    let upload_bytes = coordinator.blobs.all_held_bytes().await?;
+    Ok(DiskUsage { disk, job_sets, data_sets, unreferenced_bytes, upload_bytes })
+}
+
+/// All job sets, newest first, without their sizes.
+async fn all_job_sets(coordinator: &Coordinator) -> Result<Vec<JobSetUsage>, Error> {
     let mut job_sets = Vec::new();
     let mut before = None;
     loop {
         let page = coordinator.queue.job_sets(before, PAGE_SIZE).await?;
         before = page.last().map(|job_set| job_set.number);
         if before.is_none() {
-            break;
+            return Ok(job_sets);
         }
         job_sets.extend(page.into_iter().map(|job_set| JobSetUsage {
             id: job_set.id,
@@ -73,29 +109,30 @@ pub async fn disk_usage(coordinator: &Coordinator) -> Result<DiskUsage, Error> {
             own_bytes: 0,
         }));
     }
-    let artifacts = coordinator.queue.artifacts().await?;
-    let mut owners: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
-    for (place, job_set) in job_sets.iter().enumerate() {
-        for digest in coordinator.queue.references(&job_set.id).await? {
-            owners.entry(digest).or_default().push(place);
-        }
-    }
-    let unreferenced_bytes = add_up(&mut job_sets, &artifacts, &owners);
-    let disk = coordinator.blobs.disk_space().await?;
-    Ok(DiskUsage { disk, job_sets, unreferenced_bytes, upload_bytes: coordinator.blobs.all_held_bytes().await? })
 }
 
-/// Adds each artifact to the job sets that refer to it, given by their places. Returns the bytes of those without any.
-fn add_up(job_sets: &mut [JobSetUsage], artifacts: &[Artifact], owners: &BTreeMap<Digest, Vec<usize>>) -> u64 {
+/// Adds each artifact to the owners that refer to it; `references` are theirs, in the same order. Returns the bytes of the
+/// artifacts without an owner.
+fn add_up(
+    owners: &mut [(&mut BTreeMap<ArtifactKind, u64>, &mut u64)],
+    references: Vec<BTreeSet<Digest>>,
+    artifacts: &[Artifact],
+) -> u64 {
+    let mut places: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
+    for (place, digests) in references.into_iter().enumerate() {
+        for digest in digests {
+            places.entry(digest).or_default().push(place);
+        }
+    }
     let mut unreferenced_bytes = 0;
     for artifact in artifacts {
-        let places = owners.get(&artifact.digest).map_or(&[][..], Vec::as_slice);
+        let places = places.get(&artifact.digest).map_or(&[][..], Vec::as_slice);
         for &place in places {
-            *job_sets[place].bytes.entry(artifact.kind).or_default() += artifact.size_bytes;
+            *owners[place].0.entry(artifact.kind).or_default() += artifact.size_bytes;
         }
         match places {
             [] => unreferenced_bytes += artifact.size_bytes,
-            &[place] => job_sets[place].own_bytes += artifact.size_bytes,
+            &[place] => *owners[place].1 += artifact.size_bytes,
             _ => {}
         }
     }

@@ -5,19 +5,20 @@ use fivefold_common::job::{FailureCause, JobEvent, JobState, Transition};
 
 use super::{Coordinator, Count, fail};
 use crate::error::Error;
-use crate::queue::{LeaseRequest, Leased, NameLock, NewEvent};
+use crate::queue::{ImageAccess, LeaseRequest, Leased, NameLock, NewEvent};
 
 const LEASE: Transition = match JobState::Queued.on(JobEvent::Leased) {
     Some(transition) => transition,
     None => panic!("a queued job can be leased"),
 };
 
-/// Leases a job to a worker without a lock on its name, if one is free. A repeated request gets the same lease.
+/// Leases a job to a worker with a folder of images and without a lock on its name, if one is free. A repeated request gets the
+/// same lease.
 ///
 /// # Errors
 /// If the database fails.
 pub async fn acquire(coordinator: &Coordinator, worker: &str, request_id: &str) -> Result<Option<Leased>, Error> {
-    acquire_under(coordinator, worker, request_id, None).await
+    acquire_under(coordinator, worker, request_id, None, ImageAccess::Folder).await
 }
 
 /// Leases a job to a worker, if one is free. A repeated request gets the same lease.
@@ -29,10 +30,11 @@ pub async fn acquire_under(
     worker: &str,
     request_id: &str,
     name_lock: Option<NameLock>,
+    images: ImageAccess,
 ) -> Result<Option<Leased>, Error> {
     let (worker, request_id) = (worker.to_owned(), request_id.to_owned());
     let expires = coordinator.lease_expires();
-    let request = LeaseRequest { worker, request_id, name_lock, expires, transition: LEASE, event: leased };
+    let request = LeaseRequest { worker, request_id, name_lock, images, expires, transition: LEASE, event: leased };
     let leased = coordinator.queue.acquire(coordinator.now(), request).await?;
     coordinator.counts.add(Count::Leases, leased.is_some().into());
     Ok(leased)
@@ -64,6 +66,6 @@ fn leased(Leased { lease, worker, fold, .. }: &Leased) -> NewEvent {
 ///
 /// # Errors
 /// If the database fails.
-pub async fn has_free_job(coordinator: &Coordinator, worker: &str) -> Result<bool, Error> {
-    coordinator.queue.has_free_job(coordinator.now(), worker).await
+pub async fn has_free_job(coordinator: &Coordinator, worker: &str, images: ImageAccess) -> Result<bool, Error> {
+    coordinator.queue.has_free_job(coordinator.now(), worker, images).await
 }

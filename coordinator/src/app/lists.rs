@@ -46,6 +46,13 @@ impl Lists {
         Ok(Lists { train, hpa })
     }
 
+    /// Each list with its source, and a test list.
+    pub(super) fn with_sources(self, test: Option<Manifest>) -> Vec<(Source, Manifest)> {
+        let hpa = self.hpa.map(|hpa| (Source::Hpa, hpa));
+        let test = test.map(|test| (Source::Test, test));
+        std::iter::once((Source::Train, self.train)).chain(hpa).chain(test).collect()
+    }
+
     /// The fold of every row.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod checkpoint;
 mod complete;
 mod control;
 mod counts;
+mod data_sets;
 mod decision;
 mod delete;
 mod disk;
@@ -21,6 +22,7 @@ mod fit;
 mod lease;
 mod lists;
 mod predict;
+mod pushed_images;
 mod report;
 mod resolve;
 mod score_tables;
@@ -35,7 +37,7 @@ use fivefold_common::ids::JobSetId;
 
 pub use self::advance::advance;
 pub use self::artifacts::{
-    Held, Party, allow_download, allow_upload, download, held, put, size_bytes, start_blobs, upload,
+    Held, Party, allow_download, allow_upload, download, held, missing_artifacts, put, size_bytes, start_blobs, upload,
 };
 pub use self::checkpoint::{record_checkpoint, resumable};
 pub use self::complete::{Completion, complete};
@@ -43,8 +45,9 @@ pub use self::control::{
     cancel, drain, pause, pause_at, register_worker, resume, retrain, retry, see_worker, unregister_worker,
 };
 pub use self::counts::{Count, Counts};
+pub use self::data_sets::{PushedDataSet, data_set, data_sets, delete_data_set, put_data_set};
 pub use self::delete::{delete, delete_old};
-pub use self::disk::{DiskSpace, DiskUsage, JobSetUsage, disk_space, disk_usage, warnings};
+pub use self::disk::{DataSetUsage, DiskSpace, DiskUsage, JobSetUsage, disk_space, disk_usage, warnings};
 pub use self::due::DueJobSets;
 pub use self::extend::{Extension, extend};
 pub use self::fail::{fail, release};

@@ -11,6 +11,7 @@ use super::artifacts::require_artifact;
 use super::control::{require_folds, unfinished_state};
 use super::decision::Decision;
 use super::lists::read_test_list;
+use super::pushed_images;
 use crate::error::Error;
 use crate::queue::{Effect, JobSet};
 
@@ -32,8 +33,11 @@ pub struct Prediction {
 pub async fn predict(coordinator: &Coordinator, id: &JobSetId, prediction: Prediction) -> Result<(), Error> {
     if let Some(test) = prediction.test {
         require_artifact(coordinator, "test_digest", test).await?;
-        let spec = coordinator.queue.job_set(id).await?.spec;
-        read_test_list(&*coordinator.blobs, &spec, test).await?;
+        let JobSet { spec, inputs, .. } = coordinator.queue.job_set(id).await?;
+        let list = read_test_list(&*coordinator.blobs, &spec, test).await?;
+        if let Some(images) = inputs.images {
+            pushed_images::check_test_list(coordinator, images, list).await?;
+        }
     }
     coordinator.change(id, Box::new(move |job_set| decide_predict(job_set, prediction))).await.map(|_| ())
 }

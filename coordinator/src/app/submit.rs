@@ -3,6 +3,7 @@
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::event::EventName;
 use fivefold_common::ids::{Digest, JobSetId};
+use fivefold_common::manifest::FoldTable;
 use fivefold_common::spec::{JobSetSpec, SplitMethod};
 
 use super::artifacts::{put, require_artifact};
@@ -10,7 +11,7 @@ use super::disk::require_room;
 use super::lists::{Lists, read_test_list};
 use super::resolve::check_name;
 use super::warm_start::warm_start;
-use super::{Coordinator, Count};
+use super::{Coordinator, Count, pushed_images};
 use crate::error::Error;
 use crate::queue::{EarlierRequest, Inputs, NewEvent, NewJobSet, Submitted, WarmStart};
 
@@ -28,6 +29,8 @@ pub struct Submission {
     pub weights: Option<Digest>,
     /// The folds, if they were made elsewhere.
     pub folds: Option<Digest>,
+    /// The index of pushed images; `None` where each worker has the images in a folder.
+    pub images: Option<Digest>,
     /// The job set whose models the folds begin from, in place of weights.
     pub warm_start_of: Option<JobSetId>,
 }
@@ -62,9 +65,15 @@ fn same_request(submission: &Submission, earlier: EarlierRequest) -> Result<JobS
 
 /// Refuses a submission whose files are not held, and keeps them for a while from now on.
 async fn require_files(coordinator: &Coordinator, submission: &Submission) -> Result<(), Error> {
-    let &Submission { train, hpa, test, weights, folds, ref warm_start_of, .. } = submission;
-    for (file, digest) in [("train", Some(train)), ("hpa", hpa), ("test", test), ("weights", weights), ("folds", folds)]
-    {
+    let &Submission { train, hpa, test, weights, folds, images, ref warm_start_of, .. } = submission;
+    for (file, digest) in [
+        ("train", Some(train)),
+        ("hpa", hpa),
+        ("test", test),
+        ("weights", weights),
+        ("folds", folds),
+        ("images", images),
+    ] {
         if let Some(digest) = digest {
             require_artifact(coordinator, &format!("manifests.{file}_digest"), digest).await?;
         }
@@ -80,8 +89,7 @@ async fn require_files(coordinator: &Coordinator, submission: &Submission) -> Re
 async fn prepare(coordinator: &Coordinator, submission: Submission) -> Result<NewJobSet, Error> {
     check_name(coordinator, &submission.spec.name).await?;
     require_files(coordinator, &submission).await?;
-    let Submission { request_id, request_digest, mut spec, train, hpa, test, weights, folds: given, warm_start_of } =
-        submission;
+    let Submission { request_id, request_digest, mut spec, train, hpa, test, weights, images, .. } = submission;
     if hpa.is_none() {
         // There are no rows that could join.
         (spec.train_with_hpa, spec.valid_with_hpa) = (false, false);
@@ -89,25 +97,22 @@ async fn prepare(coordinator: &Coordinator, submission: Submission) -> Result<Ne
     let blobs = &*coordinator.blobs;
     let lists = Lists::read(blobs, &spec, train, hpa).await?;
     require_room(coordinator, &spec).await?;
-    if let Some(test) = test {
-        read_test_list(blobs, &spec, test).await?;
-    }
-    let folds = match (spec.split_method, given) {
-        (SplitMethod::Given, Some(given)) => lists.given_folds(blobs, &spec, given).await?,
-        (method, Some(_)) => {
-            let problem = format!("it is there, but split_method = {method} makes its own folds");
-            return Err(Error::bad_field("manifests.folds_digest", problem));
-        }
-        (_, None) => lists.split(&spec).await?,
+    let test_list = match test {
+        Some(test) => Some(read_test_list(blobs, &spec, test).await?),
+        None => None,
     };
-    for fold in spec.trained_folds() {
-        lists.fold_rows(&spec, fold, &folds)?;
+    let folds = fold_table(coordinator, &spec, &lists, submission.folds).await?;
+    let mut segments = Vec::new();
+    if let Some(images) = images {
+        let listed = lists.clone().with_sources(test_list);
+        let index = pushed_images::check(coordinator, &spec, images, listed).await?;
+        segments.extend(index.segments.iter().map(|segment| segment.digest));
     }
     let split_report = lists.split_report(&spec, &folds);
     let mut folds_csv = Vec::new();
     folds.write_csv(&mut folds_csv).map_err(|error| Error::file("folds.csv", error))?;
     let folds = put(coordinator, ArtifactKind::Folds, folds_csv).await?.digest;
-    let warm_start = match warm_start_of {
+    let warm_start = match submission.warm_start_of {
         Some(of) => Some(warm_start(coordinator, of, &spec, folds).await?),
         None => None,
     };
@@ -126,8 +131,30 @@ async fn prepare(coordinator: &Coordinator, submission: Submission) -> Result<Ne
         request_id,
         request_digest,
         spec,
-        inputs: Inputs { train, hpa, test, weights, folds },
+        inputs: Inputs { train, hpa, test, weights, folds, images },
+        segments,
         warm_start,
         event: NewEvent { name: EventName::Submitted, job: None, message },
     })
+}
+
+/// The fold of every row: the split of the lists, or the folds of a file. Every fold has rows to train and to validate on.
+async fn fold_table(
+    coordinator: &Coordinator,
+    spec: &JobSetSpec,
+    lists: &Lists,
+    given: Option<Digest>,
+) -> Result<FoldTable, Error> {
+    let folds = match (spec.split_method, given) {
+        (SplitMethod::Given, Some(given)) => lists.given_folds(&*coordinator.blobs, spec, given).await?,
+        (method, Some(_)) => {
+            let problem = format!("it is there, but split_method = {method} makes its own folds");
+            return Err(Error::bad_field("manifests.folds_digest", problem));
+        }
+        (_, None) => lists.split(spec).await?,
+    };
+    for fold in spec.trained_folds() {
+        lists.fold_rows(spec, fold, &folds)?;
+    }
+    Ok(folds)
 }

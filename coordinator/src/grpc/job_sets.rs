@@ -46,6 +46,7 @@ fn submission(request: SubmitJobSetRequest) -> Result<Submission, WireError> {
         test: optional_digest_from_wire("manifests.test_digest", &manifests.test_digest)?,
         weights: optional_digest_from_wire("manifests.weights_digest", &manifests.weights_digest)?,
         folds: optional_digest_from_wire("manifests.folds_digest", &manifests.folds_digest)?,
+        images: optional_digest_from_wire("manifests.images_digest", &manifests.images_digest)?,
         warm_start_of: match manifests.warm_start_job_set_id.as_str() {
             "" => None,
             id => Some(id.parse().map_err(|error| WireError::new("manifests.warm_start_job_set_id", error))?),

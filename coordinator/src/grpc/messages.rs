@@ -1,6 +1,8 @@
 //! Job sets, leases and workers as messages.
 
-use fivefold_common::artifact::Artifact;
+use std::collections::BTreeMap;
+
+use fivefold_common::artifact::{Artifact, ArtifactKind};
 use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
 use fivefold_common::fold_set::FoldSet;
 use fivefold_common::ids::{Digest, JobSetId};
@@ -12,9 +14,12 @@ use fivefold_proto::convert::{
 };
 use fivefold_proto::v1;
 
-use crate::app::{DiskUsage, JobSetUsage, Presence, WorkerView};
+use crate::app::{DataSetUsage, DiskUsage, JobSetUsage, Presence, WorkerView};
 use crate::clock::Timestamp;
-use crate::queue::{Event, Fit, FitFold, FitRecord, InitialModel, Inputs, Job, JobSet, Leased, SubmissionRecord, Task};
+use crate::queue::{
+    DataSet, DataSetLists, Event, Fit, FitFold, FitRecord, ImageAccess, InitialModel, Inputs, Job, JobSet, Leased,
+    SubmissionRecord, Task,
+};
 
 pub(super) fn timestamp(time: Timestamp) -> fivefold_proto::Timestamp {
     let nanos = i32::try_from(time.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
@@ -38,6 +43,7 @@ fn manifests(inputs: &Inputs) -> v1::Manifests {
         weights_digest: optional_digest(inputs.weights),
         folds_digest: String::new(),
         warm_start_job_set_id: String::new(),
+        images_digest: optional_digest(inputs.images),
     }
 }
 
@@ -185,6 +191,7 @@ pub(super) fn worker(WorkerView { worker, presence }: WorkerView) -> v1::Worker 
         draining: worker.draining,
         gone: presence == Presence::Gone,
         excluded_job_set_ids: worker.excluded_from.iter().map(JobSetId::to_string).collect(),
+        has_image_folder: worker.images == ImageAccess::Folder,
     }
 }
 
@@ -195,18 +202,45 @@ pub(super) fn disk_usage(usage: DiskUsage) -> v1::GetDiskUsageResponse {
         job_sets: usage.job_sets.into_iter().map(job_set_usage).collect(),
         unreferenced_bytes: usage.unreferenced_bytes,
         upload_bytes: usage.upload_bytes,
+        data_sets: usage.data_sets.into_iter().map(data_set_usage).collect(),
     }
 }
 
 fn job_set_usage(usage: JobSetUsage) -> v1::JobSetUsage {
-    let kinds = usage.bytes.into_iter();
     v1::JobSetUsage {
         job_set_id: usage.id.to_string(),
         name: usage.name,
         state: job_set_state_to_wire(usage.state).into(),
-        kinds: kinds
-            .map(|(kind, size_bytes)| v1::KindUsage { kind: artifact_kind_to_wire(kind).into(), size_bytes })
-            .collect(),
+        kinds: kinds(usage.bytes),
         own_bytes: usage.own_bytes,
+    }
+}
+
+fn data_set_usage(usage: DataSetUsage) -> v1::DataSetUsage {
+    v1::DataSetUsage { name: usage.name.to_string(), kinds: kinds(usage.bytes), own_bytes: usage.own_bytes }
+}
+
+fn kinds(bytes: BTreeMap<ArtifactKind, u64>) -> Vec<v1::KindUsage> {
+    let kind = |(kind, size_bytes)| v1::KindUsage { kind: artifact_kind_to_wire(kind).into(), size_bytes };
+    bytes.into_iter().map(kind).collect()
+}
+
+/// A pushed data set.
+pub(super) fn data_set(data_set: DataSet) -> v1::DataSet {
+    let DataSetLists { train, hpa, test, folds } = data_set.lists;
+    v1::DataSet {
+        name: data_set.name.to_string(),
+        dataset_toml: data_set.dataset_toml,
+        manifests: Some(v1::Manifests {
+            train_digest: train.to_string(),
+            hpa_digest: optional_digest(hpa),
+            test_digest: optional_digest(test),
+            folds_digest: optional_digest(folds),
+            images_digest: data_set.images.to_string(),
+            ..v1::Manifests::default()
+        }),
+        image_count: data_set.image_count,
+        size_bytes: data_set.size_bytes,
+        create_time: Some(timestamp(data_set.created)),
     }
 }

@@ -1,6 +1,7 @@
 //! The gRPC services: wire types to the vocabulary, a use case, and back. Streams, limits and tokens are handled here.
 
 mod artifacts;
+mod data_sets;
 mod job_sets;
 pub mod limits;
 mod messages;

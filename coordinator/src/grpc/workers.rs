@@ -19,7 +19,7 @@ use super::{Services, messages};
 use crate::access::Caller;
 use crate::app::{self, Completion};
 use crate::error::Error;
-use crate::queue::{NameLock, NewWorker, Reported};
+use crate::queue::{ImageAccess, NameLock, NewWorker, Reported};
 
 const MAX_NAME_BYTES: usize = 100;
 const MAX_MESSAGE_CHARACTERS: usize = 10_000;
@@ -48,6 +48,11 @@ struct Asked {
     worker: String,
     request_id: String,
     name_lock: Option<NameLock>,
+    images: ImageAccess,
+}
+
+fn image_access(has_image_folder: bool) -> ImageAccess {
+    if has_image_folder { ImageAccess::Folder } else { ImageAccess::Pushed }
 }
 
 /// Refuses a worker of another protocol. It may finish the job that it holds.
@@ -70,13 +75,14 @@ impl WorkerService for Services {
         &self,
         request: Request<v1::RegisterWorkerRequest>,
     ) -> Result<Response<v1::RegisterWorkerResponse>, Status> {
-        let v1::RegisterWorkerRequest { name, device, version, protocol } = request.into_inner();
+        let v1::RegisterWorkerRequest { name, device, version, protocol, has_image_folder } = request.into_inner();
         checked_name("name", &name)?;
         checked_name("device", &device)?;
         checked_name("version", &version)?;
         require_protocol(&name, protocol)?;
         tracing::info!("worker {name} is there, on {device}");
-        app::register_worker(&self.coordinator, NewWorker { name, device, version }).await?;
+        let images = image_access(has_image_folder);
+        app::register_worker(&self.coordinator, NewWorker { name, device, version, images }).await?;
         let lease_seconds = self.coordinator.settings.lease_seconds;
         Ok(Response::new(v1::RegisterWorkerResponse { lease_seconds }))
     }
@@ -97,7 +103,7 @@ impl WorkerService for Services {
         request: Request<v1::AcquireLeaseRequest>,
     ) -> Result<Response<v1::AcquireLeaseResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let v1::AcquireLeaseRequest { worker_name, wait_seconds, request_id, protocol, name_lock } =
+        let v1::AcquireLeaseRequest { worker_name, wait_seconds, request_id, protocol, name_lock, has_image_folder } =
             request.into_inner();
         checked_name("worker_name", &worker_name)?;
         checked_name("request_id", &request_id)?;
@@ -109,7 +115,8 @@ impl WorkerService for Services {
         if let Some(name_lock) = &name_lock {
             app::end_leases_of_earlier(&self.coordinator, &worker_name, name_lock).await?;
         }
-        let asked = Asked { caller, worker: worker_name, request_id, name_lock };
+        let images = image_access(has_image_folder);
+        let asked = Asked { caller, worker: worker_name, request_id, name_lock, images };
         let lease = self.wait_for_lease(&asked, wait).await?;
         Ok(Response::new(v1::AcquireLeaseResponse { lease }))
     }
@@ -202,7 +209,7 @@ impl Services {
     /// Leases a job to a worker as soon as one is free; `None` after `wait`.
     async fn wait_for_lease(
         &self,
-        Asked { caller, worker, request_id, name_lock }: &Asked,
+        Asked { caller, worker, request_id, name_lock, images }: &Asked,
         wait: Duration,
     ) -> Result<Option<v1::Lease>, Error> {
         let deadline = Instant::now() + wait;
@@ -219,9 +226,10 @@ impl Services {
                 seen_at = Instant::now();
             }
             // The first time in any case: a lease whose answer was lost is found by its request, and is not free any more.
-            if !asked_once || app::has_free_job(&self.coordinator, worker).await? {
+            if !asked_once || app::has_free_job(&self.coordinator, worker, *images).await? {
                 asked_once = true;
-                let leased = app::acquire_under(&self.coordinator, worker, request_id, name_lock.clone()).await?;
+                let name_lock = name_lock.clone();
+                let leased = app::acquire_under(&self.coordinator, worker, request_id, name_lock, *images).await?;
                 if let Some(leased) = leased {
                     return Ok(Some(messages::lease(&leased, self.coordinator.settings.lease_seconds)));
                 }

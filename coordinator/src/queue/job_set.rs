@@ -113,6 +113,8 @@ pub struct Inputs {
     pub weights: Option<Digest>,
     /// The fold of every row, made by the coordinator.
     pub folds: Digest,
+    /// The index of pushed images; `None` where each worker has the images in a folder.
+    pub images: Option<Digest>,
 }
 
 /// Models of another job set that folds begin from, each from that of the same fold.

@@ -6,14 +6,16 @@
 
 mod census;
 mod change;
+mod data_set;
 mod job_set;
 pub mod sqlite;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use fivefold_common::artifact::{Artifact, ArtifactKind};
 use fivefold_common::checkpoint::Checkpoint;
+use fivefold_common::data_set_name::DataSetName;
 use fivefold_common::event::EventName;
 use fivefold_common::ids::{Digest, Fold, JobId, JobSetId, LeaseRef};
 use fivefold_common::job::{JobKind, JobState, Transition};
@@ -24,6 +26,7 @@ use tokio::sync::watch;
 
 pub use self::census::{Census, Occupation};
 pub use self::change::{Decide, Effect, NewEvent};
+pub use self::data_set::{DataSet, DataSetLists, NewDataSet};
 pub use self::job_set::{
     Exclusion, Fit, FitFold, FitRecord, FitScores, InitialModel, Inputs, Job, JobResult, JobSet, NamedJobSet,
     SubmissionNumber, SubmissionRecord, WarmStart,
@@ -89,18 +92,19 @@ pub trait Queue: Debug + Send + Sync {
     async fn change(&self, now: Timestamp, id: &JobSetId, decide: Decide) -> Result<Vec<Effect>, Error>;
 
     /// Leases the oldest free job to a worker: by job set, train jobs first, then by fold; a job that failed on this
-    /// worker comes after all others. Jobs of paused job sets and of those that exclude the worker, and draining workers, are
-    /// left out. The worker's repeated request gets the same lease, which is extended.
+    /// worker comes after all others. Jobs of paused job sets, of those that exclude the worker and of those whose images it has
+    /// no access to, and draining workers, are left out. The worker's repeated request gets the same lease, which is extended.
     async fn acquire(&self, now: Timestamp, request: LeaseRequest) -> Result<Option<Leased>, Error>;
 
     /// The leases of a worker's processes that held the lock on its name before the present one.
     async fn leases_of_earlier(&self, worker: &str, present: &NameLock) -> Result<Vec<(JobSetId, LeaseRef)>, Error>;
 
     /// Whether there is a free job for a worker.
-    async fn has_free_job(&self, now: Timestamp, worker: &str) -> Result<bool, Error>;
+    async fn has_free_job(&self, now: Timestamp, worker: &str, images: ImageAccess) -> Result<bool, Error>;
 
-    /// Job sets that are not paused, with queued jobs that no worker may take: each known worker is excluded, since before
-    /// `since`, and some worker was heard of after it. A worker that is away may come back until it is forgotten.
+    /// Job sets that are not paused, with queued jobs that no worker may take: each known worker that could have their images
+    /// is excluded, since before `since`, and some worker was heard of after it. A worker that is away may come back until it
+    /// is forgotten.
     async fn without_a_worker(&self, since: Timestamp) -> Result<Vec<JobSetId>, Error>;
 
     /// Extends a lease and stores progress and epochs, unless a report of this number or a later one was stored before.
@@ -163,8 +167,11 @@ pub trait Queue: Debug + Send + Sync {
     /// Notes that an artifact is wanted now and returns its size in bytes; `None` if it is not held.
     async fn touch_artifact(&self, now: Timestamp, digest: Digest) -> Result<Option<u64>, Error>;
 
-    /// Whether a job needs an artifact: a list, the folds, the weights, the model that it begins from, its own checkpoint, or the one that it scores
-    /// with.
+    /// Notes that artifacts are wanted now, and returns the sizes in bytes of those that are held.
+    async fn touch_artifacts(&self, now: Timestamp, digests: Vec<Digest>) -> Result<BTreeMap<Digest, u64>, Error>;
+
+    /// Whether a job needs an artifact: a list, the folds, the index or a segment of its pushed images, the weights, the model
+    /// that it begins from, its own checkpoint, or the one that it scores with.
     async fn is_needed_by(&self, job: JobId, digest: Digest) -> Result<bool, Error>;
 
     /// Every artifact that is held.
@@ -172,6 +179,23 @@ pub trait Queue: Debug + Send + Sync {
 
     /// The artifacts that a job set refers to.
     async fn references(&self, id: &JobSetId) -> Result<BTreeSet<Digest>, Error>;
+
+    /// Stores a data set under its name. It replaces one of the same name.
+    async fn put_data_set(&self, now: Timestamp, data_set: NewDataSet) -> Result<(), Error>;
+
+    /// # Errors
+    /// [`Error::NotFound`].
+    async fn data_set(&self, name: &DataSetName) -> Result<DataSet, Error>;
+
+    /// All data sets by name.
+    async fn data_sets(&self) -> Result<Vec<DataSet>, Error>;
+
+    /// # Errors
+    /// [`Error::NotFound`].
+    async fn delete_data_set(&self, now: Timestamp, name: &DataSetName) -> Result<(), Error>;
+
+    /// The artifacts that a data set refers to.
+    async fn data_set_references(&self, name: &DataSetName) -> Result<BTreeSet<Digest>, Error>;
 
     /// The train jobs that are leased.
     async fn folds_in_training(&self) -> Result<Vec<FoldInTraining>, Error>;
@@ -210,6 +234,8 @@ pub struct NewJobSet {
     pub request_digest: Digest,
     pub spec: JobSetSpec,
     pub inputs: Inputs,
+    /// Those of `inputs.images`.
+    pub segments: Vec<Digest>,
     /// In place of `inputs.weights`.
     pub warm_start: Option<WarmStart>,
     pub event: NewEvent,
@@ -249,6 +275,15 @@ pub struct NameLock {
     pub taken_centiseconds: i64,
 }
 
+/// Which images a worker can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageAccess {
+    /// Those of its own folder, and those that were pushed.
+    Folder,
+    /// Only those that were pushed: it gets jobs of job sets with such images alone.
+    Pushed,
+}
+
 /// A worker's wish for a job.
 #[derive(Debug, Clone)]
 pub struct LeaseRequest {
@@ -257,6 +292,7 @@ pub struct LeaseRequest {
     pub request_id: String,
     /// Under which it asks.
     pub name_lock: Option<NameLock>,
+    pub images: ImageAccess,
     pub expires: Timestamp,
     /// What happens to the job.
     pub transition: Transition,
@@ -341,6 +377,7 @@ pub struct NewWorker {
     pub name: String,
     pub device: String,
     pub version: String,
+    pub images: ImageAccess,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -348,6 +385,7 @@ pub struct Worker {
     pub name: String,
     pub device: String,
     pub version: String,
+    pub images: ImageAccess,
     pub last_seen: Timestamp,
     /// The job of its newest lease.
     pub job: Option<JobId>,

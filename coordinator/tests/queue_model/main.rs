@@ -14,8 +14,8 @@ use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::app::{self, Answer, Completion, Settings};
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::error::Error;
-use fivefold_coordinator::queue::NewWorker;
 use fivefold_coordinator::queue::sqlite::{Durability, SqliteQueue};
+use fivefold_coordinator::queue::{ImageAccess, NewWorker};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -402,7 +402,7 @@ async fn restart(real: &mut Real, model: &mut Model) {
 
 async fn register(real: &Rig, model: &mut Model, worker: usize) {
     let name = WORKERS[worker];
-    let new = NewWorker { name: name.into(), device: "cpu".into(), version: "0".into() };
+    let new = NewWorker { name: name.into(), device: "cpu".into(), version: "0".into(), images: ImageAccess::Folder };
     app::register_worker(&real.coordinator, new).await.unwrap();
     model.seen_ms[worker] = model.now.0;
     for set in &mut model.sets {
@@ -460,7 +460,11 @@ async fn apply(real: &mut Real, model: &mut Model, operation: &Operation) {
 async fn compare(real: &Rig, model: &Model) {
     for (worker, draining) in WORKERS.into_iter().zip(model.draining) {
         let any_free = model.jobs.iter().any(|job| is_free(job, &model.sets, model.now, worker) && !draining);
-        assert_eq!(app::has_free_job(&real.coordinator, worker).await.unwrap(), any_free, "{worker}");
+        assert_eq!(
+            app::has_free_job(&real.coordinator, worker, ImageAccess::Folder).await.unwrap(),
+            any_free,
+            "{worker}"
+        );
     }
     for (number, set) in model.sets.iter().enumerate() {
         let job_set = app::job_set(&real.coordinator, &set.id).await.unwrap();

@@ -199,6 +199,7 @@ pub(crate) fn submission(request_id: &str, spec: JobSetSpec, test: Option<Digest
         test,
         weights: None,
         folds: None,
+        images: None,
         warm_start_of: None,
     }
 }

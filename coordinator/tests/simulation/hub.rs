@@ -16,7 +16,7 @@ use fivefold_coordinator::app::{self, Completion, Coordinator, Party, Settings};
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::error::Error;
 use fivefold_coordinator::queue::sqlite::{Durability, SqliteQueue};
-use fivefold_coordinator::queue::{NewWorker, Reported, Task};
+use fivefold_coordinator::queue::{ImageAccess, NewWorker, Reported, Task};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
@@ -189,7 +189,12 @@ async fn do_call(rig: &Rig, worker: &str, call: &Call) -> Result<Answer, Error> 
     let coordinator = &rig.coordinator;
     match call {
         Call::Register => {
-            let worker = NewWorker { name: worker.to_owned(), device: "none".into(), version: "0".into() };
+            let worker = NewWorker {
+                name: worker.to_owned(),
+                device: "none".into(),
+                version: "0".into(),
+                images: ImageAccess::Folder,
+            };
             app::register_worker(coordinator, worker).await.map(|()| Answer::Done)
         }
         Call::Acquire { request_id } => {

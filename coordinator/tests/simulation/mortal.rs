@@ -1,10 +1,11 @@
 //! A queue that dies after a number of steps, and with it the coordinator: no later step of a use case happens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fivefold_common::artifact::Artifact;
 use fivefold_common::checkpoint::Checkpoint;
+use fivefold_common::data_set_name::DataSetName;
 use fivefold_common::ids::{Digest, JobId, JobSetId, LeaseRef};
 use fivefold_common::progress::EpochReport;
 use fivefold_coordinator::clock::Timestamp;
@@ -107,8 +108,8 @@ impl Queue for MortalQueue {
         self.step()?.leases_of_earlier(worker, present).await
     }
 
-    async fn has_free_job(&self, now: Timestamp, worker: &str) -> Result<bool, Error> {
-        self.step()?.has_free_job(now, worker).await
+    async fn has_free_job(&self, now: Timestamp, worker: &str, images: ImageAccess) -> Result<bool, Error> {
+        self.step()?.has_free_job(now, worker, images).await
     }
 
     async fn census(&self) -> Result<Census, Error> {
@@ -185,6 +186,10 @@ impl Queue for MortalQueue {
         self.step()?.touch_artifact(now, digest).await
     }
 
+    async fn touch_artifacts(&self, now: Timestamp, digests: Vec<Digest>) -> Result<BTreeMap<Digest, u64>, Error> {
+        self.step()?.touch_artifacts(now, digests).await
+    }
+
     async fn is_needed_by(&self, job: JobId, digest: Digest) -> Result<bool, Error> {
         self.step()?.is_needed_by(job, digest).await
     }
@@ -195,6 +200,26 @@ impl Queue for MortalQueue {
 
     async fn references(&self, id: &JobSetId) -> Result<BTreeSet<Digest>, Error> {
         self.step()?.references(id).await
+    }
+
+    async fn put_data_set(&self, now: Timestamp, data_set: NewDataSet) -> Result<(), Error> {
+        self.step()?.put_data_set(now, data_set).await
+    }
+
+    async fn data_set(&self, name: &DataSetName) -> Result<DataSet, Error> {
+        self.step()?.data_set(name).await
+    }
+
+    async fn data_sets(&self) -> Result<Vec<DataSet>, Error> {
+        self.step()?.data_sets().await
+    }
+
+    async fn delete_data_set(&self, now: Timestamp, name: &DataSetName) -> Result<(), Error> {
+        self.step()?.delete_data_set(now, name).await
+    }
+
+    async fn data_set_references(&self, name: &DataSetName) -> Result<BTreeSet<Digest>, Error> {
+        self.step()?.data_set_references(name).await
     }
 
     async fn folds_in_training(&self) -> Result<Vec<FoldInTraining>, Error> {

@@ -14,6 +14,7 @@ use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::{Config, run};
 use fivefold_proto::convert::{spec_from_wire, spec_to_wire};
 use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;
+use fivefold_proto::v1::data_set_service_client::DataSetServiceClient;
 use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
 use fivefold_proto::v1::upload_artifact_request::Part;
 use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
@@ -30,6 +31,7 @@ pub(crate) struct Site {
     pub(crate) stopping: CancellationToken,
     pub(crate) server: JoinHandle<anyhow::Result<()>>,
     pub(crate) job_sets: JobSetServiceClient<Channel>,
+    pub(crate) data_sets: DataSetServiceClient<Channel>,
     pub(crate) workers: WorkerServiceClient<Channel>,
     pub(crate) artifacts: ArtifactServiceClient<Channel>,
 }
@@ -60,6 +62,7 @@ impl Site {
             stopping: CancellationToken::new(),
             server: tokio::spawn(async { Ok(()) }),
             job_sets: JobSetServiceClient::new(channel.clone()),
+            data_sets: DataSetServiceClient::new(channel.clone()),
             workers: WorkerServiceClient::new(channel.clone()),
             artifacts: ArtifactServiceClient::new(channel),
         }
@@ -115,6 +118,7 @@ impl Site {
             weights_digest: String::new(),
             folds_digest: String::new(),
             warm_start_job_set_id: String::new(),
+            images_digest: String::new(),
         };
         let request = SubmitJobSetRequest::new(request_id, &spec_to_wire(spec), &manifests);
         Ok(self.job_sets.clone().submit_job_set(request).await?.into_inner().job_set.unwrap())
@@ -126,6 +130,7 @@ impl Site {
             device: "cpu".into(),
             version: "0".into(),
             protocol: fivefold_proto::PROTOCOL,
+            has_image_folder: true,
         };
         self.workers.clone().register_worker(request).await.unwrap();
     }
@@ -136,6 +141,7 @@ impl Site {
             wait_seconds,
             request_id: request_id.into(),
             protocol: fivefold_proto::PROTOCOL,
+            has_image_folder: true,
             name_lock: None,
         };
         self.workers.clone().acquire_lease(request).await.unwrap().into_inner().lease

@@ -8,7 +8,7 @@ use crate::v1;
 
 same_enum! {
     artifact_kind_to_wire, artifact_kind_from_wire, ArtifactKind, v1::ArtifactKind, "artifact.kind",
-    [Manifest, Folds, Weights, Checkpoint, Oof, Predictions, Report, Submission]
+    [Manifest, Folds, Weights, Checkpoint, Oof, Predictions, Report, Submission, Segment, ImageIndex]
 }
 same_enum! {
     checkpoint_role_to_wire, checkpoint_role_from_wire, CheckpointRole, v1::CheckpointRole, "checkpoint.role",

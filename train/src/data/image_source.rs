@@ -1,14 +1,15 @@
 //! Where the images of batches come from.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fivefold_common::scores::Source;
 use fivefold_images::image_folder::FolderError;
 use fivefold_images::packing::PackedImages;
-use fivefold_images::{ImageError, ImageFolder, ImageLayout};
+use fivefold_images::{ImageError, ImageFolder, ImageLayout, ImageProblem};
 use fivefold_pack::cache::CacheError;
-use fivefold_pack::{Buffers, Cache, CacheLimit};
+use fivefold_pack::{Buffers, Cache, CacheLimit, PushedImages};
 
 /// Where the images of batches come from. Their pixels are the same, whichever it is.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub enum ImageSource {
     Files(Arc<ImageFolder>),
     /// Decoded from their files once, and read from a cache from then on.
     Cached(Arc<CachedImages>),
+    /// Read from segments of packed images, which may still be on their way: a thread that needs one waits for it.
+    Pushed(Arc<PushedImages>),
 }
 
 /// Images of one layout with their cache.
@@ -43,6 +46,13 @@ impl From<Arc<ImageFolder>> for ImageSource {
     }
 }
 
+impl From<Arc<PushedImages>> for ImageSource {
+    /// The identity of the images has to be that of the layout which they are read with.
+    fn from(images: Arc<PushedImages>) -> Self {
+        Self::Pushed(images)
+    }
+}
+
 impl ImageSource {
     /// Images of a `layout`, with a cache in the folder `cache`.
     ///
@@ -60,10 +70,11 @@ impl ImageSource {
     }
 
     /// The folder of the files.
-    pub fn folder(&self) -> &Arc<ImageFolder> {
+    pub fn folder(&self) -> &Path {
         match self {
-            Self::Files(folder) => folder,
-            Self::Cached(cached) => cached.images.folder(),
+            Self::Files(folder) => folder.root(),
+            Self::Cached(cached) => cached.images.folder().root(),
+            Self::Pushed(images) => images.folder(),
         }
     }
 
@@ -77,9 +88,35 @@ impl ImageSource {
         (source, id): (Source, &str),
         buffers: &mut Buffers,
     ) -> Result<Vec<u8>, ImageError> {
-        let folder = self.folder();
-        let Self::Cached(cached) = self else { return folder.read_image(layout, source, id) };
-        let CachedImages { images, cache } = &**cached;
+        match self {
+            Self::Files(folder) => folder.read_image(layout, source, id),
+            Self::Cached(cached) => cached.read(layout, (source, id), buffers),
+            Self::Pushed(images) => {
+                let mut image = vec![0; layout.image_bytes()];
+                let read = images.read(&PackedImages::key(source, id), buffers, &mut image);
+                read.map_err(|error| unreadable(error.segment.clone(), error))?;
+                Ok(image)
+            }
+        }
+    }
+
+    /// Makes what was decoded since the last call readable from the cache. To be called when no image is being read.
+    pub(crate) fn end_pass(&self) {
+        if let Self::Cached(cached) = self {
+            cached.cache.seal();
+        }
+    }
+}
+
+impl CachedImages {
+    fn read(
+        &self,
+        layout: &ImageLayout,
+        (source, id): (Source, &str),
+        buffers: &mut Buffers,
+    ) -> Result<Vec<u8>, ImageError> {
+        let Self { images, cache } = self;
+        let folder = images.folder();
         // Without a stamp there is no file; reading says so.
         let Ok(stamp) = images.stamp(source, id) else { return folder.read_image(layout, source, id) };
         if images.layout() != layout {
@@ -90,11 +127,8 @@ impl ImageSource {
         cache.image(&PackedImages::key(source, id), stamp, &mut image, buffers, decode)?;
         Ok(image)
     }
+}
 
-    /// Makes what was decoded since the last call readable from the cache. To be called when no image is being read.
-    pub(crate) fn end_pass(&self) {
-        if let Self::Cached(cached) = self {
-            cached.cache.seal();
-        }
-    }
+fn unreadable(path: PathBuf, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ImageError {
+    ImageError { path, problem: ImageProblem::Unreadable(io::Error::other(error)) }
 }

@@ -159,7 +159,7 @@ impl Iterator for Batches {
     fn next(&mut self) -> Option<Self::Item> {
         let PendingBatch { rows, finished } = self.pending.pop_front()?;
         // The channel is closed when the last thread panicked.
-        let images = finished.recv().unwrap_or_else(|_| Err(panicked(self.images.folder().root().to_owned())));
+        let images = finished.recv().unwrap_or_else(|_| Err(panicked(self.images.folder().to_owned())));
         self.start_next();
         if images.is_err() {
             self.stop_threads();
@@ -189,7 +189,7 @@ fn decode(images: &ImageSource, layout: &ImageLayout, rows: &[LabelledRow], jobs
         let row = &rows[row as usize];
         let name = (row.source, row.id.as_str());
         let image = catch_unwind(AssertUnwindSafe(|| images.read_image(layout, name, &mut buffers)));
-        let path = || images.folder().root().join(row.source.to_string()).join(&row.id);
+        let path = || images.folder().join(row.source.to_string()).join(&row.id);
         let image = image.unwrap_or_else(|_| Err(panicked(path())));
         batch.fill(place, image);
     }

@@ -76,6 +76,10 @@ impl Scoring<'_> {
             let layout = ImageLayout::of(spec)?;
             let batches = load_batches(images.clone(), rows.clone(), plan, layout, decode_threads);
             for (step, batch) in (1u32..).zip(batches) {
+                // A stop ends waits for images with an error.
+                if stop.asked().is_some() {
+                    return Ok(Scored::Stopped);
+                }
                 let batch = batch?;
                 let Some(means) = self.mean_scores(model, &batch.images, table.rows.len() as u64, stop)? else {
                     return Ok(Scored::Stopped);

@@ -1,6 +1,6 @@
 //! A coordinator in memory: its state, and what workers sent it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,17 @@ pub(crate) struct State {
     pub(crate) completed: Option<v1::CompleteJobRequest>,
     pub(crate) failed: Option<v1::FailJobRequest>,
     pub(crate) released: u32,
+    /// Downloads that were asked for, with their offsets in bytes.
+    pub(crate) downloads: Vec<(String, u64)>,
+    /// Artifacts of which no download gets more than one chunk.
+    pub(crate) withheld: HashSet<String>,
+    /// Whether each worker that registered has a folder of images.
+    pub(crate) registered: Vec<bool>,
+    pub(crate) completions: u32,
 }
+
+/// The size of a chunk of a download, in bytes.
+pub(crate) const CHUNK_BYTES: usize = 400;
 
 impl State {
     /// The `last` ones before the `best` ones, newest first: the order in a lease.
@@ -119,8 +129,9 @@ impl Server {
 impl WorkerService for Coordinator {
     async fn register_worker(
         &self,
-        _request: Request<v1::RegisterWorkerRequest>,
+        request: Request<v1::RegisterWorkerRequest>,
     ) -> Result<Response<v1::RegisterWorkerResponse>, Status> {
+        self.state().registered.push(request.into_inner().has_image_folder);
         Ok(Response::new(v1::RegisterWorkerResponse { lease_seconds: 5 }))
     }
 
@@ -214,6 +225,7 @@ impl WorkerService for Coordinator {
         state.check(request.lease)?;
         assert!(state.artifacts.contains_key(&request.result.as_ref().unwrap().digest));
         state.completed = Some(request);
+        state.completions += 1;
         Ok(Response::new(v1::CompleteJobResponse {}))
     }
 
@@ -311,18 +323,23 @@ impl ArtifactService for Coordinator {
         &self,
         request: Request<v1::DownloadArtifactRequest>,
     ) -> Result<Response<Self::DownloadArtifactStream>, Status> {
-        let request = request.into_inner();
-        let whole = self.state().artifacts.get(&request.digest).cloned();
+        let v1::DownloadArtifactRequest { digest, offset_bytes, .. } = request.into_inner();
+        let whole = self.state().artifacts.get(&digest).cloned();
         let whole = whole.ok_or_else(|| status(Reason::NotFound, "no such artifact"))?;
+        self.state().downloads.push((digest.clone(), offset_bytes));
         let size_bytes = whole.len() as u64;
         let (sender, receiver) = mpsc::channel(1);
+        let coordinator = self.clone();
         tokio::spawn(async move {
-            let rest = &whole[request.offset_bytes as usize..];
-            for (place, chunk) in rest.chunks(300_000).enumerate() {
+            let rest = &whole[offset_bytes as usize..];
+            for (place, chunk) in rest.chunks(CHUNK_BYTES).enumerate() {
                 // A download from the start breaks in the middle.
-                if place == 1 && request.offset_bytes == 0 {
+                if place == 1 && offset_bytes == 0 {
                     let _ = sender.send(Err(Status::unavailable("broken off"))).await;
                     return;
+                }
+                while offset_bytes > 0 && coordinator.state().withheld.contains(&digest) && !sender.is_closed() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 let chunk = Bytes::copy_from_slice(chunk);
                 if sender.send(Ok(v1::DownloadArtifactResponse { chunk, size_bytes })).await.is_err() {

@@ -1,5 +1,7 @@
 //! Artifacts whose bytes are held whole.
 
+use std::collections::BTreeMap;
+
 use fivefold_common::artifact::Artifact;
 use fivefold_common::ids::Digest;
 use sqlx::SqliteConnection;
@@ -13,7 +15,8 @@ pub(super) async fn record(connection: &mut SqliteConnection, now: Timestamp, ar
     let size_bytes = rows::size_column(artifact.size_bytes)?;
     sqlx::query!(
         "INSERT INTO artifacts (digest, kind, size_bytes, created_ms, times_wanted) VALUES (?, ?, ?, ?, 1)
-         ON CONFLICT (digest) DO UPDATE SET created_ms = excluded.created_ms, times_wanted = times_wanted + 1",
+         ON CONFLICT (digest) DO UPDATE SET created_ms = max(created_ms, excluded.created_ms),
+             times_wanted = times_wanted + 1",
         digest,
         kind,
         size_bytes,
@@ -24,6 +27,7 @@ pub(super) async fn record(connection: &mut SqliteConnection, now: Timestamp, ar
     Ok(())
 }
 
+/// Notes that an artifact is wanted now. One that is kept for longer stays so.
 pub(super) async fn touch(
     connection: &mut SqliteConnection,
     now: Timestamp,
@@ -31,11 +35,29 @@ pub(super) async fn touch(
 ) -> Result<Option<u64>, Error> {
     let digest = digest.to_string();
     let touched = sqlx::query_scalar!(
-        "UPDATE artifacts SET created_ms = ?, times_wanted = times_wanted + 1 WHERE digest = ? RETURNING size_bytes",
+        "UPDATE artifacts SET created_ms = max(created_ms, ?), times_wanted = times_wanted + 1 WHERE digest = ?
+         RETURNING size_bytes",
         now.0,
         digest
     );
     touched.fetch_optional(connection).await?.map(rows::size).transpose()
+}
+
+/// Like [`touch`], for several artifacts. Returns the sizes in bytes of those that are held.
+pub(super) async fn touch_each(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    digests: &[Digest],
+) -> Result<BTreeMap<Digest, u64>, Error> {
+    let digests = serde_json::json!(digests).to_string();
+    let touched = sqlx::query!(
+        "UPDATE artifacts SET created_ms = max(created_ms, ?), times_wanted = times_wanted + 1
+         WHERE digest IN (SELECT value FROM json_each(?)) RETURNING digest, size_bytes",
+        now.0,
+        digests
+    );
+    let rows = touched.fetch_all(connection).await?.into_iter();
+    rows.map(|row| Ok((rows::digest(&row.digest)?, rows::size(row.size_bytes)?))).collect()
 }
 
 /// Uploads from before a restart may still be referred to. Released ones stay so.
@@ -94,7 +116,14 @@ pub(super) async fn unreferenced(connection: &mut SqliteConnection, since: Times
            AND NOT EXISTS (SELECT 1 FROM job_sets WHERE hpa_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM job_sets WHERE test_digest = a.digest)
            AND NOT EXISTS (SELECT 1 FROM job_sets WHERE weights_digest = a.digest)
-           AND NOT EXISTS (SELECT 1 FROM job_sets WHERE folds_digest = a.digest)",
+           AND NOT EXISTS (SELECT 1 FROM job_sets WHERE folds_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM job_sets WHERE images_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM image_segments WHERE segment_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM data_sets WHERE train_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM data_sets WHERE hpa_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM data_sets WHERE test_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM data_sets WHERE folds_digest = a.digest)
+           AND NOT EXISTS (SELECT 1 FROM data_sets WHERE images_digest = a.digest)",
         since.0
     );
     digests.fetch_all(connection).await?.iter().map(|digest| rows::digest(digest)).collect()

@@ -54,7 +54,7 @@ pub(super) async fn apply(
             results::store_submission(c, now, id, (*submission, *folds)).await
         }
         Effect::ClearSubmission => results::clear_submission(c, now, id).await,
-        Effect::Delete => job_sets::delete(c, id).await,
+        Effect::Delete => job_sets::delete(c, now, id).await,
         Effect::Log(event) => events::append(c, now, id, event).await,
     }
 }

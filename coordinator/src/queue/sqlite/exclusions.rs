@@ -85,7 +85,10 @@ pub(super) async fn without_a_worker(
                        WHERE j.job_set_id = exclusions.job_set_id AND j.state = 'queued' AND j.paused = 0)
            AND EXISTS (SELECT 1 FROM workers WHERE last_seen_ms >= ?1)
            AND NOT EXISTS (
-               SELECT 1 FROM workers WHERE NOT EXISTS (
+               SELECT 1 FROM workers
+               WHERE (workers.has_image_folder = 1
+                      OR EXISTS (SELECT 1 FROM job_sets s WHERE s.id = exclusions.job_set_id AND s.images_digest IS NOT NULL))
+                 AND NOT EXISTS (
                    SELECT 1 FROM exclusions x WHERE x.job_set_id = exclusions.job_set_id AND x.worker_name = workers.name))
          GROUP BY job_set_id HAVING max(since_ms) < ?1"#,
         since.0

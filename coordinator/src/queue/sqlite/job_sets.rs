@@ -11,7 +11,7 @@ use fivefold_common::spec::JobSetSpec;
 use sqlx::SqliteConnection;
 
 use super::rows::{self, attempt, count, digest, fold, optional_artifact, optional_digest, parsed, size};
-use super::{events, exclusions};
+use super::{data_sets, events, exclusions};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::queue::{
@@ -28,6 +28,7 @@ struct JobSetRow {
     test_digest: Option<String>,
     weights_digest: Option<String>,
     folds_digest: String,
+    images_digest: Option<String>,
     state: String,
     state_reason: String,
     paused: bool,
@@ -53,7 +54,7 @@ macro_rules! select_job_sets {
         sqlx::query_as!(
             JobSetRow,
             r#"SELECT s.number, s.id, s.spec_json, s.train_digest, s.hpa_digest, s.test_digest, s.weights_digest,
-                      s.folds_digest, s.state, s.state_reason, s.paused AS "paused: bool",
+                      s.folds_digest, s.images_digest, s.state, s.state_reason, s.paused AS "paused: bool",
                       s.pause_at_ms, s.warm_start_of, s.kept_folds, s.predict_folds,
                       s.oof_digest, oof.size_bytes AS "oof_bytes?", s.report_digest, report.size_bytes AS "report_bytes?",
                       s.submission_digest, submission.size_bytes AS "submission_bytes?", s.macro_f1, s.threshold,
@@ -131,7 +132,7 @@ pub(super) async fn ended_before(connection: &mut SqliteConnection, since: Times
 }
 
 /// Deletes a job set. Failures, epochs and checkpoints go with their jobs.
-pub(super) async fn delete(connection: &mut SqliteConnection, id: &JobSetId) -> Result<(), Error> {
+pub(super) async fn delete(connection: &mut SqliteConnection, now: Timestamp, id: &JobSetId) -> Result<(), Error> {
     exclusions::lift_of_job_set(&mut *connection, id).await?;
     let id = id.as_str();
     sqlx::query!("DELETE FROM warm_starts WHERE job_set_id = ?", id).execute(&mut *connection).await?;
@@ -140,8 +141,11 @@ pub(super) async fn delete(connection: &mut SqliteConnection, id: &JobSetId) -> 
     sqlx::query!("DELETE FROM fit_folds WHERE job_set_id = ?", id).execute(&mut *connection).await?;
     sqlx::query!("DELETE FROM fits WHERE job_set_id = ?", id).execute(&mut *connection).await?;
     sqlx::query!("DELETE FROM jobs WHERE job_set_id = ?", id).execute(&mut *connection).await?;
-    sqlx::query!("DELETE FROM job_sets WHERE id = ?", id).execute(connection).await?;
-    Ok(())
+    let images = sqlx::query_scalar!("DELETE FROM job_sets WHERE id = ? RETURNING images_digest", id);
+    match images.fetch_optional(&mut *connection).await?.flatten() {
+        Some(images) => data_sets::remove_segments(connection, now, &images).await,
+        None => Ok(()),
+    }
 }
 
 /// Reads what belongs to job sets, for all of them together.
@@ -182,6 +186,7 @@ fn job_set(
             test: optional_digest(row.test_digest.as_deref())?,
             weights: optional_digest(row.weights_digest.as_deref())?,
             folds: digest(&row.folds_digest)?,
+            images: optional_digest(row.images_digest.as_deref())?,
         },
         state: parsed(&row.state)?,
         state_reason: row.state_reason,
@@ -468,15 +473,15 @@ pub(super) async fn submit(
         return Ok(Submitted::Earlier(earlier));
     }
     let (id, state, spec_json) = (new.id.as_str(), JobSetState::Training.word(), new.spec.to_stored_json());
-    let Inputs { train, hpa, test, weights, folds } = new.inputs;
+    let Inputs { train, hpa, test, weights, folds, images } = new.inputs;
     let warm_start_of = new.warm_start.as_ref().map(|warm_start| warm_start.of.as_str());
     let (request_digest, train, folds) = (new.request_digest.to_string(), train.to_string(), folds.to_string());
-    let [hpa, test, weights] =
-        [hpa, test, weights].map(|digest: Option<Digest>| digest.map(|digest| digest.to_string()));
+    let [hpa, test, weights, images_digest] =
+        [hpa, test, weights, images].map(|digest: Option<Digest>| digest.map(|digest| digest.to_string()));
     sqlx::query!(
         "INSERT INTO job_sets (id, request_id, request_digest, spec_json, train_digest, hpa_digest, test_digest, weights_digest,
-                               folds_digest, warm_start_of, state, created_ms, updated_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                               folds_digest, images_digest, warm_start_of, state, created_ms, updated_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         id,
         new.request_id,
         request_digest,
@@ -486,6 +491,7 @@ pub(super) async fn submit(
         test,
         weights,
         folds,
+        images_digest,
         warm_start_of,
         state,
         now.0,
@@ -493,6 +499,9 @@ pub(super) async fn submit(
     )
     .execute(&mut *connection)
     .await?;
+    if let Some(images) = images {
+        data_sets::add_segments(&mut *connection, images, &new.segments).await?;
+    }
     for (fold, model) in new.warm_start.iter().flat_map(|warm_start| &warm_start.models) {
         let model = model.to_string();
         sqlx::query!(

@@ -10,20 +10,24 @@ use super::rows::{self, count, digest, fold, optional_digest, parsed};
 use super::{checkpoints, events};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::queue::{Attempted, InitialModel, Inputs, LeaseRequest, Leased, NameLock, Standstill, Task};
+use crate::queue::{Attempted, ImageAccess, InitialModel, Inputs, LeaseRequest, Leased, NameLock, Standstill, Task};
 
 pub(super) async fn has_free_job(
     connection: &mut SqliteConnection,
     now: Timestamp,
     worker: &str,
+    images: ImageAccess,
 ) -> Result<bool, Error> {
+    let has_folder = images == ImageAccess::Folder;
     let found = sqlx::query_scalar!(
         "SELECT j.id FROM jobs j WHERE j.state = 'queued' AND j.paused = 0 AND j.not_before_ms <= ?1
              AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.name = ?2 AND w.draining = 1)
              AND NOT EXISTS (SELECT 1 FROM exclusions e WHERE e.job_set_id = j.job_set_id AND e.worker_name = ?2)
+             AND (?3 OR EXISTS (SELECT 1 FROM job_sets s WHERE s.id = j.job_set_id AND s.images_digest IS NOT NULL))
          LIMIT 1",
         now.0,
-        worker
+        worker,
+        has_folder
     );
     Ok(found.fetch_optional(connection).await?.is_some())
 }
@@ -62,6 +66,7 @@ async fn take(
     let (from, to) = (request.transition.from().word(), request.transition.to().word());
     let lock = request.name_lock.as_ref();
     let (lock, lock_taken) = lock.map_or(("", 0), |lock| (lock.id.as_str(), lock.taken_centiseconds));
+    let has_folder = request.images == ImageAccess::Folder;
     let taken = sqlx::query!(
         "UPDATE jobs
          SET state = ?6, attempt = attempt + 1, worker_name = ?1, lease_request_id = ?2,
@@ -71,11 +76,13 @@ async fn take(
            AND id = coalesce(
              (SELECT j.id FROM jobs j WHERE j.state = 'queued' AND j.paused = 0 AND j.not_before_ms <= ?4
                  AND NOT EXISTS (SELECT 1 FROM exclusions e WHERE e.job_set_id = j.job_set_id AND e.worker_name = ?1)
+                 AND (?9 OR EXISTS (SELECT 1 FROM job_sets s WHERE s.id = j.job_set_id AND s.images_digest IS NOT NULL))
                  AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.job_id = j.id AND f.worker_name = ?1
                                  AND f.cause NOT IN ('worker_lost', 'drained'))
               ORDER BY j.pick_order LIMIT 1),
              (SELECT j.id FROM jobs j WHERE j.state = 'queued' AND j.paused = 0 AND j.not_before_ms <= ?4
                  AND NOT EXISTS (SELECT 1 FROM exclusions e WHERE e.job_set_id = j.job_set_id AND e.worker_name = ?1)
+                 AND (?9 OR EXISTS (SELECT 1 FROM job_sets s WHERE s.id = j.job_set_id AND s.images_digest IS NOT NULL))
               ORDER BY j.pick_order LIMIT 1))
          RETURNING id, attempt",
         request.worker,
@@ -85,7 +92,8 @@ async fn take(
         from,
         to,
         lock,
-        lock_taken
+        lock_taken,
+        has_folder
     );
     taken.fetch_optional(connection).await?.map(|row| lease(row.id, row.attempt)).transpose()
 }
@@ -140,7 +148,7 @@ async fn scoring_checkpoint(connection: &mut SqliteConnection, id: &JobSetId, fo
 pub(super) async fn attempt(connection: &mut SqliteConnection, lease: LeaseRef) -> Result<Attempted, Error> {
     let row = sqlx::query!(
         "SELECT j.job_set_id, j.kind, j.fold, j.state, s.spec_json, s.train_digest, s.hpa_digest, s.test_digest,
-                s.weights_digest, s.folds_digest
+                s.weights_digest, s.folds_digest, s.images_digest
          FROM jobs j JOIN job_sets s ON s.id = j.job_set_id WHERE j.id = ? AND j.attempt = ?",
         lease.job.0,
         lease.attempt.0
@@ -158,6 +166,7 @@ pub(super) async fn attempt(connection: &mut SqliteConnection, lease: LeaseRef) 
             test: optional_digest(row.test_digest.as_deref())?,
             weights: optional_digest(row.weights_digest.as_deref())?,
             folds: digest(&row.folds_digest)?,
+            images: optional_digest(row.images_digest.as_deref())?,
         },
     })
 }
@@ -238,7 +247,8 @@ pub(super) async fn is_needed_by(connection: &mut SqliteConnection, job: JobId, 
     let found = sqlx::query_scalar!(
         "SELECT j.id FROM jobs j JOIN job_sets s ON s.id = j.job_set_id
          WHERE j.id = ?1 AND (
-             ?2 IN (s.train_digest, s.hpa_digest, s.test_digest, s.weights_digest, s.folds_digest)
+             ?2 IN (s.train_digest, s.hpa_digest, s.test_digest, s.weights_digest, s.folds_digest, s.images_digest)
+             OR EXISTS (SELECT 1 FROM image_segments i WHERE i.images_digest = s.images_digest AND i.segment_digest = ?2)
              OR EXISTS (SELECT 1 FROM warm_starts w WHERE w.job_set_id = j.job_set_id AND w.fold = j.fold
                         AND w.checkpoint_digest = ?2)
              OR EXISTS (SELECT 1 FROM checkpoints c WHERE c.job_id = j.id AND c.digest = ?2)

@@ -4,6 +4,7 @@ mod artifacts;
 mod census;
 mod changes;
 mod checkpoints;
+mod data_sets;
 mod events;
 mod exclusions;
 mod job_sets;
@@ -16,11 +17,12 @@ mod usage;
 mod workers;
 mod writer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use fivefold_common::artifact::Artifact;
 use fivefold_common::checkpoint::Checkpoint;
+use fivefold_common::data_set_name::DataSetName;
 use fivefold_common::ids::{Digest, JobId, JobSetId, LeaseRef};
 use fivefold_common::progress::EpochReport;
 use sqlx::Sqlite;
@@ -142,8 +144,8 @@ impl Queue for SqliteQueue {
         leases::of_earlier(&mut *self.reader().await?, worker, present).await
     }
 
-    async fn has_free_job(&self, now: Timestamp, worker: &str) -> Result<bool, Error> {
-        leases::has_free_job(&mut *self.reader().await?, now, worker).await
+    async fn has_free_job(&self, now: Timestamp, worker: &str, images: ImageAccess) -> Result<bool, Error> {
+        leases::has_free_job(&mut *self.reader().await?, now, worker, images).await
     }
 
     async fn without_a_worker(&self, since: Timestamp) -> Result<Vec<JobSetId>, Error> {
@@ -224,6 +226,10 @@ impl Queue for SqliteQueue {
         write!(self, |c| artifacts::touch(c, now, digest))
     }
 
+    async fn touch_artifacts(&self, now: Timestamp, digests: Vec<Digest>) -> Result<BTreeMap<Digest, u64>, Error> {
+        write!(self, |c| artifacts::touch_each(c, now, &digests))
+    }
+
     async fn is_needed_by(&self, job: JobId, digest: Digest) -> Result<bool, Error> {
         leases::is_needed_by(&mut *self.reader().await?, job, digest).await
     }
@@ -234,6 +240,27 @@ impl Queue for SqliteQueue {
 
     async fn references(&self, id: &JobSetId) -> Result<BTreeSet<Digest>, Error> {
         usage::references(&mut *self.reader().await?, id).await
+    }
+
+    async fn put_data_set(&self, now: Timestamp, data_set: NewDataSet) -> Result<(), Error> {
+        write!(self, |c| data_sets::put(c, now, &data_set))
+    }
+
+    async fn data_set(&self, name: &DataSetName) -> Result<DataSet, Error> {
+        data_sets::one(&mut *self.reader().await?, name).await
+    }
+
+    async fn data_sets(&self) -> Result<Vec<DataSet>, Error> {
+        data_sets::all(&mut *self.reader().await?).await
+    }
+
+    async fn delete_data_set(&self, now: Timestamp, name: &DataSetName) -> Result<(), Error> {
+        let name = name.clone();
+        write!(self, |c| data_sets::delete(c, now, &name))
+    }
+
+    async fn data_set_references(&self, name: &DataSetName) -> Result<BTreeSet<Digest>, Error> {
+        usage::data_set_references(&mut *self.reader().await?, name).await
     }
 
     async fn folds_in_training(&self) -> Result<Vec<FoldInTraining>, Error> {

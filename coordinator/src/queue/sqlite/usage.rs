@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use fivefold_common::data_set_name::DataSetName;
 use fivefold_common::ids::{Digest, JobSetId};
 use sqlx::SqliteConnection;
 
@@ -19,6 +20,9 @@ pub(super) async fn references(connection: &mut SqliteConnection, id: &JobSetId)
            UNION SELECT test_digest FROM job_sets WHERE id = ?1
            UNION SELECT weights_digest FROM job_sets WHERE id = ?1
            UNION SELECT folds_digest FROM job_sets WHERE id = ?1
+           UNION SELECT images_digest FROM job_sets WHERE id = ?1
+           UNION SELECT i.segment_digest FROM job_sets s JOIN image_segments i ON i.images_digest = s.images_digest
+                 WHERE s.id = ?1
            UNION SELECT checkpoint_digest FROM warm_starts WHERE job_set_id = ?1
            UNION SELECT result_digest FROM jobs WHERE job_set_id = ?1
            UNION SELECT result_checkpoint_digest FROM jobs WHERE job_set_id = ?1
@@ -31,6 +35,26 @@ pub(super) async fn references(connection: &mut SqliteConnection, id: &JobSetId)
            UNION SELECT submission_digest FROM submissions WHERE job_set_id = ?1
            UNION SELECT test_digest FROM submissions WHERE job_set_id = ?1"#,
         id
+    );
+    let digests = digests.fetch_all(connection).await?;
+    digests.iter().flatten().map(|digest| rows::digest(digest)).collect()
+}
+
+/// The artifacts that a data set refers to.
+pub(super) async fn data_set_references(
+    connection: &mut SqliteConnection,
+    name: &DataSetName,
+) -> Result<BTreeSet<Digest>, Error> {
+    let name = name.as_str();
+    let digests = sqlx::query_scalar!(
+        r#"SELECT train_digest AS "digest?: String" FROM data_sets WHERE name = ?1
+           UNION SELECT hpa_digest FROM data_sets WHERE name = ?1
+           UNION SELECT test_digest FROM data_sets WHERE name = ?1
+           UNION SELECT folds_digest FROM data_sets WHERE name = ?1
+           UNION SELECT images_digest FROM data_sets WHERE name = ?1
+           UNION SELECT i.segment_digest FROM data_sets d JOIN image_segments i ON i.images_digest = d.images_digest
+                 WHERE d.name = ?1"#,
+        name
     );
     let digests = digests.fetch_all(connection).await?;
     digests.iter().flatten().map(|digest| rows::digest(digest)).collect()

@@ -6,20 +6,22 @@ use sqlx::SqliteConnection;
 use super::exclusions;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::queue::{NewWorker, Worker};
+use crate::queue::{ImageAccess, NewWorker, Worker};
 
 pub(super) async fn register(
     connection: &mut SqliteConnection,
     now: Timestamp,
     worker: &NewWorker,
 ) -> Result<(), Error> {
+    let has_image_folder = worker.images == ImageAccess::Folder;
     sqlx::query!(
-        "INSERT INTO workers (name, device, version, last_seen_ms) VALUES (?, ?, ?, ?)
-         ON CONFLICT (name) DO UPDATE SET device = excluded.device, version = excluded.version, last_seen_ms = excluded.last_seen_ms,
-             has_left = 0",
+        "INSERT INTO workers (name, device, version, has_image_folder, last_seen_ms) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT (name) DO UPDATE SET device = excluded.device, version = excluded.version,
+             has_image_folder = excluded.has_image_folder, last_seen_ms = excluded.last_seen_ms, has_left = 0",
         worker.name,
         worker.device,
         worker.version,
+        has_image_folder,
         now.0
     )
     .execute(&mut *connection)
@@ -56,6 +58,7 @@ pub(super) async fn unregister(connection: &mut SqliteConnection, name: &str) ->
 pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Worker>, Error> {
     let rows = sqlx::query!(
         r#"SELECT name, device, version, last_seen_ms, draining AS "draining: bool", has_left AS "has_left: bool",
+                  has_image_folder AS "has_image_folder: bool",
                   (SELECT max(id) FROM jobs WHERE worker_name = workers.name AND state = 'leased') AS "job_id?: i64"
            FROM workers ORDER BY name"#
     );
@@ -66,6 +69,7 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Worker>
             name: row.name,
             device: row.device,
             version: row.version,
+            images: if row.has_image_folder { ImageAccess::Folder } else { ImageAccess::Pushed },
             last_seen: Timestamp(row.last_seen_ms),
             job: row.job_id.map(JobId),
             draining: row.draining,
