@@ -36,6 +36,13 @@ pub(crate) enum Source {
     TrainedFolds,
 }
 
+impl Source {
+    /// Whether they are of the newest training of each fold, which the epochs of the job set are of too.
+    pub(crate) fn is_newest(self) -> bool {
+        matches!(self, Source::Present | Source::TrainedFolds)
+    }
+}
+
 /// Results, and the job set that they are from.
 pub(crate) struct ChosenResults {
     pub(crate) job_set: JobSet,

@@ -7,6 +7,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use fivefold_program::command_line::{without_empty_variables, without_variables};
 
 use crate::commands::JobSetArgs;
+use crate::commands::compare::CompareArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::control::{PauseArgs, RetrainArgs, RetryArgs};
 use crate::commands::curves::CurvesArgs;
@@ -21,6 +22,7 @@ use crate::commands::man::ManArgs;
 use crate::commands::pack::PackArgs;
 use crate::commands::predict::PredictArgs;
 use crate::commands::push::PushArgs;
+use crate::commands::report::ReportArgs;
 use crate::commands::results::ResultsArgs;
 use crate::commands::status::StatusArgs;
 use crate::commands::submit::SubmitArgs;
@@ -152,7 +154,7 @@ Examples:
   fivefold curves js-abcdefgh
   fivefold curves @ --fold 2")]
     Curves(CurvesArgs),
-    /// Download the results of a job set: oof.csv, report.json, submission.csv
+    /// Download the results of a job set: oof.csv, report.json, report.html, submission.csv
     #[command(after_help = "\
 Whatever is trained can be fetched at any time: while folds are missing, oof.csv and report.json are of the other ones, and \
 the report is marked as partial.
@@ -166,6 +168,25 @@ Examples:
   fivefold results js-abcdefgh --out results --checkpoints --replace
   fivefold results js-abcdefgh --out results --tensorboard runs")]
     Results(ResultsArgs),
+    /// Write the report of a job set as one HTML file: scores, charts, worst mistakes
+    #[command(after_help = "\
+The file needs no network and can be printed. `fivefold results` writes the same page, without pictures. Whatever is trained can \
+be reported at any time; while folds are missing, the report is marked as partial.
+
+Examples:
+  fivefold report @
+  fivefold report js-abcdefgh --out evening.html --data /data/xrays")]
+    Report(ReportArgs),
+    /// Compare job sets: figures, settings that differ, and a paired test of macro F1
+    #[command(after_help = "\
+The test exchanges the predictions of each image at random, 2,000 times: p is the share of exchanges that lead to a difference as \
+large. A small p means that the difference is hardly an accident of these images; it says nothing about other seeds. Images that \
+only one of the job sets has are left out.
+
+Examples:
+  fivefold compare js-abcdefgh js-mnopqrst
+  fivefold compare js-abcdefgh @ --out comparison.html")]
+    Compare(CompareArgs),
     /// Write the models of a job set as ONNX files, for programs without PyTorch
     #[command(after_help = "\
 Whatever is trained can be exported at any time. Input: images, float32, N x 3 x H x W, red, green and blue, from 0 to 1; a \

@@ -25,6 +25,7 @@ mod list_source;
 mod missing_workers;
 mod packing;
 mod render;
+mod report_page;
 mod results_folder;
 mod segment_uploads;
 mod spec_flags;

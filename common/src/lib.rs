@@ -49,6 +49,7 @@ pub mod metrics;
 pub mod network;
 pub mod objective;
 pub mod one_line;
+pub mod paired_test;
 pub mod progress;
 pub mod random_state;
 pub mod randomness;

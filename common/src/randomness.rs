@@ -17,6 +17,8 @@ pub enum Purpose {
     TestTime = 5,
     /// Synthetic images; the index is the number of the image.
     Synthetic = 6,
+    /// A round of a paired test; the index is its number.
+    PairedTest = 7,
 }
 
 /// One stream of random numbers.

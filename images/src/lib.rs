@@ -14,6 +14,7 @@ pub mod image_layout;
 pub mod image_problem;
 pub mod known_images;
 pub mod packing;
+pub mod picture;
 mod resampling;
 pub mod survey;
 pub mod target;

@@ -1,5 +1,6 @@
 //! The subcommands, one file each; related ones share a file.
 
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod control;
 pub(crate) mod curves;
@@ -15,6 +16,7 @@ pub(crate) mod man;
 pub(crate) mod pack;
 pub(crate) mod predict;
 pub(crate) mod push;
+pub(crate) mod report;
 pub(crate) mod results;
 pub(crate) mod status;
 pub(crate) mod submit;
@@ -62,6 +64,8 @@ pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
         Command::Extend(args) => extend::run(args, &connect()?, format).await?,
         Command::Delete(args) => delete::run(&args, &connect()?, format).await?,
         Command::Results(args) => results::run(&args, &connect()?, format).await?,
+        Command::Report(args) => report::run(&args, &connect()?, format).await?,
+        Command::Compare(args) => compare::run(&args, &connect()?, format).await?,
         Command::Export(args) => export::run(&args, &connect()?, format).await?,
         Command::Push(args) => return push::run(args, &connect()?, format).await,
         Command::Datasets(args) => datasets::run(&args, &connect()?, format).await?,

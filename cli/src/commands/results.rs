@@ -23,8 +23,10 @@ use crate::console::{OutputFormat, notify, print, print_json};
 use crate::epoch_metrics;
 use crate::job_set_name::JobSetName;
 use crate::render::epoch_history::EpochHistory;
+use crate::render::job_set::id_and_name;
 use crate::render::report::report_summary;
 use crate::render::text::word;
+use crate::report_page;
 use crate::results_folder::{Origin, Replace, ResultsFolder};
 use crate::tensorboard;
 use crate::transfer::download;
@@ -74,6 +76,9 @@ const FILES: [(ArtifactKind, &str); 3] = [
     (ArtifactKind::Submission, "submission.csv"),
 ];
 
+/// The report as a page.
+const PAGE: &str = "report.html";
+
 /// Downloads the results that exist so far, and prints a summary of the report. Without any result, that is an error.
 pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: OutputFormat) -> anyhow::Result<()> {
     if let Some(folder) = &args.tensorboard {
@@ -94,6 +99,8 @@ pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: Ou
     let models = if args.checkpoints { models(&chosen.folds) } else { Vec::new() };
     let arrays = if args.npy { arrays(&chosen) } else { Vec::new() };
     let mut names: Vec<String> = wanted.iter().map(|(_, name, _)| (*name).to_owned()).collect();
+    let has_page = [ArtifactKind::Oof, ArtifactKind::Report].iter().all(|&kind| digest_of(kind).is_some());
+    names.extend(has_page.then(|| PAGE.to_owned()));
     names.extend(arrays.iter().map(|(name, _)| (*name).to_owned()));
     names.extend(models.iter().map(|(name, _)| name.clone()));
     let replace = if args.replace { Replace::Yes } else { Replace::No };
@@ -106,6 +113,13 @@ pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: Ou
         if kind == ArtifactKind::Report {
             report = Some(read_report(&path)?);
         }
+    }
+    if let Some(report) = report.as_ref().filter(|_| has_page) {
+        let curves = match chosen.source.is_newest() {
+            true => report_page::curves(coordinator, job_set).await?,
+            false => Vec::new(),
+        };
+        report_page::write(&id_and_name(job_set), report, &folder.file("oof.csv"), &curves, None, &folder.file(PAGE))?;
     }
     for (name, tables) in &arrays {
         write_array(coordinator, tables, &args.out, &folder.file(name)).await?;

@@ -17,6 +17,7 @@ use fivefold_common::threshold::EmptyRows;
 use crate::console::{OutputFormat, print, print_json};
 use crate::error::UsageError;
 use crate::render::report::report_summary;
+use crate::report_page;
 use crate::spec_flags::{empty_rows_parser, task_parser};
 
 #[derive(Debug, Args)]
@@ -39,6 +40,9 @@ pub(crate) struct ThresholdArgs {
     /// Output file for the report, as JSON
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Output file for the report as an HTML page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 impl ThresholdArgs {
@@ -63,6 +67,9 @@ pub(crate) fn run(args: &ThresholdArgs, format: OutputFormat) -> anyhow::Result<
     };
     let report = build_report(&table, &class_names, args.settings()?).with_context(|| name.clone())?;
     durable_file::write(&args.out, |output| report.write_json(output))?;
+    if let Some(page) = &args.html {
+        report_page::write(&name, &report, &args.oof, &[], None, page)?;
+    }
     match format {
         OutputFormat::Json => print_json(&serde_json::to_value(&report)?),
         OutputFormat::Text => print(&format!("{}\nReport: {}\n", report_summary(&report), args.out.display())),

@@ -2,6 +2,7 @@
 
 pub(crate) mod braille;
 pub(crate) mod chart;
+pub(crate) mod comparison;
 pub(crate) mod data_set;
 pub(crate) mod dataset;
 pub(crate) mod disk;
