@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files =
-        ["spec", "artifacts", "job_sets", "data_sets", "workers"].map(|name| format!("fivefold/v1/{name}.proto"));
+    let files = ["spec", "artifacts", "job_sets", "data_sets", "workers", "logs"]
+        .map(|name| format!("fivefold/v1/{name}.proto"));
     for file in &files {
         println!("cargo:rerun-if-changed={file}");
     }

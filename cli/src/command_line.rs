@@ -18,6 +18,7 @@ use crate::commands::doctor::DoctorArgs;
 use crate::commands::export::ExportArgs;
 use crate::commands::extend::ExtendArgs;
 use crate::commands::folds::FoldsArgs;
+use crate::commands::logs::LogsArgs;
 use crate::commands::man::ManArgs;
 use crate::commands::pack::PackArgs;
 use crate::commands::predict::PredictArgs;
@@ -145,6 +146,16 @@ Examples:
   fivefold watch @ --tensorboard runs    # then: tensorboard --logdir runs
   fivefold watch js-abcdefgh > watch.log && fivefold results js-abcdefgh --out results")]
     Watch(WatchArgs),
+    /// Print what workers said during the attempts of a job set
+    #[command(after_help = "\
+The coordinator keeps the newest 10 attempts of each job, and of each attempt the newest 2,000 lines. Times are those of the \
+worker's clock.
+
+Examples:
+  fivefold logs js-abcdefgh
+  fivefold logs @ --fold 2 -f
+  fivefold logs @ --json | jq 'select(.level != \"info\")'")]
+    Logs(LogsArgs),
     /// Draw the losses and the objective of folds by epoch
     #[command(after_help = "\
 The solid line is the validation, the dotted one the training. Without a terminal, the charts are plain text of 80 columns; \

@@ -9,6 +9,7 @@ use std::time::Duration;
 use fivefold_proto::v1::artifact_service_client::ArtifactServiceClient;
 use fivefold_proto::v1::data_set_service_client::DataSetServiceClient;
 use fivefold_proto::v1::job_set_service_client::JobSetServiceClient;
+use fivefold_proto::v1::log_service_client::LogServiceClient;
 use fivefold_proto::v1::worker_service_client::WorkerServiceClient;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -145,6 +146,11 @@ impl Connection {
     /// A client of the data set service.
     pub fn data_sets(&self) -> DataSetServiceClient<AuthorizedChannel> {
         DataSetServiceClient::new(self.channel.clone())
+    }
+
+    /// A client of the log service.
+    pub fn logs(&self) -> LogServiceClient<AuthorizedChannel> {
+        LogServiceClient::new(self.channel.clone())
     }
 
     /// A client of the worker service.

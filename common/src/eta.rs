@@ -20,8 +20,30 @@ pub struct JobPace {
     pub state: JobState,
     /// The newest progress of the current attempt.
     pub progress: Option<Progress>,
-    /// Its epochs so far, ascending.
-    pub epochs: Vec<EpochReport>,
+    /// Its epochs so far.
+    pub epochs: EpochPace,
+}
+
+/// Epochs of a fold, as far as its remaining time depends on them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EpochPace {
+    /// Their number.
+    pub completed: u32,
+    /// The median duration of the newest ones, in seconds; `None` if it is not known.
+    pub seconds: Option<f64>,
+    /// The least number of further epochs before the early stop.
+    pub left_before_stop: u32,
+}
+
+impl EpochPace {
+    /// That of all epochs of a fold so far, ascending.
+    pub fn of(spec: &JobSetSpec, epochs: &[EpochReport]) -> EpochPace {
+        EpochPace {
+            completed: epochs.last().map_or(0, |epoch| epoch.metrics.epoch + 1),
+            seconds: median(epochs.iter().rev().take(NEWEST_EPOCHS).map(|epoch| epoch.duration_seconds)),
+            left_before_stop: EarlyStop::after(spec, epochs).least_epochs_left(),
+        }
+    }
 }
 
 /// A remaining time. `Display` gives `about 40 min` or `at most 40 min`.
@@ -113,7 +135,7 @@ fn running(spec: &JobSetSpec, job: &JobPace, typical_seconds: Option<f64>) -> Op
                 Some(progress) => {
                     (spec.epochs.saturating_sub(progress.epoch + 1), rest_of_epoch(spec, &progress, epoch.seconds))
                 }
-                None => (spec.epochs.saturating_sub(completed_epochs(job)), 0.0),
+                None => (spec.epochs.saturating_sub(job.epochs.completed), 0.0),
             };
             let seconds = f64::from(whole_epochs) * epoch.seconds + rest;
             Some(Eta { seconds, certainty: epoch.certainty.max(early_stop(spec, job)) })
@@ -126,8 +148,8 @@ fn waiting(spec: &JobSetSpec, job: &JobPace, typical_seconds: f64) -> Eta {
     match job.kind {
         JobKind::Predict => Eta { seconds: typical_seconds, certainty: Certainty::About },
         JobKind::Train => {
-            let epochs = spec.epochs.saturating_sub(completed_epochs(job));
-            let seconds = f64::from(epochs) * median(newest_durations(job)).unwrap_or(typical_seconds);
+            let epochs = spec.epochs.saturating_sub(job.epochs.completed);
+            let seconds = f64::from(epochs) * job.epochs.seconds.unwrap_or(typical_seconds);
             Eta { seconds, certainty: early_stop(spec, job) }
         }
     }
@@ -136,7 +158,7 @@ fn waiting(spec: &JobSetSpec, job: &JobPace, typical_seconds: f64) -> Eta {
 /// The duration of an epoch. Before the first one ends, the validation is taken to be as slow as the training and to have all
 /// of its batches, which is a bound.
 fn epoch_duration(spec: &JobSetSpec, job: &JobPace) -> Option<Eta> {
-    if let Some(seconds) = median(newest_durations(job)) {
+    if let Some(seconds) = job.epochs.seconds {
         return Some(Eta { seconds, certainty: Certainty::About });
     }
     let progress = job.progress.filter(|progress| progress.phase == Phase::Training)?;
@@ -168,22 +190,13 @@ fn batch_seconds(spec: &JobSetSpec, progress: &Progress) -> Option<f64> {
     (progress.images_per_second > 0.0).then(|| f64::from(spec.batch_size) / progress.images_per_second)
 }
 
-fn completed_epochs(job: &JobPace) -> u32 {
-    job.epochs.last().map_or(0, |epoch| epoch.metrics.epoch + 1)
-}
-
 /// `AtMost` if the training may end before its last epoch.
 fn early_stop(spec: &JobSetSpec, job: &JobPace) -> Certainty {
-    let left_before_stop = EarlyStop::after(spec, &job.epochs).least_epochs_left();
-    if completed_epochs(job).saturating_add(left_before_stop) < spec.epochs {
+    if job.epochs.completed.saturating_add(job.epochs.left_before_stop) < spec.epochs {
         Certainty::AtMost
     } else {
         Certainty::About
     }
-}
-
-fn newest_durations(job: &JobPace) -> impl Iterator<Item = f64> {
-    job.epochs.iter().rev().take(NEWEST_EPOCHS).map(|epoch| epoch.duration_seconds)
 }
 
 /// The median of positive durations, the lower one of two.
@@ -200,6 +213,17 @@ impl fmt::Display for Eta {
             Certainty::About => write!(f, "about {words}"),
             Certainty::AtMost => write!(f, "at most {words}"),
         }
+    }
+}
+
+impl Eta {
+    /// A short form for narrow columns: `~40 min`, or `<40 min` for a bound.
+    pub fn short(self) -> String {
+        let sign = match self.certainty {
+            Certainty::About => "~",
+            Certainty::AtMost => "<",
+        };
+        format!("{sign}{}", duration_words(self.seconds))
     }
 }
 
@@ -259,7 +283,11 @@ mod tests {
     }
 
     fn fold(state: JobState, progress: Option<Progress>, durations: &[f64]) -> JobPace {
-        JobPace { kind: JobKind::Train, state, progress, epochs: epochs(durations) }
+        fold_of(&spec(), state, progress, &epochs(durations))
+    }
+
+    fn fold_of(spec: &JobSetSpec, state: JobState, progress: Option<Progress>, epochs: &[EpochReport]) -> JobPace {
+        JobPace { kind: JobKind::Train, state, progress, epochs: EpochPace::of(spec, epochs) }
     }
 
     fn about(seconds: f64) -> Option<Eta> {
@@ -325,17 +353,18 @@ mod tests {
         let at = |patience, durations: &[f64]| {
             let spec = JobSetSpec { early_stop_patience: patience, ..spec() };
             let epoch = durations.len() as u32;
-            let job = fold(JobState::Leased, training(epoch, 0, 0.0), durations);
+            let job = fold_of(&spec, JobState::Leased, training(epoch, 0, 0.0), &epochs(durations));
             remaining(&spec, &[job]).jobs[0].unwrap().certainty
         };
         // Each epoch was better than the one before.
         assert_eq!(at(5, &[100.0; 4]), Certainty::AtMost);
         assert_eq!(at(5, &[100.0; 5]), Certainty::About);
         // Two of three epochs without a rise are over: one more may end it.
-        let mut job = fold(JobState::Leased, training(7, 0, 0.0), &[100.0; 7]);
-        job.epochs[5].metrics.macro_f1 = 0.1;
-        job.epochs[6].metrics.macro_f1 = 0.1;
+        let mut trained = epochs(&[100.0; 7]);
+        trained[5].metrics.macro_f1 = 0.1;
+        trained[6].metrics.macro_f1 = 0.1;
         let spec = JobSetSpec { early_stop_patience: 3, ..spec() };
+        let job = fold_of(&spec, JobState::Leased, training(7, 0, 0.0), &trained);
         assert_eq!(remaining(&spec, &[job]).jobs, [at_most(300.0)]);
     }
 
@@ -366,7 +395,7 @@ mod tests {
         let uploading = fold(JobState::Leased, Some(Progress::start_of(Phase::Uploading)), &[100.0; 10]);
         let etas = remaining(&spec(), &[trained, uploading]);
         assert_eq!(etas, Remaining { jobs: vec![about(60.0), None], job_set: about(60.0) });
-        let predict = |state, progress| JobPace { kind: JobKind::Predict, state, progress, epochs: Vec::new() };
+        let predict = |state, progress| JobPace { kind: JobKind::Predict, state, progress, epochs: EpochPace::default() };
         let done = fold(JobState::Succeeded, None, &[100.0; 10]);
         let etas =
             remaining(&spec(), &[done, predict(JobState::Leased, scoring(20, 5.0)), predict(JobState::Queued, None)]);
@@ -393,6 +422,7 @@ mod tests {
             "3 days",
         ];
         assert_eq!(words, expected);
+        assert_eq!((about(2400.0).unwrap().short(), at_most(11_700.0).unwrap().short()), ("~40 min".into(), "<3 h 20 min".into()));
         assert_eq!(about(2400.0).unwrap().to_string(), "about 40 min");
         assert_eq!(at_most(11_700.0).unwrap().to_string(), "at most 3 h 20 min");
     }

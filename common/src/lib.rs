@@ -43,6 +43,7 @@ pub mod image_files;
 pub mod job;
 pub mod job_set;
 pub mod labels;
+pub mod log_line;
 pub mod macro_f1;
 pub mod manifest;
 pub mod metrics;

@@ -89,6 +89,8 @@ fn roles_of(path: &str) -> Option<&'static [Role]> {
             "RegisterWorker" | "UnregisterWorker" | "AcquireLease" | "ReportJob" | "RecordCheckpoint" | "CompleteJob"
             | "FailJob" | "ReleaseLease",
         ) => &[Worker],
+        ("fivefold.v1.LogService", "AppendLogLines") => &[Worker],
+        ("fivefold.v1.LogService", "ListLogLines") => &[User, ReadOnly],
         ("fivefold.v1.ArtifactService", "GetUpload" | "UploadArtifact") => &[User, Worker],
         ("fivefold.v1.ArtifactService", "DownloadArtifact") => &[User, Worker, ReadOnly],
         ("grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection", _) => {

@@ -21,6 +21,7 @@ use anyhow::{Context as _, bail};
 use fivefold_proto::v1::artifact_service_server::ArtifactServiceServer;
 use fivefold_proto::v1::data_set_service_server::DataSetServiceServer;
 use fivefold_proto::v1::job_set_service_server::JobSetServiceServer;
+use fivefold_proto::v1::log_service_server::LogServiceServer;
 use fivefold_proto::v1::worker_service_server::WorkerServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -139,6 +140,7 @@ pub async fn run(config: Config, listener: TcpListener, stopping: CancellationTo
         .add_service(reflection().build_v1alpha()?)
         .add_service(JobSetServiceServer::new(services.clone()))
         .add_service(DataSetServiceServer::new(services.clone()))
+        .add_service(LogServiceServer::new(services.clone()))
         .add_service(WorkerServiceServer::new(services.clone()))
         .add_service(ArtifactServiceServer::new(services));
     reporter.set_service_status("", serving).await;

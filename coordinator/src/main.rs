@@ -52,7 +52,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Arguments = command_line::parse();
-    log::start(arguments.serve.as_ref().map_or(LogFormat::Text, |serve| serve.log_format));
+    log::start(arguments.serve.as_ref().map_or(LogFormat::Text, |serve| serve.log_format), None);
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -4,3 +4,4 @@
 pub mod command_line;
 pub mod log;
 pub mod number;
+pub mod recorder;

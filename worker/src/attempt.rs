@@ -12,6 +12,7 @@ use fivefold_proto::v1;
 use fivefold_train::{Stop, StopFlag};
 use tokio_util::sync::CancellationToken;
 
+use crate::attempt_log::AttemptLog;
 use crate::daemon::Worker;
 use crate::deliver::deliver;
 use crate::failure::{AttemptError, failure_cause};
@@ -62,6 +63,7 @@ pub(crate) async fn work_on(
     let Lease { message, requested_at } = lease;
     let lease = LeaseRef { job: JobId(message.job_id), attempt: ids::Attempt(message.attempt) };
     let name = format!("{lease} (fold {})", message.fold);
+    let log = AttemptLog::start(connection, lease, &worker.recorder);
     tracing::info!("{name} begins");
     let signals = LeaseSignals { release: leaving.child_token(), gone: CancellationToken::new() };
     let attempt = Attempt {
@@ -80,6 +82,7 @@ pub(crate) async fn work_on(
     let folder = attempt.folder.clone();
     attempt.conclude(&name, worked).await;
     stopping.abort();
+    log.end(&worker.recorder).await;
     if let Err(error) = tokio::fs::remove_dir_all(&folder).await {
         tracing::debug!("{} cannot be removed: {error}", folder.display());
     }

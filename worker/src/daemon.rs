@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fivefold_client::{CallError, Connection};
+use fivefold_program::recorder::Recorder;
 use fivefold_proto::v1;
 use fivefold_train::torch::device;
 use fivefold_train::{Device, ImageFolder};
@@ -31,6 +32,8 @@ pub struct Worker {
     pub scratch: PathBuf,
     /// The device.
     pub device: Device,
+    /// Records the log of each attempt for the coordinator.
+    pub recorder: Recorder,
     /// The number of threads that decode images.
     pub decode_threads: usize,
 }

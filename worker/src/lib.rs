@@ -4,6 +4,7 @@
 //! deliver, while reports keep the lease. [`supervise`] runs one such process for each CUDA device of a machine.
 
 mod attempt;
+mod attempt_log;
 pub mod backtraces;
 pub mod cache_folder;
 mod checkpoint_uploads;

@@ -16,6 +16,7 @@ use fivefold_common::spec::{JobSetSpec, SpecOverrides};
 use fivefold_images::ImageLayout;
 use fivefold_program::command_line;
 use fivefold_program::log::{self, LogFormat};
+use fivefold_program::recorder::Recorder;
 use fivefold_train::engine::bench_step::{Workload, measure};
 use fivefold_train::engine::device_check::check_device;
 use fivefold_train::torch::device::{CudaLibrary, LIBTORCH_VERSION, cuda_device_count, describe, load_cuda};
@@ -43,7 +44,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    log::start(arguments.daemon.as_ref().map_or(LogFormat::Text, |daemon| daemon.log_format));
+    let recorder = Recorder::default();
+    log::start(arguments.daemon.as_ref().map_or(LogFormat::Text, |daemon| daemon.log_format), Some(recorder.clone()));
     // Must come before the first use of libtorch, which then sees the CUDA devices.
     match load_cuda() {
         CudaLibrary::Loaded(path) => tracing::info!("CUDA is loaded from {}", path.display()),
@@ -72,7 +74,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         None => {
             let daemon = arguments.daemon.context("--coordinator is required; see --help")?;
-            serve(daemon)
+            serve(daemon, recorder)
         }
     }
 }
@@ -134,7 +136,7 @@ fn cores() -> usize {
 }
 
 /// Runs the daemon of one device, or a process for each CUDA device.
-fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
+fn serve(arguments: DaemonArguments, recorder: Recorder) -> anyhow::Result<()> {
     let images = arguments.data.as_deref().map(image_folder).transpose()?;
     match &images {
         Some(images) => {
@@ -167,7 +169,7 @@ fn serve(arguments: DaemonArguments) -> anyhow::Result<()> {
     let name_lock = Some(scratch.name_lock.to_wire());
     let images = images.map(Arc::new);
     let pushed = cache.clone().unwrap_or_else(|| usual_cache(&arguments.scratch_root(), arguments.cache_size));
-    let worker = Worker { name, name_lock, images, cache, pushed, scratch: folder, device, decode_threads };
+    let worker = Worker { name, name_lock, images, cache, pushed, scratch: folder, device, recorder, decode_threads };
     let ended = runtime.block_on(async {
         let connection = connect(&arguments)?;
         tokio::select! {

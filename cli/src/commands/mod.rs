@@ -12,6 +12,7 @@ pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod extend;
 pub(crate) mod folds;
+pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod pack;
 pub(crate) mod predict;
@@ -54,6 +55,7 @@ pub(crate) async fn run(line: CommandLine) -> anyhow::Result<ExitStatus> {
         Command::Predict(args) => predict::run(args, &connect()?, format).await?,
         Command::Status(args) => status::run(&args, &connect()?, format).await?,
         Command::Watch(args) => return watch::run(&args, &connect()?, format).await,
+        Command::Logs(args) => logs::run(&args, &connect()?, format).await?,
         Command::Curves(args) => curves::run(&args, &connect()?, format).await?,
         Command::Finish(args) => control::finish(&args, &connect()?, format).await?,
         Command::Cancel(args) => control::cancel(&args, &connect()?, format).await?,

@@ -14,7 +14,7 @@ use super::page::{Page, Tone, cut};
 use super::sparkline::sparkline;
 use super::table::{Cell, Column, NOTHING, drawn_once, fitted_table, number};
 use super::text::{time, word};
-use super::view::{View, short_eta};
+use super::view::View;
 
 /// Bars in the curve of a fold.
 const CURVE_WIDTH: usize = 8;
@@ -128,7 +128,7 @@ fn train_table(view: &View<'_>, jobs: &[(&Job, Option<Eta>)], page: &Page, redra
             done_cell(job, epoch_count),
             number(best_objective(job, objective), 4).into(),
             sparkline(&values, scale, CURVE_WIDTH).into(),
-            or_nothing(eta.map(short_eta)),
+            or_nothing(eta.map(Eta::short)),
             worker_cell(job),
             number(train_loss(job), 4).into(),
             speed_cell(job),
@@ -161,7 +161,7 @@ fn predict_table(jobs: &[(&Job, Option<Eta>)], page: &Page, redrawn: Redrawn) ->
             state_cell(job),
             // A prediction has no epochs.
             done_cell(job, 0),
-            or_nothing(eta.map(short_eta)),
+            or_nothing(eta.map(Eta::short)),
             worker_cell(job),
             speed_cell(job),
             job.attempt.to_string().into(),

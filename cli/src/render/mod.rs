@@ -12,6 +12,7 @@ pub(crate) mod fold_table;
 pub(crate) mod job;
 pub(crate) mod job_set;
 pub(crate) mod json;
+pub(crate) mod log_line;
 pub(crate) mod page;
 pub(crate) mod report;
 pub(crate) mod sparkline;

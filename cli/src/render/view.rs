@@ -1,7 +1,7 @@
 //! A job set, with its history and what remains.
 
 use fivefold_common::early_stop::EarlyStop;
-use fivefold_common::eta::{Certainty, Eta, JobPace, Remaining, duration_words, remaining};
+use fivefold_common::eta::{Certainty, EpochPace, Eta, JobPace, Remaining, remaining};
 use fivefold_common::job::{JobKind, JobState};
 use fivefold_common::job_set::JobSetState;
 use fivefold_common::progress::EpochReport;
@@ -27,16 +27,18 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(crate) fn new(set: &'a JobSet, history: &'a EpochHistory) -> Self {
-        let pace = |job: &Job| {
+        let pace = |spec: &JobSetSpec, job: &Job| {
             let (kind, state) = (job_kind_from_wire(job.kind).ok()?, job_state_from_wire(job.state).ok()?);
-            let epochs = history.of(job).iter().map(epoch_from_wire).collect();
-            Some(JobPace { kind, state, progress: running_progress(job), epochs })
+            let epochs: Vec<EpochReport> = history.of(job).iter().map(epoch_from_wire).collect();
+            Some(JobPace { kind, state, progress: running_progress(job), epochs: EpochPace::of(spec, &epochs) })
         };
         // Nothing is foretold of kinds, states and settings that only a newer version knows.
-        let jobs: Option<Vec<JobPace>> = set.jobs.iter().map(pace).collect();
         let spec = set.spec.clone().and_then(|spec| spec_from_wire(spec).ok());
-        let unknown = || Remaining { jobs: vec![None; set.jobs.len()], job_set: None };
-        let remaining = jobs.zip(spec.as_ref()).map_or_else(unknown, |(jobs, spec)| remaining(spec, &jobs));
+        let known = spec.as_ref().and_then(|spec| {
+            let jobs: Vec<JobPace> = set.jobs.iter().map(|job| pace(spec, job)).collect::<Option<_>>()?;
+            Some(remaining(spec, &jobs))
+        });
+        let remaining = known.unwrap_or_else(|| Remaining { jobs: vec![None; set.jobs.len()], job_set: None });
         Self { set, history, spec, remaining }
     }
 
@@ -100,15 +102,6 @@ fn clock(now: &ZonedDateTime, seconds: f64) -> Option<String> {
     Some(at.strftime(format).to_string())
 }
 
-/// A remaining time for a narrow column: `~40 min`, or `<40 min` for a bound.
-pub(crate) fn short_eta(eta: Eta) -> String {
-    let sign = match eta.certainty {
-        Certainty::About => "~",
-        Certainty::AtMost => "<",
-    };
-    format!("{sign}{}", duration_words(eta.seconds))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,7 +113,5 @@ mod tests {
         assert_eq!(clock(&now, 2400.0).as_deref(), Some("23:10"));
         assert_eq!(clock(&now, 7200.0).as_deref(), Some("00:30 on Mon"));
         assert_eq!(clock(&now, f64::MAX), None);
-        assert_eq!(short_eta(Eta { seconds: 2400.0, certainty: Certainty::About }), "~40 min");
-        assert_eq!(short_eta(Eta { seconds: 11_700.0, certainty: Certainty::AtMost }), "<3 h 20 min");
     }
 }

@@ -4,6 +4,7 @@ mod artifacts;
 mod data_sets;
 mod job_sets;
 pub mod limits;
+mod logs;
 mod messages;
 mod status;
 mod watch;

@@ -17,8 +17,9 @@ use fivefold_common::artifact::{Artifact, ArtifactKind};
 use fivefold_common::checkpoint::Checkpoint;
 use fivefold_common::data_set_name::DataSetName;
 use fivefold_common::event::EventName;
-use fivefold_common::ids::{Digest, Fold, JobId, JobSetId, LeaseRef};
+use fivefold_common::ids::{Attempt, Digest, Fold, JobId, JobSetId, LeaseRef};
 use fivefold_common::job::{JobKind, JobState, Transition};
+use fivefold_common::log_line::LogLine;
 use fivefold_common::progress::{EpochReport, Progress};
 use fivefold_common::role::Role;
 use fivefold_common::spec::JobSetSpec;
@@ -125,6 +126,24 @@ pub trait Queue: Debug + Send + Sync {
 
     /// A job's checkpoints to resume from and to score with: `last` before `best`, newest first.
     async fn checkpoints(&self, job: JobId) -> Result<Vec<Checkpoint>, Error>;
+
+    /// Stores lines of an attempt, and removes the oldest ones above `limit`. Lines that are stored already change nothing.
+    ///
+    /// # Errors
+    /// [`Error::StaleAttempt`] if the attempt is not the job's newest. It may have ended.
+    async fn append_log(&self, lease: LeaseRef, lines: Vec<LogLine>, limit: LogLimit) -> Result<(), Error>;
+
+    /// At most `limit` lines of a job set, or of one fold, after `cursor`, in the order in which they came.
+    async fn log_lines(
+        &self,
+        id: &JobSetId,
+        fold: Option<Fold>,
+        cursor: i64,
+        limit: u32,
+    ) -> Result<Vec<StoredLogLine>, Error>;
+
+    /// At most `limit` of the newest lines, newest first.
+    async fn newest_log_lines(&self, id: &JobSetId, fold: Option<Fold>, limit: u32) -> Result<Vec<StoredLogLine>, Error>;
 
     /// Leases that expired before `now`.
     async fn expired(&self, now: Timestamp) -> Result<Vec<(JobSetId, LeaseRef)>, Error>;
@@ -339,6 +358,27 @@ pub struct Reported {
     pub sequence: u64,
     /// Whether the worker should save a checkpoint and release the lease: the job set is paused or the worker drained.
     pub release: bool,
+}
+
+/// How much of the log is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLimit {
+    /// The newest lines of each attempt.
+    pub lines_per_attempt: u32,
+    /// The newest attempts of each job.
+    pub attempts_per_job: u32,
+}
+
+/// A line of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLogLine {
+    /// Its position in the log of the job set.
+    pub cursor: i64,
+    pub kind: JobKind,
+    pub fold: Fold,
+    pub attempt: Attempt,
+    pub worker: String,
+    pub line: LogLine,
 }
 
 /// A leased job that makes no progress.

@@ -4,6 +4,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use fivefold_common::artifact::{Artifact, ArtifactKind};
+use fivefold_common::eta::{Eta, Remaining};
 use fivefold_common::ids::{Fold, JobSetId};
 use fivefold_common::job::{JobKind, JobState};
 use fivefold_common::size::size_text;
@@ -50,6 +51,7 @@ pub(super) fn parsed(id: &str) -> Result<JobSetId, Problem> {
 
 pub(super) async fn content(page: &Page, viewer: Viewer, id: &JobSetId) -> Result<Markup, Error> {
     let job_set = app::job_set(&page.coordinator, id).await?;
+    let remaining = page.paces.remaining(&page.coordinator, &job_set).await?;
     let events = page.coordinator.queue.newest_events(id, EVENTS).await?;
     let has_epochs = job_set.jobs.iter().any(|job| job.last_epoch.is_some());
     Ok(html! {
@@ -61,12 +63,13 @@ pub(super) async fn content(page: &Page, viewer: Viewer, id: &JobSetId) -> Resul
         p {
             progress max="1" value=(format!("{:.3}", progress::of_job_set(&job_set))) aria-label="all folds" {}
             (format!(" {:.0}%", 100.0 * progress::of_job_set(&job_set)))
+            @if let Some(eta) = remaining.job_set { ", " (progress::ending(&job_set)) " in " (eta) }
         }
         h2 { "Folds" }
-        (jobs(&job_set, JobKind::Train))
+        (jobs(&job_set, JobKind::Train, &remaining))
         @if job_set.jobs_of(JobKind::Predict).next().is_some() {
             h2 { "Prediction of the test list" }
-            (jobs(&job_set, JobKind::Predict))
+            (jobs(&job_set, JobKind::Predict, &remaining))
         }
         @if has_epochs {
             h2 { "Curves" }
@@ -76,6 +79,7 @@ pub(super) async fn content(page: &Page, viewer: Viewer, id: &JobSetId) -> Resul
         }
         (files(&job_set))
         h2 { "What happened" }
+        p { a href=(format!("{}/log", job_set.id)) { "What the workers said" } }
         (timeline(&job_set, &events))
         h2 { "Settings" }
         (settings(&job_set.spec))
@@ -106,23 +110,24 @@ fn scores(job_set: &JobSet) -> Markup {
     }
 }
 
-fn jobs(job_set: &JobSet, kind: JobKind) -> Markup {
+fn jobs(job_set: &JobSet, kind: JobKind, remaining: &Remaining) -> Markup {
+    let rows = job_set.jobs.iter().zip(&remaining.jobs).filter(|(job, _)| job.kind == kind);
     html! {
         div.wide {
             table {
                 thead {
                     tr {
-                        th scope="col" { "Fold" } th scope="col" { "State" } th scope="col" { "Progress" }
+                        th scope="col" { "Fold" } th scope="col" { "State" } th scope="col" { "Progress" } th scope="col" { "Ends in" }
                         th scope="col" { "Best " (job_set.spec.objective.short_title()) } th scope="col" { "Loss" } th scope="col" { "Images/s" } th scope="col" { "Worker" }
                     }
                 }
-                tbody { @for job in job_set.jobs_of(kind) { (job_row(job, &job_set.spec)) } }
+                tbody { @for (job, eta) in rows { (job_row(job, *eta, &job_set.spec)) } }
             }
         }
     }
 }
 
-fn job_row(job: &Job, spec: &JobSetSpec) -> Markup {
+fn job_row(job: &Job, eta: Option<Eta>, spec: &JobSetSpec) -> Markup {
     let epoch_count = spec.epochs;
     let is_running = job.state == JobState::Leased;
     let speed =
@@ -145,6 +150,7 @@ fn job_row(job: &Job, spec: &JobSetSpec) -> Markup {
                 progress.fold max="1" value=(format!("{:.3}", progress::of_job(job, epoch_count))) aria-label=(format!("fold {}", job.fold)) {}
                 " " (progress::words(job, epoch_count))
             }
+            td { (eta.map_or("–".to_owned(), Eta::short)) }
             td { (best) }
             td { (number(loss, 4)) }
             td { (number(speed, 1)) }

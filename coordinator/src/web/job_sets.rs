@@ -3,6 +3,7 @@
 use axum::extract::{Extension, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use fivefold_common::eta::Eta;
 use fivefold_common::job::{JobKind, JobState};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -48,6 +49,10 @@ pub(super) async fn follow(
 
 pub(super) async fn content(page: &Page, before: Option<SubmissionNumber>) -> Result<Markup, Error> {
     let (job_sets, next) = app::job_sets(&page.coordinator, before, PAGE_SIZE).await?;
+    let mut etas = Vec::new();
+    for job_set in &job_sets {
+        etas.push(page.paces.remaining(&page.coordinator, job_set).await?.job_set);
+    }
     let warnings = app::warnings(&page.coordinator).await;
     Ok(html! {
         h1 { "Job sets" }
@@ -56,7 +61,7 @@ pub(super) async fn content(page: &Page, before: Option<SubmissionNumber>) -> Re
             p { "There are no job sets here. " code { "fivefold submit --help" } " shows how to submit one." }
         } @else {
             form action="compare" {
-                ul.sets { @for job_set in &job_sets { (item(job_set)) } }
+                ul.sets { @for (job_set, eta) in job_sets.iter().zip(&etas) { (item(job_set, *eta)) } }
                 @if job_sets.len() > 1 { button { "Compare the marked job sets" } }
             }
         }
@@ -64,7 +69,7 @@ pub(super) async fn content(page: &Page, before: Option<SubmissionNumber>) -> Re
     })
 }
 
-fn item(job_set: &JobSet) -> Markup {
+fn item(job_set: &JobSet, eta: Option<Eta>) -> Markup {
     let done = progress::of_job_set(job_set);
     let objective = job_set.spec.objective;
     let advanced = job_set.jobs.iter().map(|job| job.advanced).chain([job_set.updated]).max();
@@ -98,6 +103,7 @@ fn item(job_set: &JobSet) -> Markup {
                 } @else {
                     div { dt { "best validation " (objective.title()) } dd { (number(best_of_folds(job_set), 4)) } }
                 }
+                @if let Some(eta) = eta { div { dt { (progress::ending(job_set)) " in" } dd { (eta) } } }
                 @if !workers.is_empty() { div { dt { "runs on" } dd { (workers.join(", ")) } } }
                 @if let Some(advanced) = advanced { div { dt { "last change" } dd { (time(advanced)) } } }
             }

@@ -114,7 +114,6 @@ pub(super) fn event_words(name: EventName) -> String {
     name.word().replace('_', " ")
 }
 
-/// What people call a job set: its name, or its id.
 /// The best value of the objective among the folds' epochs.
 pub(super) fn best_of_folds(job_set: &JobSet) -> Option<f64> {
     let best = job_set.jobs.iter().filter_map(|job| job.best_score).reduce(f64::max)?;
@@ -130,6 +129,7 @@ pub(super) fn score_items(objective: Objective, scores: FitScores) -> Markup {
     }
 }
 
+/// What people call a job set: its name, or its id.
 pub(super) fn name_of(job_set: &JobSet) -> String {
     if job_set.spec.name.is_empty() { job_set.id.to_string() } else { job_set.spec.name.clone() }
 }

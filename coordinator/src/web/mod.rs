@@ -15,9 +15,11 @@ mod job_sets;
 mod layout;
 mod live;
 mod login;
+mod logs;
 mod metrics;
 mod problem;
 mod progress;
+mod remaining;
 mod report;
 mod sessions;
 mod workers;
@@ -33,6 +35,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::remaining::Paces;
 use self::sessions::Sessions;
 use crate::access::Guard;
 use crate::app::Coordinator;
@@ -57,6 +60,7 @@ pub struct Page {
     guard: Guard,
     sessions: Sessions,
     live: Arc<Semaphore>,
+    paces: Paces,
     address: SocketAddr,
     stopping: CancellationToken,
 }
@@ -65,7 +69,7 @@ impl Page {
     /// A page that is served on `address`.
     pub fn new(coordinator: Coordinator, guard: Guard, address: SocketAddr, stopping: CancellationToken) -> Self {
         let live = Arc::new(Semaphore::new(LIVE_PAGES));
-        Self { coordinator, guard, sessions: Sessions::default(), live, address, stopping }
+        Self { coordinator, guard, sessions: Sessions::default(), live, paces: Paces::default(), address, stopping }
     }
 }
 
@@ -109,6 +113,7 @@ fn router(page: Page) -> Router {
         .route("/job-sets/{id}/live", get(job_set::follow))
         .route("/job-sets/{id}/curves", get(curves::show))
         .route("/job-sets/{id}/report", get(report::show))
+        .route("/job-sets/{id}/log", get(logs::show))
         .route("/job-sets/{id}/files/{digest}/{name}", get(files::download))
         .route("/job-sets/{id}/{control}", post(controls::change_job_set))
         .route("/compare", get(compare::show))

@@ -1,6 +1,7 @@
 //! How far a fold and a job set are.
 
 use fivefold_common::job::{JobKind, JobState};
+use fivefold_common::job_set::JobSetState;
 
 use crate::queue::{Job, JobSet};
 
@@ -17,6 +18,14 @@ pub(super) fn of_job(job: &Job, epoch_count: u32) -> f64 {
 pub(super) fn of_job_set(job_set: &JobSet) -> f64 {
     let count = job_set.jobs.len().max(1) as f64;
     job_set.jobs.iter().map(|job| of_job(job, job_set.spec.epochs)).sum::<f64>() / count
+}
+
+/// What is next to end.
+pub(super) fn ending(job_set: &JobSet) -> &'static str {
+    match job_set.state {
+        JobSetState::Predicting => "prediction ends",
+        _ => "training ends",
+    }
 }
 
 /// Where a job is, in words.

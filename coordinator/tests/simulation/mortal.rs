@@ -138,6 +138,24 @@ impl Queue for MortalQueue {
         self.step()?.checkpoints(job).await
     }
 
+    async fn append_log(&self, lease: LeaseRef, lines: Vec<LogLine>, limit: LogLimit) -> Result<(), Error> {
+        self.step()?.append_log(lease, lines, limit).await
+    }
+
+    async fn log_lines(
+        &self,
+        id: &JobSetId,
+        fold: Option<Fold>,
+        cursor: i64,
+        limit: u32,
+    ) -> Result<Vec<StoredLogLine>, Error> {
+        self.step()?.log_lines(id, fold, cursor, limit).await
+    }
+
+    async fn newest_log_lines(&self, id: &JobSetId, fold: Option<Fold>, limit: u32) -> Result<Vec<StoredLogLine>, Error> {
+        self.step()?.newest_log_lines(id, fold, limit).await
+    }
+
     async fn expired(&self, now: Timestamp) -> Result<Vec<(JobSetId, LeaseRef)>, Error> {
         self.step()?.expired(now).await
     }

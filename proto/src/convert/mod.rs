@@ -6,11 +6,13 @@
 mod artifacts;
 mod jobs;
 mod leases;
+mod logs;
 mod spec;
 
 pub use artifacts::*;
 pub use jobs::*;
 pub use leases::*;
+pub use logs::*;
 pub use spec::*;
 
 use fivefold_common::ids::Digest;

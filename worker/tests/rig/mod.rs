@@ -9,6 +9,7 @@ use fivefold_client::{Connection, Credentials, RetryPolicy};
 use fivefold_common::ids::Digest;
 use fivefold_common::manifest::{FoldTable, Manifest};
 use fivefold_common::spec::JobSetSpec;
+use fivefold_program::recorder::Recorder;
 use fivefold_proto::convert::spec_to_wire;
 use fivefold_proto::v1;
 use fivefold_train::{Device, ImageFolder};
@@ -142,6 +143,7 @@ impl Worker {
             pushed,
             scratch: scratch.path().to_owned(),
             device: Device::Cpu,
+            recorder: Recorder::default(),
             decode_threads: 2,
         };
         let (address, credentials) = (url.parse().unwrap(), Credentials::default());

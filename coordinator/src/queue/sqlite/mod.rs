@@ -9,6 +9,7 @@ mod events;
 mod exclusions;
 mod job_sets;
 mod leases;
+mod logs;
 mod reports;
 mod results;
 mod rows;
@@ -169,6 +170,24 @@ impl Queue for SqliteQueue {
 
     async fn checkpoints(&self, job: JobId) -> Result<Vec<Checkpoint>, Error> {
         checkpoints::of_job(&mut *self.reader().await?, job).await
+    }
+
+    async fn append_log(&self, lease: LeaseRef, lines: Vec<LogLine>, limit: LogLimit) -> Result<(), Error> {
+        write!(self, |c| logs::append(c, lease, &lines, limit))
+    }
+
+    async fn log_lines(
+        &self,
+        id: &JobSetId,
+        fold: Option<Fold>,
+        cursor: i64,
+        limit: u32,
+    ) -> Result<Vec<StoredLogLine>, Error> {
+        logs::after(&mut *self.reader().await?, id, fold, cursor, limit).await
+    }
+
+    async fn newest_log_lines(&self, id: &JobSetId, fold: Option<Fold>, limit: u32) -> Result<Vec<StoredLogLine>, Error> {
+        logs::newest(&mut *self.reader().await?, id, fold, limit).await
     }
 
     async fn expired(&self, now: Timestamp) -> Result<Vec<(JobSetId, LeaseRef)>, Error> {
