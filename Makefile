@@ -12,6 +12,7 @@ PYTHON ?=
 quality_env := target/quality-env
 grpc_env := target/grpc-env
 services_env := target/services-env
+browser_env := target/browser-env
 
 .PHONY: help
 help: ## List the targets
@@ -52,7 +53,8 @@ $(golden_env)/ready: tests/golden/requirements.txt
 $(quality_env)/ready: bench/quality/requirements.txt
 $(grpc_env)/ready: tests/grpc/requirements.txt
 $(services_env)/ready: tests/services/requirements.txt
-$(golden_env)/ready $(quality_env)/ready $(grpc_env)/ready $(services_env)/ready:
+$(browser_env)/ready: tests/browser/requirements.txt
+$(golden_env)/ready $(quality_env)/ready $(grpc_env)/ready $(services_env)/ready $(browser_env)/ready:
 	rm -rf $(@D)
 	python3 -m venv $(@D) || { echo "python3 cannot make a virtual environment (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(@D)/bin/pip --disable-pip-version-check install --quiet --requirement $<
@@ -95,8 +97,13 @@ tools:
 	exit $$missing
 
 .PHONY: test-services
-test-services: programs $(services_env)/ready ## Test with the real Prometheus and TensorBoard: metrics, alert rules, dashboard, curves, JSON logs
+test-services: programs $(services_env)/ready $(browser_env)/ready ## Test with the real Prometheus, TensorBoard and Chromium: metrics, alert rules, dashboard, curves, JSON logs, the page
 	tests/services/run.sh $(services_env)/bin/python
+	tests/browser/run.sh $(browser_env)/bin/python
+
+.PHONY: screenshots
+screenshots: programs $(browser_env)/ready ## Make the README's pictures of the page anew, from a small job set: docs/page-*.png
+	tests/browser/screenshots.sh $(browser_env)/bin/python
 
 .PHONY: grpc
 grpc: programs $(grpc_env)/ready ## Test the coordinator with Python's grpcio: list its services, read a job set's progress

@@ -13,10 +13,9 @@ use fivefold_common::spec::JobSetSpec;
 use fivefold_images::picture::picture;
 use fivefold_images::{ImageFolder, ImageLayout};
 use fivefold_proto::convert::epoch_from_wire;
-use fivefold_proto::v1::JobSet;
 use fivefold_report::{Content, FoldEpochs, Picture};
 
-use crate::chosen_results::train_jobs;
+use crate::chosen_results::{ChosenResults, train_jobs};
 use crate::epoch_metrics;
 use crate::render::epoch_history::EpochHistory;
 use crate::render::job::objective;
@@ -62,8 +61,12 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// The epochs of the folds of a job set.
-pub(crate) async fn curves(coordinator: &Connection, job_set: &JobSet) -> anyhow::Result<Vec<FoldEpochs>> {
+/// The epochs of the folds of a job set; none beside results of before, which are of other trainings.
+pub(crate) async fn curves(coordinator: &Connection, chosen: &ChosenResults) -> anyhow::Result<Vec<FoldEpochs>> {
+    let ChosenResults { job_set, source, .. } = chosen;
+    if !source.is_newest() {
+        return Ok(Vec::new());
+    }
     let mut history = EpochHistory::default();
     epoch_metrics::update(&mut history, coordinator, job_set).await?;
     let objective = objective(job_set);

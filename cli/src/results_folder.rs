@@ -241,12 +241,13 @@ mod tests {
         let (a, b) = (origin("js-aaaaaaaa", "1"), origin("js-bbbbbbbb", "1"));
         let files =
             |count: usize| -> BTreeSet<String> { (0..count).map(|fold| format!("fold-{fold}.safetensors")).collect() };
-        let notice = |old, new, count| deletion_notice(Path::new("out"), old, new, &files(count));
+        let notice = |old: &Origin, new: &Origin, count| deletion_notice(Path::new("out"), old, new, &files(count));
         let two = "deleting 2 files of js-aaaaaaaa in out: fold-0.safetensors, fold-1.safetensors";
         assert_eq!(notice(&a, &b, 2).as_deref(), Some(two));
         let nine = notice(&a, &b, 9).unwrap();
         assert!(nine.starts_with("deleting 9 files of ") && nine.ends_with("fold-7.safetensors, 1 more"), "{nine}");
-        let refit = notice(&a, &Origin { fit: "2".into(), ..a.clone() }, 1).unwrap();
+        let other_fit = Origin { fit: "2".into(), ..a.clone() };
+        let refit = notice(&a, &other_fit, 1).unwrap();
         assert!(refit.starts_with("deleting 1 file of an earlier fit of js-aaaaaaaa in out: "), "{refit}");
         assert_eq!(notice(&a, &b, 0), None);
         assert_eq!(notice(&a, &Origin { submission: None, ..a.clone() }, 1), None);

@@ -339,8 +339,12 @@ async fn results_are_complete_and_summarised() {
     let read = |name: &str| std::fs::read(folder.path().join("out").join(name)).unwrap();
     assert_eq!((read("oof.csv"), read("report.json")), (oof.clone(), report.clone()));
     let origin: serde_json::Value = serde_json::from_slice(&read("results.json")).unwrap();
-    assert_eq!((&origin["job_set"], &origin["files"]), (&ID.into(), &serde_json::json!(["oof.csv", "report.json"])));
-    assert_eq!(std::fs::read_dir(folder.path().join("out")).unwrap().count(), 3);
+    assert_eq!(
+        (&origin["job_set"], &origin["files"]),
+        (&ID.into(), &serde_json::json!(["oof.csv", "report.html", "report.json"]))
+    );
+    assert_eq!(std::fs::read_dir(folder.path().join("out")).unwrap().count(), 4);
+    assert!(words(&read("report.html")).contains("Macro F1 by threshold"));
     let half = [oof.len() as u64 / 2, report.len() as u64 / 2];
     assert_eq!(fake.seen.lock().unwrap().download_offsets, [0, half[0], 0, half[1]]);
 }
@@ -392,7 +396,11 @@ async fn epochs_are_drawn() {
     assert_eq!(json["folds"][0]["epochs"][2]["valid_macro_f1"], 0.5);
     let refused = fivefold(folder.path(), &url, &format!("curves {ID} --fold 3")).await;
     assert_eq!(refused.status.code(), Some(2));
-    assert!(words(&refused.stderr).contains("js-abcdefgh trains no fold 3"), "{}", words(&refused.stderr));
+    assert!(
+        words(&refused.stderr).contains("js-abcdefgh has no fold 3: its folds are 0"),
+        "{}",
+        words(&refused.stderr)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

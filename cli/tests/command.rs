@@ -280,6 +280,12 @@ fn a_data_set_is_described_checked_and_split() {
     fails(folder.path(), "dataset check data/dataset.toml", 2, message);
 }
 
+/// A file of an image. Those of the colour yellow are not read.
+fn red_file(folder: &Path) -> PathBuf {
+    let mut files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|path| path.to_string_lossy().ends_with("_red.png")).unwrap()
+}
+
 #[test]
 fn a_data_set_is_packed_once_and_damage_is_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -319,7 +325,7 @@ fn a_data_set_is_packed_once_and_damage_is_named() {
     let mended = fivefold(folder.path(), "pack data/dataset.toml --size 16 --out pack --verify");
     let printed = String::from_utf8_lossy(&mended.stdout);
     assert!(printed.starts_with("Packed 15 images, ") && printed.ends_with("; 0 were there already\n"), "{printed}");
-    assert!(stderr(&mended).contains("is damaged: its digest is another one; its images were decoded again"));
+    assert!(stderr(&mended).contains("is damaged: its digest is another one; its images are decoded again"));
     assert_eq!(succeeds(folder.path(), "pack verify pack"), "Read 15 images of 1 segments\n");
     for command in ["info", "verify"] {
         let none = "there is no pack in data: name the folder that `fivefold pack --out` filled";
@@ -327,13 +333,42 @@ fn a_data_set_is_packed_once_and_damage_is_named() {
     }
     let mut paths = std::fs::read_dir(folder.path().join("pack")).unwrap().map(|entry| entry.unwrap().path());
     std::fs::remove_file(paths.find(is_segment).unwrap()).unwrap();
-    let some = std::fs::read_dir(data.join("train")).unwrap().next().unwrap().unwrap().path();
-    std::fs::write(some, "").unwrap();
+    std::fs::write(red_file(&data.join("train")), "").unwrap();
     let output = fivefold(folder.path(), "pack data/dataset.toml --size 16 --out pack");
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("error: 1 images cannot be read and are not packed: "), "{}", stderr(&output));
     fails(folder.path(), "pack --out pack --data data", 2, "there is no list");
     fails(folder.path(), "pack --train-csv data/train.csv --out pack", 2, "--data DIR");
+}
+
+#[test]
+fn a_data_set_is_packed_before_the_coordinator_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    assert!(fivefold(path, "synth --out data --train 12 --test 3 --size 16 --classes 3").status.success());
+    let toml = "folds = 3\nimage_size = 16\nclasses = [\"a\", \"b\", \"c\"]\n[lists]\ntrain = \"train.csv\"\n";
+    std::fs::write(path.join("data/cells.toml"), toml).unwrap();
+    std::fs::write(path.join("data/empty.toml"), "folds = 3\n").unwrap();
+    for (line, code, wanted) in [
+        ("push", 2, "<DATASET>"),
+        ("push nowhere.toml", 1, "cannot read nowhere.toml"),
+        ("push data/train.csv", 2, "data/train.csv, line 1"),
+        ("push data/empty.toml", 2, "data/empty.toml: there is no training list: name it as train in [lists]"),
+        ("push data/cells.toml --name .x", 2, "cannot be the name of a data set"),
+        ("push data/cells.toml --data nowhere", 1, "cannot read the image folder nowhere"),
+        ("push data/cells.toml --pack pack --wait-seconds 0", 4, "no coordinator at http://127.0.0.1:1"),
+        ("submit --dataset nowhere.toml", 1, "cannot read nowhere.toml"),
+        ("submit --dataset ./nowhere", 1, "cannot read ./nowhere"),
+        ("submit --dataset .nowhere", 2, "a file is named with its ending .toml, or as ./FILE"),
+        ("submit --dataset nowhere --wait-seconds 0", 4, "no coordinator at http://127.0.0.1:1"),
+        ("datasets delete ../x", 2, "cannot be the name of a data set"),
+    ] {
+        fails(path, line, code, wanted);
+    }
+    assert!(succeeds(path, "pack info pack").starts_with("12 images (12 of train) of 3 x 16 x 16"));
+    std::fs::write(red_file(&path.join("data/train")), "").unwrap();
+    fails(path, "push data/cells.toml --pack pack", 1, "1 images cannot be read and are not packed: ");
+    fails(path, "push data/cells.toml --pack pack", 1, "; nothing was pushed");
 }
 
 #[test]

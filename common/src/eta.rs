@@ -395,7 +395,8 @@ mod tests {
         let uploading = fold(JobState::Leased, Some(Progress::start_of(Phase::Uploading)), &[100.0; 10]);
         let etas = remaining(&spec(), &[trained, uploading]);
         assert_eq!(etas, Remaining { jobs: vec![about(60.0), None], job_set: about(60.0) });
-        let predict = |state, progress| JobPace { kind: JobKind::Predict, state, progress, epochs: EpochPace::default() };
+        let predict =
+            |state, progress| JobPace { kind: JobKind::Predict, state, progress, epochs: EpochPace::default() };
         let done = fold(JobState::Succeeded, None, &[100.0; 10]);
         let etas =
             remaining(&spec(), &[done, predict(JobState::Leased, scoring(20, 5.0)), predict(JobState::Queued, None)]);
@@ -422,7 +423,10 @@ mod tests {
             "3 days",
         ];
         assert_eq!(words, expected);
-        assert_eq!((about(2400.0).unwrap().short(), at_most(11_700.0).unwrap().short()), ("~40 min".into(), "<3 h 20 min".into()));
+        assert_eq!(
+            (about(2400.0).unwrap().short(), at_most(11_700.0).unwrap().short()),
+            ("~40 min".into(), "<3 h 20 min".into())
+        );
         assert_eq!(about(2400.0).unwrap().to_string(), "about 40 min");
         assert_eq!(at_most(11_700.0).unwrap().to_string(), "at most 3 h 20 min");
     }

@@ -332,12 +332,22 @@ async fn data_sets_are_pushed_by_users_listed_by_readers_and_read_by_workers_und
     client(&user).delete_data_set(delete()).await.unwrap();
     let gone = client(&user).get_data_set(v1::GetDataSetRequest { name: "other".into() }).await.unwrap_err();
     assert!(has_reason(&gone, Reason::NotFound), "{gone:?}");
-    let bad = client(&user).get_data_set(v1::GetDataSetRequest { name: "../etc".into() }).await.unwrap_err();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn names_and_digests_of_data_sets_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path(), 60).await;
+    let mut data_sets = site.data_sets.clone();
+    let bad = data_sets.get_data_set(v1::GetDataSetRequest { name: "../etc".into() }).await.unwrap_err();
     assert!(has_reason(&bad, Reason::BadField) && bad.message().contains("cannot be the name"), "{bad:?}");
     let many = v1::FindMissingArtifactsRequest { digests: vec!["0".repeat(64); 10_001] };
-    let many = client(&user).find_missing_artifacts(many).await.unwrap_err();
+    let many = data_sets.find_missing_artifacts(many).await.unwrap_err();
     assert!(has_reason(&many, Reason::BadField) && many.message().contains("more than 10000"), "{many:?}");
-    server.stop().await;
+    let unset = data_sets.put_data_set(v1::PutDataSetRequest { data_set: None }).await.unwrap_err();
+    assert!(has_reason(&unset, Reason::BadField) && unset.message().contains("data_set"), "{unset:?}");
+    site.stop().await;
 }
 
 #[tokio::test]

@@ -219,14 +219,13 @@ async fn segments_stay_as_long_as_a_data_set_or_a_job_set_needs_them() {
     );
 
     app::delete_data_set(coordinator, &name("xrays")).await.unwrap();
-    assert_eq!(fixture.clean_after(30).await, HashSet::new(), "it may be pushed again within the hour");
     let freed: HashSet<Digest> = second.digests().into_iter().chain([second_index]).collect();
-    assert_eq!(fixture.clean_after(32).await, freed);
+    assert_eq!(fixture.clean_after(30).await, freed);
     assert_eq!(app::disk_usage(coordinator).await.unwrap().unreferenced_bytes, 0);
 
     app::cancel(coordinator, &id).await.unwrap();
     app::delete(coordinator, &id).await.unwrap();
-    let freed = fixture.clean_after(34).await;
+    let freed = fixture.clean_after(32).await;
     assert!(first.digests().iter().chain([&first_index]).all(|digest| freed.contains(digest)));
     assert!(fixture.rig.known().await.is_empty());
 }
@@ -265,6 +264,22 @@ async fn an_interrupted_push_goes_on_within_a_day() {
     assert_eq!(fixture.clean_after(24).await, HashSet::new());
     assert_eq!(fixture.clean_after(26).await, pushed.digests().into_iter().collect());
     assert_eq!(app::missing_artifacts(coordinator, pushed.digests()).await.unwrap(), pushed.digests());
+}
+
+#[tokio::test]
+async fn a_deleted_data_set_may_be_pushed_again_within_the_hour() {
+    let fixture = fixture().await;
+    let coordinator = &fixture.rig.coordinator;
+    let pushed = images("first");
+    let index = fixture.upload(&pushed).await;
+    fixture.put("xrays", index, DATASET_TOML).await.unwrap();
+    app::delete_data_set(coordinator, &name("xrays")).await.unwrap();
+    assert_eq!(fixture.clean_after(1).await, HashSet::new());
+    fixture.rig.clock.set(Timestamp(START));
+    fixture.put("xrays", index, DATASET_TOML).await.unwrap();
+    app::delete_data_set(coordinator, &name("xrays")).await.unwrap();
+    let gone = fixture.clean_after(2).await;
+    assert!(pushed.digests().iter().chain([&index]).all(|digest| gone.contains(digest)), "not after a day: {gone:?}");
 }
 
 #[tokio::test]
@@ -345,7 +360,10 @@ async fn a_test_list_of_other_images_is_not_predicted() {
     let predict =
         async |test| app::predict(coordinator, &id, Prediction { test: Some(test), folds: None, replace: true }).await;
     let refused = predict(other).await.unwrap_err().to_string();
-    assert!(refused.contains("the test list, row 2: the image \"y7\" is not among the pushed ones: push"), "{refused}");
+    assert!(
+        refused.contains("the test list, row 2: the image \"y7\" is not among the pushed ones: the job set has"),
+        "{refused}"
+    );
     let part = fixture.rig.upload(ArtifactKind::Manifest, "Id,Predicted\nx0,0\n").await;
     predict(part).await.unwrap();
 }

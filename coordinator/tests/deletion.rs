@@ -7,6 +7,7 @@ use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::checkpoint::{Checkpoint, CheckpointRole, TrainingPoint};
 use fivefold_common::ids::{Digest, Fold, JobSetId};
 use fivefold_common::job::FailureCause;
+use fivefold_common::log_line::{LogLevel, LogLine};
 use fivefold_common::progress::{EpochMetrics, EpochReport};
 use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::app::{self, Completion, Settings};
@@ -72,6 +73,8 @@ impl Fixture {
         let expires = coordinator.clock.now().plus_seconds(60);
         let report = NewReport { lease, expires, sequence: 1, progress: None, epochs };
         coordinator.queue.report(coordinator.clock.now(), report).await.unwrap();
+        let line = LogLine { number: 1, time_ms: 0, level: LogLevel::Info, message: "epoch 1/1".to_owned() };
+        app::append_log(coordinator, lease, vec![line]).await.unwrap();
         let content = format!("checkpoint of {name}");
         let size_bytes = content.len() as u64;
         let digest = rig.upload(ArtifactKind::Checkpoint, content).await;

@@ -55,12 +55,12 @@ async fn lines_of_an_attempt_are_kept_once_and_in_order() {
     assert_eq!(read(&mut logs, &id, Some(1), 0).await, all[2..3]);
     assert_eq!(read(&mut logs, &id, None, 3).await, all[3..]);
 
-    // An attempt that has ended may still say why; an older one may not.
+    // An attempt that has ended may still say why; another one may not.
     let failure =
         v1::FailJobRequest { lease: reference(&first), cause: v1::FailureCause::Error.into(), message: "x".into() };
     site.workers.clone().fail_job(failure).await.unwrap();
     append(&mut logs, reference(&first), &[line(4, "failed")]).await.unwrap();
-    let stale = v1::LeaseRef { attempt: 0, ..reference(&first).unwrap() };
+    let stale = v1::LeaseRef { attempt: 7, ..reference(&first).unwrap() };
     let refused = append(&mut logs, Some(stale), &[line(5, "late")]).await.unwrap_err();
     assert!(has_reason(&refused, Reason::StaleAttempt), "{refused:?}");
 

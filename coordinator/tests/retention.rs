@@ -258,5 +258,11 @@ async fn unreferenced_artifacts_of_every_kind_are_deleted() {
         unreferenced.insert(fixture.rig.upload(kind, format!("unreferenced: {kind}")).await);
     }
     assert_eq!(fixture.sweep().await, []);
+    // A push that was interrupted goes on with its segments for a day.
+    let segment = Digest::of(b"unreferenced: segment");
+    assert!(unreferenced.remove(&segment));
     assert_eq!(fixture.clean().await.into_iter().collect::<HashSet<_>>(), unreferenced);
+    fixture.rig.clock.set(Timestamp(NOW.0 + 25 * 3_600_000));
+    app::clean(&fixture.rig.coordinator).await.unwrap();
+    assert!(fixture.rig.blobs.get(segment).is_none());
 }

@@ -1,9 +1,9 @@
 """Makes two data sets from scikit-learn's handwritten digits (1,797 scans of 8 x 8 pixels, part of the package):
 
     digits/    multiclass: one digit on each image of 32 px
-    canvas/    multilabel: one to four digits on each canvas of 40 px, with a column of groups
+    canvas/    multilabel: one to four digits on each image of 32 px, with a column of groups
 
-    make.py [--out data] [--digits 1797] [--canvases 2000] [--test-canvases 300] [--seed 1]
+    make.py [--out data] [--digits 1797] [--canvases 1200] [--test-canvases 300] [--seed 1]
 
 Each folder has dataset.toml, train.csv, test.csv, the labels of the test list in test_truth.csv, and images/. Paths of images
 begin at --out, so that one worker with `--data data` serves both sets. The same arguments give the same bytes. Requires
@@ -26,9 +26,7 @@ NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 TEST_SHARE = 6
 # Groups of training digits. The canvases of a group share digits, those of two groups do not.
 GROUPS = 10
-DIGIT_PIXELS = 32
-CANVAS_PIXELS = 40
-DIGIT_ON_CANVAS_PIXELS = 16
+IMAGE_PIXELS = 32
 
 DIGITS_TOML = """\
 # Handwritten digits, one on each image. Made by examples/digits/make.py.
@@ -54,7 +52,7 @@ image_size = 32
 resize = "exact"
 
 [training]
-epochs = 10
+epochs = 5
 train_batch_per_epoch = {batches}
 {training}"""
 
@@ -79,11 +77,11 @@ group_column = "scans"
 [images]
 image_files = "canvas/images/{{id}}.png"
 channels = ["grey"]
-image_size = 40
+image_size = 32
 resize = "exact"
 
 [training]
-epochs = 15
+epochs = 8
 train_batch_per_epoch = {batches}
 {training}"""
 
@@ -112,9 +110,9 @@ class Digit:
     label: int
 
     def drawn(self, side_pixels):
-        """The scan as a grey image, white on black."""
+        """The scan as a grey image, white on black; each of its pixels becomes a square."""
         grey = np.round(self.pixels * (255 / 16)).astype(np.uint8)
-        return Image.fromarray(grey).resize((side_pixels, side_pixels), Image.Resampling.BILINEAR)
+        return Image.fromarray(grey).resize((side_pixels, side_pixels), Image.Resampling.NEAREST)
 
 
 def stratified(digits, generator):
@@ -137,18 +135,17 @@ def read_digits(count, generator):
 
 
 def draw_canvas(digits, generator):
-    """A canvas with one to four of the digits, each class once and each in a quarter of its own; and the sorted labels."""
+    """A canvas with one to four of the digits, each class once, in a quarter of its own; and the sorted labels."""
     wanted = generator.randint(1, 4)
     on_canvas = {}
     for digit in generator.sample(digits, len(digits)):
         if len(on_canvas) == wanted:
             break
         on_canvas.setdefault(digit.label, digit)
-    canvas = Image.new("L", (CANVAS_PIXELS, CANVAS_PIXELS))
-    quarter = CANVAS_PIXELS // 2
+    canvas = Image.new("L", (IMAGE_PIXELS, IMAGE_PIXELS))
+    quarter = IMAGE_PIXELS // 2
     for place, digit in zip(generator.sample(range(4), len(on_canvas)), on_canvas.values()):
-        left, top = (generator.randint(0, quarter - DIGIT_ON_CANVAS_PIXELS) for _ in range(2))
-        canvas.paste(digit.drawn(DIGIT_ON_CANVAS_PIXELS), (place % 2 * quarter + left, place // 2 * quarter + top))
+        canvas.paste(digit.drawn(quarter), (place % 2 * quarter, place // 2 * quarter))
     return canvas, sorted(on_canvas)
 
 
@@ -177,7 +174,7 @@ def make_digits(folder, train, test):
     rows = []
     for digit in train + test:
         rows.append((f"d{len(rows):04}", digit.label))
-        digit.drawn(DIGIT_PIXELS).save(images / f"{rows[-1][0]}.png", optimize=True)
+        digit.drawn(IMAGE_PIXELS).save(images / f"{rows[-1][0]}.png", optimize=True)
     listed, tested = rows[: len(train)], rows[len(train) :]
     write_csv(folder / "train.csv", ["image", "digit"], listed)
     write_csv(folder / "test.csv", ["image"], [(name,) for name, _ in tested])
@@ -221,7 +218,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "data", help="a new or empty folder")
     parser.add_argument("--digits", type=int, default=1797, help="scans to use, a sixth of them for the test lists")
-    parser.add_argument("--canvases", type=int, default=2000, help="canvases of the training list")
+    parser.add_argument("--canvases", type=int, default=1200, help="canvases of the training list")
     parser.add_argument("--test-canvases", type=int, default=300, help="canvases of the test list")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()

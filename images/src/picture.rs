@@ -42,7 +42,8 @@ fn means(plane: &[u8], size: usize, factor: usize) -> Vec<u8> {
     for top in 0..small {
         for left in 0..small {
             let rows = plane.chunks_exact(size).skip(top * factor).take(factor);
-            let sum: usize = rows.flat_map(|row| &row[left * factor..][..factor]).map(|pixel| usize::from(*pixel)).sum();
+            let sum: usize =
+                rows.flat_map(|row| &row[left * factor..][..factor]).map(|pixel| usize::from(*pixel)).sum();
             means.push((sum / (factor * factor)) as u8);
         }
     }

@@ -5,6 +5,7 @@
 //! the images of each in the order of its records, so that the same images have the same index. A segment may have further
 //! records that are not in the index.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{Identity, ImageKey};
 use crate::pack::Pack;
-use crate::segment::{SegmentError, SegmentProblem};
+use crate::segment::{Segment, SegmentError, SegmentProblem};
 use crate::stamp::SourceStamp;
 
 /// The largest segment that can be pushed, in bytes.
@@ -74,18 +75,11 @@ impl ImageIndex {
         let mut found: BTreeMap<Digest, (u64, BTreeMap<usize, ImageKey>)> = BTreeMap::new();
         for (key, stamp) in images {
             let Some(place) = pack.find(&key, &stamp) else { return Err(IndexError::NotPacked(key)) };
-            let digest = place.segment.digest();
-            if !found.contains_key(&digest) {
-                let metadata = fs::metadata(place.segment.path()).map_err(|error| SegmentError {
-                    segment: place.segment.path().to_owned(),
-                    image: None,
-                    problem: SegmentProblem::Unreadable(error),
-                })?;
-                found.insert(digest, (metadata.len(), BTreeMap::new()));
-            }
-            if let Some((_, images)) = found.get_mut(&digest) {
-                images.insert(place.place, key);
-            }
+            let (_, images) = match found.entry(place.segment.digest()) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert((file_bytes(&place.segment)?, BTreeMap::new())),
+            };
+            images.insert(place.place, key);
         }
         let segments = found.into_iter().map(|(digest, (bytes, images))| IndexedSegment {
             digest,
@@ -155,6 +149,14 @@ impl ImageIndex {
     pub fn images_bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
+}
+
+fn file_bytes(segment: &Segment) -> Result<u64, SegmentError> {
+    let failed = |error| {
+        let problem = SegmentProblem::Unreadable(error);
+        SegmentError { segment: segment.path().to_owned(), image: None, problem }
+    };
+    Ok(fs::metadata(segment.path()).map_err(failed)?.len())
 }
 
 impl StoredSegment {

@@ -255,7 +255,9 @@ impl PushedImages {
                     opened.segment.note_use();
                     return Ok(());
                 }
-                Err(error) => self.lose(number, &opened, &error).map_err(|()| failed(path, error.problem.to_string()))?,
+                Err(error) => {
+                    self.lose(number, &opened, &error).map_err(|()| failed(path, error.problem.to_string()))?
+                }
             }
         }
     }

@@ -35,9 +35,12 @@ pub(crate) fn co_occurrence(rows: &Rows<'_>) -> Result<Markup, DrawError> {
     let share = |row, column| {
         if row == column { 0.0 } else { count(row, column) as f64 / count(row, row).max(1) as f64 }
     };
-    let text = |row, column| if row == column || count(row, column) == 0 { String::new() } else { count(row, column).to_string() };
+    let text = |row, column| {
+        if row == column || count(row, column) == 0 { String::new() } else { count(row, column).to_string() }
+    };
     let map = heat_map(rows, &labels, share, text)?;
-    let about = "Of the images with the label of the row, the share with the label of the column. The numbers are images.";
+    let about =
+        "Of the images with the label of the row, the share with the label of the column. The numbers are images.";
     Ok(figure("Labels on the same image", about, &[], &map))
 }
 

@@ -150,7 +150,7 @@ pub(crate) mod tests {
         let comparison = comparison();
         assert_eq!(comparison.differing_settings(), [("rate", vec!["0.1", "0.2"])]);
         let test = comparison.pairs[0].test.as_ref().unwrap();
-        assert_eq!((test.rows, test.differing_rows), (4, 3));
+        assert_eq!((test.rows, test.differing_rows), (4, 2));
     }
 
     #[test]

@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn a_page_has_the_figures_of_both_and_the_test() {
         let page = comparison_html(&comparison());
-        for part in ["first &lt;1&gt; and second", "<code>rate</code>", "cross-fitted", "p = ", "second against first"] {
+        for part in ["first &lt;1&gt; and second", "<code>rate</code>", "cross-fitted", "p = ", "second against first"]
+        {
             assert!(page.contains(part), "{part}: {page}");
         }
     }

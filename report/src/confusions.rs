@@ -67,7 +67,12 @@ fn matrix(report: &Report, rows: &Rows<'_>) -> Result<Markup, DrawError> {
         count => count.to_string(),
     };
     let map = heat_map(rows, &labels, share, text)?;
-    Ok(figure("Confusion matrix", "A row for each class, a column for each prediction. The numbers are images.", &[], &map))
+    Ok(figure(
+        "Confusion matrix",
+        "A row for each class, a column for each prediction. The numbers are images.",
+        &[],
+        &map,
+    ))
 }
 
 #[cfg(test)]

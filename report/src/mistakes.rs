@@ -99,7 +99,8 @@ mod tests {
         let ids: Vec<&str> = worst(report.task, &rows).iter().map(|(_, row)| row.scored.id.as_str()).collect();
         assert_eq!(ids, ["d", "c"]);
         let d = &table.rows[3];
-        let expected = -((1.0 - f64::from(0.2_f32)).ln() + (1.0 - f64::from(0.65_f32)).ln() + f64::from(0.1_f32).ln()) / 3.0;
+        let expected =
+            -((1.0 - f64::from(0.2_f32)).ln() + (1.0 - f64::from(0.65_f32)).ln() + f64::from(0.1_f32).ln()) / 3.0;
         assert!((loss(Task::Multilabel, d) - expected).abs() < 1e-12);
         assert!((loss(Task::Multiclass, d) + f64::from(0.1_f32).ln()).abs() < 1e-12);
         let impossible = ScoreRow { scores: vec![1.0, 0.0, 0.0], ..d.clone() };

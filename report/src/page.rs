@@ -124,7 +124,13 @@ mod tests {
             let uses = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
             assert!(!uses.contains(outside), "{outside}");
         }
-        for part in ["Macro F1 by threshold", "Calibration", "Precision and recall", "F1 of the labels", "Macro F1 of the folds"] {
+        for part in [
+            "Macro F1 by threshold",
+            "Calibration",
+            "Precision and recall",
+            "F1 of the labels",
+            "Macro F1 of the folds",
+        ] {
             assert!(page.contains(part), "{part}");
         }
         assert!(!page.contains("<h2>Training</h2>"));
@@ -143,6 +149,9 @@ mod tests {
         };
         let epochs = vec![EpochReport { metrics, duration_seconds: 1.0 }];
         let page = drawn(&[FoldEpochs { fold: 3, objective: Objective::MacroF1, epochs }]);
-        assert!(page.contains("<h2>Training</h2>") && page.contains("fold 3") && page.contains("Validation loss"), "{page}");
+        assert!(
+            page.contains("<h2>Training</h2>") && page.contains("fold 3") && page.contains("Validation loss"),
+            "{page}"
+        );
     }
 }

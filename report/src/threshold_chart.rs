@@ -14,9 +14,10 @@ pub(crate) fn threshold_chart(report: &Report) -> Result<Markup, DrawError> {
     }
     let top = report.curve.iter().map(|(_, f1)| *f1).fold(report.macro_f1, f64::max).max(0.05) * 1.05;
     let axes = Axes { x_title: "threshold", y_title: "macro F1", x: 0.0..1.0, y: 0.0..top.min(1.0) };
-    let others = report.cross_fitted.as_ref().map_or(Vec::new(), |fit| {
-        fit.thresholds.iter().filter_map(|of_fold| of_fold.threshold).collect::<Vec<f64>>()
-    });
+    let others = report
+        .cross_fitted
+        .as_ref()
+        .map_or(Vec::new(), |fit| fit.thresholds.iter().filter_map(|of_fold| of_fold.threshold).collect::<Vec<f64>>());
     let chart = plane(&axes, |chart| {
         if let Some([lower, upper]) = report.threshold_interval {
             chart.draw_series([Rectangle::new([(lower, 0.0), (upper, axes.y.end)], ORANGE.mix(0.15).filled())])?;

@@ -27,7 +27,7 @@ def main(address, job_set_id=None):
         services = sorted(database.get_services())
         pool = descriptor_pool.DescriptorPool(database)
         print("services:", *services, sep="\n  ")
-        for expected in ("fivefold.v1.JobSetService", "fivefold.v1.WorkerService", "fivefold.v1.ArtifactService", "grpc.health.v1.Health"):
+        for expected in ("fivefold.v1.JobSetService", "fivefold.v1.DataSetService", "fivefold.v1.WorkerService", "fivefold.v1.ArtifactService", "grpc.health.v1.Health"):
             assert expected in services, f"{expected} is not listed"
         health = call(channel, pool, "grpc.health.v1.Health", "Check")
         print("health:", json_format.MessageToDict(health))

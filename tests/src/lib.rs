@@ -37,6 +37,13 @@ fn build_programs() -> anyhow::Result<PathBuf> {
     build.args(["build", "--workspace", "--bins", "--test", "dependencies", "--quiet"]);
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
     build.env("CARGO_TARGET_DIR", folder.parent().context("no target folder")?);
+    // Cargo sets these for the test. Build scripts that read them, such as ring's, would run again, and all that depends on them
+    // would be compiled again.
+    for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(name);
+        }
+    }
     if folder.ends_with("release") {
         build.arg("--release");
     }
@@ -218,12 +225,30 @@ impl Site {
     /// # Errors
     /// If it cannot be started.
     pub fn start_worker_with(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Program> {
+        let mut command = self.worker_command(name)?;
+        command.arg("--data").arg(&self.data).args(arguments);
+        Ok(Program { child: command.spawn()? })
+    }
+
+    /// Starts a CPU worker of that name that has no folder of images. What it fetches goes to `cache/` in the site's folder, as
+    /// that of all such workers.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_worker_without_images(&self, name: &str) -> anyhow::Result<Program> {
+        let mut command = self.worker_command(name)?;
+        command.env_remove("FIVEFOLD_DATA");
+        Ok(Program { child: command.spawn()? })
+    }
+
+    fn worker_command(&self, name: &str) -> anyhow::Result<Command> {
         let output = File::options().create(true).append(true).open(self.folder.join(format!("{name}.log")))?;
         let mut command = Command::new(programs()?.join("fivefold-worker"));
-        command.args(["--coordinator", &self.worker_url, "--device", "cpu", "--name", name, "--data"]).arg(&self.data);
-        command.arg("--scratch").arg(self.folder.join(format!("scratch-{name}"))).args(arguments);
+        command.args(["--coordinator", &self.worker_url, "--device", "cpu", "--name", name]);
+        command.arg("--scratch").arg(self.folder.join(format!("scratch-{name}")));
+        command.env("XDG_CACHE_HOME", self.folder.join("cache"));
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        Ok(Program { child: command.spawn()? })
+        Ok(command)
     }
 
     /// Submits the folder's lists with the settings `spec` (TOML); returns the id of the job set.

@@ -46,10 +46,10 @@ folds = 2
 intraop_threads = 1
 "#;
 
-/// The programs, with a worker that has the data sets of a test.
+/// A coordinator, and the folder of a test's data sets.
 struct Sets {
     site: Site,
-    _programs: [Program; 2],
+    _coordinator: Program,
     folder: tempfile::TempDir,
 }
 
@@ -68,8 +68,7 @@ impl Sets {
         let data = folder.path().join("data");
         std::fs::create_dir(&data).unwrap();
         let (site, coordinator) = Site::start(&folder.path().join("site"), &data, 30).unwrap();
-        let worker = site.start_worker("a").unwrap();
-        Sets { site, _programs: [coordinator, worker], folder }
+        Sets { site, _coordinator: coordinator, folder }
     }
 
     fn data(&self) -> &Path {
@@ -97,8 +96,9 @@ impl Sets {
         found
     }
 
-    /// Trains a data set, with more flags of `submit`.
+    /// Trains a data set on a worker that finds its images, with more flags of `submit`.
     async fn trained(&self, dataset: &str, name: &str, flags: &[&str]) -> Results {
+        let _worker = self.site.start_worker(name).unwrap();
         let (url, name_flag) = (self.site.url.as_str(), format!("--name={name}"));
         let line = ["--coordinator", url, "submit", "--dataset", dataset, &name_flag];
         let id = fivefold(&[&line[..], flags].concat()).unwrap();
@@ -160,8 +160,8 @@ fn toml_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 /// Images of 12 patients, three each; every fourth has no finding.
 fn draw_xrays(sets: &Sets) -> (String, BTreeMap<String, String>) {
     std::fs::create_dir(sets.data().join("scans")).unwrap();
-    let header = format!("image,{},patient", FINDINGS.join(","));
-    let (mut train, mut test) = (header.clone() + "\n", header + "\n");
+    let header = format!("image,{}", FINDINGS.join(","));
+    let (mut train, mut test) = (format!("{header},patient\n"), format!("{header}\n"));
     let mut patients = BTreeMap::new();
     for image in 0..42 {
         let id = format!("scan{image}.jpg");
@@ -169,13 +169,13 @@ fn draw_xrays(sets: &Sets) -> (String, BTreeMap<String, String>) {
         draw_rgb(&sets.data().join("scans").join(&id), image, width, height);
         let held = |class: usize| image % 4 != 3 && (class == image % 13 || class == (image / 2) % 13);
         let columns: Vec<&str> = (0..14).map(|class| if held(class) { "1" } else { "0" }).collect();
-        let patient = format!("p{}", image / 3);
-        let row = format!("{id},{},{patient}\n", columns.join(","));
+        let row = format!("{id},{}", columns.join(","));
         if image < 36 {
-            train += &row;
+            let patient = format!("p{}", image / 3);
+            train += &format!("{row},{patient}\n");
             patients.insert(id, patient);
         } else {
-            test += &row;
+            test += &format!("{row}\n");
         }
     }
     sets.write("train.csv", &train);
@@ -204,7 +204,10 @@ async fn jpegs_of_mixed_sizes_with_14_columns_of_findings_keep_patients_in_one_f
     assert_eq!(folds_of_patients.len(), 12);
     assert!(folds_of_patients.values().all(|folds| folds.len() == 1), "{folds_of_patients:?}");
     let groups = &report["split"]["groups"];
-    assert_eq!((&groups["column"], &groups["count"], &groups["in_two_folds"]), (&"patient".into(), &12.into(), &0.into()));
+    assert_eq!(
+        (&groups["column"], &groups["count"], &groups["in_two_folds"]),
+        (&"patient".into(), &12.into(), &0.into())
+    );
     assert_eq!(groups["fold_groups"], serde_json::json!([4, 4, 4]));
 
     let classes = report["per_class"].as_array().unwrap();

@@ -11,7 +11,7 @@ use fivefold_tests::sources::{code, source, sources};
 const SINGLE_USERS: [(&str, &str); 2] = [("sqlx", "fivefold-coordinator"), ("tch", "fivefold-train")];
 
 /// What a crate must not depend on. `bench` and `tests` have no rules.
-const CRATES: [(&str, &[&str]); 12] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("fivefold-common", &["async-trait", "axum", "clap", "image", "prost", "sqlx", "tch", "tokio", "tonic", "tracing"]),
     ("fivefold-proto", &["clap", "sqlx", "tch", "fivefold-client", "fivefold-train"]),
     ("fivefold-client", &["clap", "sqlx", "tch", "fivefold-train"]),
@@ -23,6 +23,21 @@ const CRATES: [(&str, &[&str]); 12] = [
     ("fivefold-train", &["clap", "prost", "sqlx", "tokio", "tonic", "fivefold-client", "fivefold-proto"]),
     ("fivefold-worker", &["sqlx", "tch", "fivefold-coordinator"]),
     ("fivefold-coordinator", &["tch", "fivefold-client", "fivefold-train", "fivefold-worker"]),
+    (
+        "fivefold-report",
+        &[
+            "axum",
+            "clap",
+            "prost",
+            "sqlx",
+            "tch",
+            "tokio",
+            "tonic",
+            "fivefold-client",
+            "fivefold-images",
+            "fivefold-proto",
+        ],
+    ),
     ("fivefold-synth", &["axum", "clap", "sqlx", "tch", "tokio", "tonic", "fivefold-proto"]),
     (
         "fivefold-onnx",

@@ -1,5 +1,4 @@
 //! What workers say during attempts, from the worker to the `fivefold` command.
-#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 use fivefold_proto::v1;
 use fivefold_tests::{Signal, Site, fivefold, tiny_data};
@@ -37,7 +36,6 @@ async fn the_log_of_each_attempt_can_be_read_while_it_runs_and_afterwards() {
     assert!(released < log.lines().position(|line| line.contains("fold 0, attempt 2")), "{log}");
 
     let of_fold = fivefold(&[&line[..], &["--fold", "1", "--json"]].concat()).unwrap();
-    let lines: Vec<serde_json::Value> =
-        of_fold.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> = of_fold.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(!lines.is_empty() && lines.iter().all(|line| line["fold"] == 1 && line["worker"] == "b"), "{of_fold}");
 }

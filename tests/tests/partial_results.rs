@@ -28,6 +28,9 @@ fn report(folder: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap()
 }
 
+/// The files of results with a submission.
+const RESULTS: [&str; 5] = ["oof.csv", "report.html", "report.json", "results.json", "submission.csv"];
+
 fn names(folder: &Path) -> Vec<String> {
     let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.collect();
@@ -57,7 +60,7 @@ async fn results_of_some_folds_are_fetched_and_a_job_set_is_ended_with_them() {
     // Of a job set that is running, then of one that was cancelled.
     let printed = command("results ID --out OUT --checkpoints").unwrap();
     assert!(printed.contains("PARTIAL             folds 0 of 2") && printed.contains("fold 1 is missing"), "{printed}");
-    assert_eq!(names(&out), ["fold-0.safetensors", "oof.csv", "report.json", "results.json"]);
+    assert_eq!(names(&out), ["fold-0.safetensors", "oof.csv", "report.html", "report.json", "results.json"]);
     assert_eq!(report(&out)["partial"]["folds"], serde_json::json!([0]));
     // The model as ONNX, with the same threshold. A file is replaced only if asked.
     let models = folder.path().join("out-models");
@@ -90,7 +93,7 @@ async fn results_of_some_folds_are_fetched_and_a_job_set_is_ended_with_them() {
     assert!(printed.contains("(fold 0 of 2)"), "{printed}");
     let printed = command("results ID --out OUT").unwrap();
     assert!(printed.contains("PARTIAL"), "{printed}");
-    assert_eq!(names(&out), ["fold-0.safetensors", "oof.csv", "report.json", "results.json", "submission.csv"]);
+    assert_eq!(names(&out), [&["fold-0.safetensors"], &RESULTS[..]].concat());
     let submission = std::fs::read_to_string(out.join("submission.csv")).unwrap();
     assert_eq!(submission.lines().count(), 11);
 
@@ -100,6 +103,6 @@ async fn results_of_some_folds_are_fetched_and_a_job_set_is_ended_with_them() {
     let refused = command(&format!("results {other} --out OUT")).unwrap_err();
     assert!(refused.contains(&format!("has the results of {id}")) && refused.contains("--replace"), "{refused}");
     command(&format!("results {other} --out OUT --replace")).unwrap();
-    assert_eq!(names(&out), ["oof.csv", "report.json", "results.json", "submission.csv"]);
+    assert_eq!(names(&out), RESULTS);
     assert_eq!(report(&out)["job_set"], serde_json::json!(other));
 }

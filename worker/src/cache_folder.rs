@@ -25,7 +25,11 @@ pub fn usual_cache(scratch: &Path, limit_bytes: Option<u64>) -> CacheFolder {
     let path = of_user.filter(|path| match make_writable(path) {
         Ok(()) => true,
         Err(error) => {
-            tracing::warn!("cannot use {}: {error}; images of pushed data sets go to {}", path.display(), scratch.display());
+            tracing::warn!(
+                "cannot use {}: {error}; images of pushed data sets go to {}",
+                path.display(),
+                scratch.display()
+            );
             false
         }
     });

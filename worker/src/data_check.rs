@@ -57,7 +57,7 @@ pub fn warn_if_empty(folder: &ImageFolder) {
 }
 
 /// Where the images are, if they are not below `folder` in `train/`, `hpa/` and `test/` but in the folder itself, with what to
-/// do; `None` otherwise.
+/// do; `None` otherwise. They may well be there for job sets with a template of their own, `image_files`.
 pub fn misplaced_images(folder: &ImageFolder) -> Option<String> {
     const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "tif", "tiff"];
     let root = folder.root();
@@ -99,7 +99,8 @@ impl DataCheck<'_> {
                 listed.push((format!("of {}", path.display()), ListedImages { source, ids }));
             }
         }
-        if let Some(misplaced) = misplaced_images(self.folder) {
+        let misplaced = self.layout.files().are_usual().then(|| misplaced_images(self.folder)).flatten();
+        if let Some(misplaced) = misplaced {
             return Ok(vec![Finding::bad(misplaced)]);
         }
         if listed.is_empty() {
@@ -272,6 +273,23 @@ mod tests {
         let layout = layout(&lists(None).spec);
         let check = DataCheck { folder: &folder, layout: &layout, threads: 2, decoded: 2 };
         assert!(check.run(&lists(None)).unwrap_err().to_string().contains("--train-csv"));
+    }
+
+    #[test]
+    fn images_may_be_in_the_folder_itself_if_the_template_says_so() {
+        let root = tempfile::tempdir().unwrap();
+        write(&root.path().join("a.png"), 16);
+        let list = root.path().join("train.csv");
+        std::fs::write(&list, "Id,Target\na,0\n").unwrap();
+        let lists = |toml: &str| DataLists {
+            train: Some(list.clone()),
+            spec: JobSetSpec::from_toml(toml).unwrap(),
+            ..DataLists::default()
+        };
+        let found = &check(root.path(), &lists("image_files = \"{id}.png\"\nchannels = [\"grey\"]"))[0];
+        assert!(found.rating == Rating::Good && found.message.contains("1 images of"), "{found:?}");
+        let found = &check(root.path(), &lists(""))[0];
+        assert!(found.rating == Rating::Bad && found.message.contains("such as a.png; move them to"), "{found:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,6 +30,8 @@ use crate::prepare::blocking;
 const DOWNLOADS: usize = 3;
 /// How long a segment is left alone that another process downloads.
 const ELSEWHERE_PAUSE: Duration = Duration::from_millis(250);
+/// A segment that another process downloads is downloaded here too once nothing has come for this time.
+const ABANDONED: Duration = Duration::from_secs(60);
 /// The time between two reports of progress.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -65,7 +67,8 @@ impl Fetching {
     ) -> Result<Self, AttemptError> {
         let json = blocking(move || std::fs::read(&index).with_context(|| index.display().to_string())).await?;
         let index = ImageIndex::parse(&json);
-        let index = index.map_err(|problem| AttemptError::BadData(format!("the index of the pushed images: {problem}")))?;
+        let index =
+            index.map_err(|problem| AttemptError::BadData(format!("the index of the pushed images: {problem}")))?;
         let expected = layout.identity();
         if index.identity != expected {
             let problem = format!("the pushed images are {}, but the settings ask for {expected}", index.identity);
@@ -234,7 +237,13 @@ impl Download {
             counted.received_bytes[number].store(progress.done_bytes, Ordering::Relaxed);
         });
         let fetched = loop {
-            match transfers.fetch_once(*digest, path).await {
+            let result = match transfers.fetch_once(*digest, path).await {
+                Ok(Fetched::Elsewhere) if is_abandoned(path) => {
+                    transfers.download(*digest, path).await.map(|()| Fetched::Here)
+                }
+                result => result,
+            };
+            match result {
                 Ok(fetched) => break fetched,
                 Err(error) if is_disk_full(&error) => self.free(*bytes).await?,
                 Err(error) => return Err(error.into()),
@@ -258,6 +267,13 @@ impl Download {
         tracing::info!("the disk is full: {} of unused images are deleted", size_text(freed_bytes));
         Ok(())
     }
+}
+
+/// Whether the other process that downloads to `path` gets nothing. It may work for another coordinator.
+fn is_abandoned(path: &Path) -> bool {
+    let part = path.with_added_extension("part");
+    let written = std::fs::metadata(part).and_then(|metadata| metadata.modified());
+    written.is_ok_and(|time| time.elapsed().is_ok_and(|silence| silence > ABANDONED))
 }
 
 fn is_disk_full(error: &TransferError) -> bool {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use fivefold_common::progress::{Phase, Progress};
-use fivefold_images::{ImageFolder, ImageLayout};
 use fivefold_images::image_check::{Checked, ImageCheck, ListedImages};
 use fivefold_images::known_images::KnownImages;
+use fivefold_images::{ImageFolder, ImageLayout};
 use tokio::sync::watch;
 
 use crate::attempt::Attempt;

@@ -74,8 +74,11 @@ pub(crate) async fn acquire(
 }
 
 /// Releases the lease that the coordinator may have given for a request whose answer was not awaited. The same request gets the
-/// same lease again.
+/// same lease again. A coordinator that is away is not waited for.
 async fn give_back(connection: &Connection, request: v1::AcquireLeaseRequest) {
+    if connection.is_away() {
+        return;
+    }
     let request = v1::AcquireLeaseRequest { wait_seconds: 0, ..request };
     let given_back = async {
         let answer = connection.call(request, async |c, r| c.workers().acquire_lease(r).await).await?;
@@ -89,6 +92,8 @@ async fn give_back(connection: &Connection, request: v1::AcquireLeaseRequest) {
     match tokio::time::timeout(GIVE_BACK_TIMEOUT, given_back).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("a lease that was just given could not be given back: {error}"),
-        Err(_) => tracing::warn!("the coordinator does not answer: a lease that was just given runs out by itself"),
+        Err(_) => {
+            tracing::info!("the coordinator does not answer: a lease, if it has just given one, runs out by itself")
+        }
     }
 }

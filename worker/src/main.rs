@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use fivefold_client::{Address, Connection, Notice, RetryPolicy};
 use fivefold_common::dataset_file::{DatasetFile, DatasetLists};
 use fivefold_common::finding::Rating;
@@ -81,7 +81,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 /// Prints what is found on the images of a machine.
 fn check_data(arguments: CheckDataArguments) -> anyhow::Result<()> {
-    let data = arguments.data.clone().context("--data is required: the images of pushed data sets need no check here")?;
+    let data =
+        arguments.data.clone().context("--data is required: the images of pushed data sets need no check here")?;
     let folder = image_folder(&data)?;
     let threads = arguments.decode_threads.unwrap_or_else(cores).max(1);
     let (spec, listed) = spec_of_data(&arguments)?;
@@ -141,7 +142,7 @@ fn serve(arguments: DaemonArguments, recorder: Recorder) -> anyhow::Result<()> {
     match &images {
         Some(images) => {
             if let Some(misplaced) = misplaced_images(images) {
-                bail!("--data {}: {misplaced}", images.root().display());
+                tracing::warn!("{misplaced}, or say in the settings of your job sets where they are (image_files)");
             }
             warn_if_empty(images);
         }

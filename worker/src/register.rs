@@ -27,8 +27,12 @@ pub(crate) async fn register(connection: &Connection, worker: &Worker) -> Result
 /// How long a worker that leaves tries to say so.
 const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Tells the coordinator that the worker is gone. Otherwise it would be listed as present for a lease period.
+/// Tells the coordinator that the worker is gone. Otherwise it would be listed as present for a lease period. A coordinator
+/// that is away is not waited for.
 pub(crate) async fn unregister(connection: &Connection, worker: &Worker) {
+    if connection.is_away() {
+        return;
+    }
     let request = v1::UnregisterWorkerRequest { name: worker.name.clone() };
     let call = connection.call(request, async |c, r| c.workers().unregister_worker(r).await);
     match tokio::time::timeout(UNREGISTER_TIMEOUT, call).await {

@@ -23,7 +23,7 @@ use crate::prepare::Work;
 const STOP_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long the training is silent before the progress of the images that it waits for is reported.
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// The thread does not stop. It occupies its device until the process ends.
 #[derive(Debug, thiserror::Error)]

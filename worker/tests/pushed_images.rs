@@ -43,7 +43,7 @@ impl Pushed {
         let calm = undisturbed(&data).await;
         let folder = Arc::new(ImageFolder::open(data.folder.path()).unwrap());
         let images = PackedImages::new(folder.clone(), ImageLayout::of(&spec()).unwrap()).unwrap();
-        let source = |key: &ImageKey| Source::ALL.into_iter().find(|source| source.to_string() == key.list).unwrap();
+        let source = |key: &ImageKey| *Source::ALL.iter().find(|source| source.to_string() == key.list).unwrap();
         let keys: Vec<ImageKey> = [(Source::Train, 24), (Source::Hpa, 8), (Source::Test, 4)]
             .into_iter()
             .flat_map(|(source, count)| (0..count).map(move |row| (source, row)))
@@ -286,6 +286,17 @@ async fn workers_share_a_cache_and_fetch_each_segment_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_another_process_waits_for_in_vain_is_downloaded_here_too() {
+    let (pushed, cache) = (Pushed::new().await, tempfile::tempdir().unwrap());
+    let part = cache.path().join(format!("{}.segment.part", pushed.needed()[0]));
+    let other = std::fs::File::create(&part).unwrap();
+    other.lock().unwrap();
+    other.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    pushed.expect_same_result(&train(&pushed, &cache, None).await);
+    assert!(part.exists(), "it is not this worker's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_segments_are_fetched_again() {
     let (pushed, cache) = (Pushed::new().await, tempfile::tempdir().unwrap());
     train(&pushed, &cache, None).await;
@@ -340,7 +351,10 @@ async fn jobs_whose_images_cannot_be_had_fail() {
     let lease = v1::Lease { spec: Some(spec_to_wire(&other)), ..pushed.lease(&coordinator, 2) };
     let (cause, message) = failure(lease).await;
     assert_eq!(cause, v1::FailureCause::BadData);
-    assert!(message.contains("the pushed images are 3 x 32 x 32") && message.contains("ask for 3 x 16 x 16"), "{message}");
+    assert!(
+        message.contains("the pushed images are 3 x 32 x 32") && message.contains("ask for 3 x 16 x 16"),
+        "{message}"
+    );
 
     let mut lease = pushed.lease(&coordinator, 3);
     let lost = Digest::of(b"never pushed").to_string();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use fivefold_client::Connection;
 use fivefold_common::ids::JobSetId;
+use fivefold_program::number::whole_number;
 use fivefold_proto::convert::{job_kind_from_wire, job_set_state_from_wire};
 use fivefold_proto::v1::{ListLogLinesRequest, StoredLogLine};
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ pub(crate) struct LogsArgs {
     #[arg(value_name = "ID", add = job_set_ids())]
     id: JobSetName,
     /// Only this fold, counted from 0
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..100))]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(0..=99))]
     fold: Option<u32>,
     /// Print new lines as they come, until the job set ends
     #[arg(short, long)]

@@ -17,6 +17,7 @@ use fivefold_images::packing::PackedImages;
 use fivefold_images::{ImageFolder, ImageLayout};
 use fivefold_pack::pack::Pack;
 use fivefold_pack::{ImageIndex, ImageKey};
+use fivefold_program::number::whole_number;
 use fivefold_proto::convert::required;
 use fivefold_proto::v1::{DataSet, Manifests, PutDataSetRequest};
 use serde_json::json;
@@ -49,7 +50,7 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "DIR")]
     pack: Option<PathBuf>,
     /// Threads that decode images [default: one per core]
-    #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N")]
+    #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N", value_parser = whole_number::<usize>(..))]
     decode_threads: Option<usize>,
 }
 

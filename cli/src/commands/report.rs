@@ -7,6 +7,7 @@ use clap::Args;
 use fivefold_client::Connection;
 use fivefold_common::artifact::ArtifactKind;
 use fivefold_common::report::Report;
+use fivefold_program::number::whole_number;
 use fivefold_proto::convert::{required, spec_from_wire};
 use serde_json::json;
 use tempfile::TempDir;
@@ -33,7 +34,7 @@ pub(crate) struct ReportArgs {
     #[arg(long, env = "FIVEFOLD_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
     /// Number of an earlier fit, counted from 1 [default: the newest]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u32>(1..))]
     fit: Option<u32>,
 }
 
@@ -45,10 +46,7 @@ pub(crate) async fn run(args: &ReportArgs, coordinator: &Connection, format: Out
     let wanted = args.fit.map_or(Wanted::Newest, Wanted::Fit);
     let chosen = ChosenResults::find(job_set, wanted, coordinator).await?;
     let files = ReportFiles::download(&chosen, coordinator).await?;
-    let curves = match chosen.source.is_newest() {
-        true => report_page::curves(coordinator, &chosen.job_set).await?,
-        false => Vec::new(),
-    };
+    let curves = report_page::curves(coordinator, &chosen).await?;
     let title = id_and_name(&chosen.job_set);
     report_page::write(&title, &files.report()?, &files.table(), &curves, pictures.as_ref(), &args.out)?;
     match format {

@@ -87,13 +87,12 @@ pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: Ou
     let job_set = get_job_set(coordinator, &args.id.resolve(coordinator).await?).await?;
     let chosen = ChosenResults::find(job_set, args.wanted(), coordinator).await?;
     let ChosenResults { job_set, is_partial, .. } = &chosen;
-    let is_partial = *is_partial;
     let wanted = wanted_files(&chosen.artifacts);
     let digest_of = |kind| wanted.iter().find(|(found, ..)| *found == kind).map(|(.., found)| found.digest.clone());
     let origin = Origin {
         job_set: job_set.id.clone(),
         fit: digest_of(ArtifactKind::Oof).unwrap_or_default(),
-        partial: is_partial,
+        partial: *is_partial,
         submission: digest_of(ArtifactKind::Submission),
     };
     let models = if args.checkpoints { models(&chosen.folds) } else { Vec::new() };
@@ -115,10 +114,7 @@ pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: Ou
         }
     }
     if let Some(report) = report.as_ref().filter(|_| has_page) {
-        let curves = match chosen.source.is_newest() {
-            true => report_page::curves(coordinator, job_set).await?,
-            false => Vec::new(),
-        };
+        let curves = report_page::curves(coordinator, &chosen).await?;
         report_page::write(&id_and_name(job_set), report, &folder.file("oof.csv"), &curves, None, &folder.file(PAGE))?;
     }
     for (name, tables) in &arrays {
@@ -134,6 +130,15 @@ pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: Ou
         epoch_metrics::update(&mut history, coordinator, job_set).await?;
         written.push(tensorboard::update(folder, job_set, &history)?);
     }
+    print_results(&chosen, &written, report.as_ref(), format)
+}
+
+fn print_results(
+    ChosenResults { job_set, is_partial, .. }: &ChosenResults,
+    written: &[PathBuf],
+    report: Option<&Report>,
+    format: OutputFormat,
+) -> anyhow::Result<()> {
     match format {
         OutputFormat::Json => print_json(&json!({
             "id": job_set.id,
@@ -143,7 +148,7 @@ pub(crate) async fn run(args: &ResultsArgs, coordinator: &Connection, format: Ou
             "report": report,
         })),
         OutputFormat::Text => {
-            let summary = report.as_ref().map_or(String::new(), report_summary);
+            let summary = report.map_or(String::new(), report_summary);
             let written: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
             print(&format!("{summary}\nFiles: {}\n", written.join(", ")))
         }

@@ -123,10 +123,13 @@ impl Lists {
         }
         let train = train.ok_or_else(|| {
             UsageError(match &args.dataset {
-                Some(file) => format!(
+                Some(DatasetSource::File(file)) => format!(
                     "{} has no training list: name it as train in its [lists], or with --train-csv FILE",
                     file.display()
                 ),
+                Some(DatasetSource::Pushed(name)) => {
+                    format!("the data set {name} was pushed without a training list: name one with --train-csv FILE")
+                }
                 None => "there is nothing to train on: describe a data set with --dataset FILE, name its training list with \
                          --train-csv FILE, or repeat a job set with --like ID"
                     .to_owned(),

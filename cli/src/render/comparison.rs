@@ -12,15 +12,19 @@ const LABELS: usize = 5;
 
 /// The figures, the settings that differ, and the tests.
 pub(crate) fn comparison_text(comparison: &Comparison) -> String {
-    let mut rows = vec![std::iter::once(String::new()).chain(comparison.sides.iter().map(|side| side.name.clone())).collect()];
+    let mut rows =
+        vec![std::iter::once(String::new()).chain(comparison.sides.iter().map(|side| side.name.clone())).collect()];
     for (figure, of) in FIGURES {
         rows.push(row(figure, comparison.sides.iter().map(|side| number(of(&side.report), 4))));
     }
     rows.push(row("rows", comparison.sides.iter().map(|side| side.report.rows.to_string())));
-    rows.push(row("folds", comparison.sides.iter().map(|side| {
-        let partial = if side.report.partial.is_some() { " (partial)" } else { "" };
-        format!("{}{partial}", side.report.per_fold.len())
-    })));
+    rows.push(row(
+        "folds",
+        comparison.sides.iter().map(|side| {
+            let partial = if side.report.partial.is_some() { " (partial)" } else { "" };
+            format!("{}{partial}", side.report.per_fold.len())
+        }),
+    ));
     for (key, values) in comparison.differing_settings() {
         rows.push(row(key, values.iter().map(|value| if value.is_empty() { NOTHING } else { value }.to_owned())));
     }
@@ -76,12 +80,15 @@ pub(crate) fn comparison_json(comparison: &Comparison, ids: &[String]) -> Value 
         .iter()
         .zip(ids)
         .map(|(side, id)| {
-            let figures: serde_json::Map<String, Value> =
-                FIGURES.iter().map(|(name, of)| (name.to_lowercase().replace([' ', '-'], "_"), json!(of(&side.report)))).collect();
+            let figures: serde_json::Map<String, Value> = FIGURES
+                .iter()
+                .map(|(name, of)| (name.to_lowercase().replace([' ', '-'], "_"), json!(of(&side.report))))
+                .collect();
             json!({ "id": id, "figures": figures, "rows": side.report.rows, "partial": side.report.partial.is_some() })
         })
         .collect();
-    let pairs: Vec<Value> = comparison.pairs.iter().zip(ids.iter().skip(1)).map(|(pair, id)| pair_json(pair, id)).collect();
+    let pairs: Vec<Value> =
+        comparison.pairs.iter().zip(ids.iter().skip(1)).map(|(pair, id)| pair_json(pair, id)).collect();
     let settings: serde_json::Map<String, Value> =
         comparison.differing_settings().into_iter().map(|(key, values)| (key.to_owned(), json!(values))).collect();
     json!({ "job_sets": sides, "settings": settings, "against_first": pairs })

@@ -190,7 +190,7 @@ mod tests {
             ..JobSet::default()
         };
         let oof = json!({ "kind": "oof", "digest": "00", "size_bytes": 7 });
-        let expected = json!({
+        let mut expected = json!({
             "id": "js-abcdefgh", "state": "predicting", "state_reason": "", "paused": false, "pause_time": null, "warm_start_of": null, "macro_f1": null,
             "threshold": null, "objective": null, "create_time": null, "update_time": null, "spec": null, "results": [oof],
             "fits": [{ "macro_f1": 0.5, "threshold": 0.25, "objective": null, "folds": [0, 2], "create_time": null, "results": [oof] }],
@@ -211,6 +211,8 @@ mod tests {
                 },
             }],
         });
+        // One key more than the macro can expand.
+        expected["images_digest"] = Value::Null;
         assert_eq!(job_set(&set), expected);
         let history = EpochHistory::default();
         let view = job_set_view(&View::new(&set, &history));
@@ -234,7 +236,7 @@ mod tests {
         assert_eq!(event(&Event { cursor: 5, name: "leased".into(), ..Event::default() }), event_keys);
         let worker_keys = json!({
             "name": "gpu1", "device": "", "version": "", "last_seen_time": null, "job_id": 3, "draining": true,
-            "gone": false, "excluded_job_set_ids": [],
+            "gone": false, "has_image_folder": false, "excluded_job_set_ids": [],
         });
         assert_eq!(
             worker(&Worker { name: "gpu1".into(), job_id: 3, draining: true, ..Worker::default() }),

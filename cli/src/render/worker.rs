@@ -73,10 +73,9 @@ mod tests {
         };
         let now = UNIX_EPOCH + std::time::Duration::from_secs(100);
         let on = |width| worker_table(std::slice::from_ref(&worker), now, &terminal(width, 24));
-        assert!(
-            on(usize::MAX)
-                .ends_with("a-machine-with-a-long-name-cuda0  cuda:0 (NVIDIA H200, 139 GiB)  3 s ago    12   0.1.0\n")
-        );
+        assert!(on(usize::MAX).ends_with(
+            "a-machine-with-a-long-name-cuda0  cuda:0 (NVIDIA H200, 139 GiB)  pushed  3 s ago    12   0.1.0\n"
+        ));
         for width in 40..100 {
             let text = on(width);
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");

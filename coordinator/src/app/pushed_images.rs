@@ -26,7 +26,7 @@ pub(super) async fn check(
     let index = read(coordinator, images).await?;
     let layout = ImageLayout::of(spec).map_err(|error| Error::BadContent(error.to_string()))?;
     require_identity(&index.identity, &layout.identity())?;
-    let index = require_images(index, lists).await?;
+    let index = require_images(index, lists, "push the data set with this list").await?;
     require_segments(coordinator, &index).await?;
     Ok(index)
 }
@@ -37,14 +37,14 @@ pub(super) async fn check(
 /// [`Error::BadContent`].
 pub(super) async fn check_test_list(coordinator: &Coordinator, images: Digest, test: Manifest) -> Result<(), Error> {
     let index = read(coordinator, images).await?;
-    require_images(index, vec![(Source::Test, test)]).await.map(|_| ())
+    let advice = "the job set has the images that it was submitted with, and no others";
+    require_images(index, vec![(Source::Test, test)], advice).await.map(|_| ())
 }
 
 async fn read(coordinator: &Coordinator, images: Digest) -> Result<ImageIndex, Error> {
     let bytes = coordinator.blobs.read(images).await?;
-    let parse = move || ImageIndex::parse(&bytes);
-    blocking(move || parse().map_err(|problem| Error::BadContent(format!("the index of the pushed images: {problem}"))))
-        .await
+    let failed = |problem| Error::BadContent(format!("the index of the pushed images: {problem}"));
+    blocking(move || ImageIndex::parse(&bytes).map_err(failed)).await
 }
 
 fn require_identity(pushed: &Identity, wanted: &Identity) -> Result<(), Error> {
@@ -63,7 +63,11 @@ fn require_identity(pushed: &Identity, wanted: &Identity) -> Result<(), Error> {
     Err(Error::BadContent(format!("{difference}: {advice}")))
 }
 
-async fn require_images(index: ImageIndex, lists: Vec<(Source, Manifest)>) -> Result<ImageIndex, Error> {
+async fn require_images(
+    index: ImageIndex,
+    lists: Vec<(Source, Manifest)>,
+    advice: &'static str,
+) -> Result<ImageIndex, Error> {
     blocking(move || {
         let pushed: HashSet<(&str, &str)> =
             index.images().map(|ImageKey { list, id }| (list.as_str(), id.as_str())).collect();
@@ -75,8 +79,7 @@ async fn require_images(index: ImageIndex, lists: Vec<(Source, Manifest)>) -> Re
                 let (row_number, id, more) = (place + 1, &row.id, missing.count());
                 let more = if more == 0 { String::new() } else { format!(", and {more} more images of the list") };
                 return Err(Error::BadContent(format!(
-                    "the {source} list, row {row_number}: the image {id:?} is not among the pushed ones{more}: push the data \
-                     set with this list"
+                    "the {source} list, row {row_number}: the image {id:?} is not among the pushed ones{more}: {advice}"
                 )));
             }
         }

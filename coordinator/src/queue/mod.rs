@@ -143,7 +143,12 @@ pub trait Queue: Debug + Send + Sync {
     ) -> Result<Vec<StoredLogLine>, Error>;
 
     /// At most `limit` of the newest lines, newest first.
-    async fn newest_log_lines(&self, id: &JobSetId, fold: Option<Fold>, limit: u32) -> Result<Vec<StoredLogLine>, Error>;
+    async fn newest_log_lines(
+        &self,
+        id: &JobSetId,
+        fold: Option<Fold>,
+        limit: u32,
+    ) -> Result<Vec<StoredLogLine>, Error>;
 
     /// Leases that expired before `now`.
     async fn expired(&self, now: Timestamp) -> Result<Vec<(JobSetId, LeaseRef)>, Error>;

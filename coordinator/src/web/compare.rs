@@ -38,7 +38,7 @@ fn content(job_sets: &[JobSet]) -> Markup {
         @if job_sets.len() < 2 {
             p { "Mark two job sets or more in the " a href="./" { "list" } "." }
         } @else {
-            div.wide {
+            div.wide role="region" aria-label="Comparison" tabindex="0" {
                 table {
                     thead { tr { td {} @for job_set in job_sets { th scope="col" { a href=(format!("job-sets/{}", job_set.id)) { (name_of(job_set)) } } } } }
                     tbody {

@@ -111,10 +111,14 @@ fn scores(job_set: &JobSet) -> Markup {
 }
 
 fn jobs(job_set: &JobSet, kind: JobKind, remaining: &Remaining) -> Markup {
+    let label = match kind {
+        JobKind::Train => "Folds",
+        JobKind::Predict => "Prediction by fold",
+    };
     let rows = job_set.jobs.iter().zip(&remaining.jobs).filter(|(job, _)| job.kind == kind);
     html! {
-        div.wide {
-            table {
+        div.wide role="region" aria-label=(label) tabindex="0" {
+            table.jobs {
                 thead {
                     tr {
                         th scope="col" { "Fold" } th scope="col" { "State" } th scope="col" { "Progress" } th scope="col" { "Ends in" }

@@ -53,8 +53,8 @@ fn content(job_set: &JobSet, fold: Option<Fold>, lines: &[StoredLogLine]) -> Mar
         }
         @if lines.is_empty() { p { "No worker has said anything yet." } } @else {
             p { "The newest " (LINES) " lines at most; " code { "fivefold logs " (job_set.id) } " prints all." }
-            div.wide {
-                table {
+            div.wide role="region" aria-label="Log" tabindex="0" {
+                table.log {
                     thead { tr { th scope="col" { "Time" } th scope="col" { "Fold" } th scope="col" { "Attempt" } th scope="col" { "Worker" } th scope="col" { "Line" } } }
                     tbody { @for line in lines { (row(line)) } }
                 }

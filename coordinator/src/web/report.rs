@@ -89,7 +89,7 @@ fn confusions(report: &Report) -> Markup {
     if report.per_class.len() > MATRIX_CLASSES {
         let largest = largest_confusions(&report.confusion_matrix, LARGEST_CONFUSIONS);
         return html! {
-            div.wide {
+            div.wide role="region" aria-label="Largest confusions" tabindex="0" {
                 table {
                     thead { tr { th scope="col" { "Label" } th scope="col" { "taken for" } th scope="col" { "Images" } } }
                     tbody {
@@ -105,7 +105,7 @@ fn confusions(report: &Report) -> Markup {
         cell.map_or(0, |cell| cell.rows)
     };
     html! {
-        div.wide {
+        div.wide role="region" aria-label="Confusions" tabindex="0" {
             table {
                 thead { tr { th scope="col" { "Label, and what it is taken for" } @for &label in &labels { th scope="col" { (name(label)) } } } }
                 tbody {
@@ -121,7 +121,7 @@ fn confusions(report: &Report) -> Markup {
 fn labels(report: &Report) -> Markup {
     let has_thresholds = report.per_class.iter().any(|class| class.threshold.is_some());
     html! {
-        div.wide {
+        div.wide role="region" aria-label="Labels" tabindex="0" {
             table {
                 thead {
                     tr {
@@ -154,7 +154,7 @@ fn labels(report: &Report) -> Markup {
 fn folds(report: &Report) -> Markup {
     let has_thresholds = report.task == Task::Multilabel;
     html! {
-        div.wide {
+        div.wide role="region" aria-label="Folds" tabindex="0" {
             table {
                 thead {
                     tr {

@@ -35,8 +35,8 @@ pub(super) async fn content(page: &Page, viewer: Viewer) -> Result<Markup, Error
         @if workers.is_empty() {
             p { "No worker has registered. Start " code { "fivefold-worker" } " on a machine with the images." }
         } @else {
-            div.wide {
-                table {
+            div.wide role="region" aria-label="Workers" tabindex="0" {
+                table.jobs {
                     thead {
                         tr {
                             th scope="col" { "Name" } th scope="col" { "Device" } th scope="col" { "Job" } th scope="col" { "Images/s" }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use fivefold_common::artifact::Artifact;
 use fivefold_common::checkpoint::Checkpoint;
 use fivefold_common::data_set_name::DataSetName;
-use fivefold_common::ids::{Digest, JobId, JobSetId, LeaseRef};
+use fivefold_common::ids::{Digest, Fold, JobId, JobSetId, LeaseRef};
+use fivefold_common::log_line::LogLine;
 use fivefold_common::progress::EpochReport;
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::error::Error;
@@ -152,7 +153,12 @@ impl Queue for MortalQueue {
         self.step()?.log_lines(id, fold, cursor, limit).await
     }
 
-    async fn newest_log_lines(&self, id: &JobSetId, fold: Option<Fold>, limit: u32) -> Result<Vec<StoredLogLine>, Error> {
+    async fn newest_log_lines(
+        &self,
+        id: &JobSetId,
+        fold: Option<Fold>,
+        limit: u32,
+    ) -> Result<Vec<StoredLogLine>, Error> {
         self.step()?.newest_log_lines(id, fold, limit).await
     }
 

@@ -184,4 +184,3 @@ pub(crate) fn oof(coordinator: &Coordinator) -> Vec<u8> {
     let digest = state.completed.as_ref().unwrap().result.as_ref().unwrap().digest.clone();
     state.artifacts[&digest].clone()
 }
-

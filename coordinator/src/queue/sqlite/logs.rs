@@ -40,14 +40,9 @@ pub(super) async fn append(
     }
     let (lines_before, attempts_before) =
         (newest - i64::from(limit.lines_per_attempt), i64::from(attempt) - i64::from(limit.attempts_per_job));
-    sqlx::query!(
-        "DELETE FROM log_lines WHERE job_id = ? AND attempt = ? AND number <= ?",
-        job,
-        attempt,
-        lines_before
-    )
-    .execute(&mut *connection)
-    .await?;
+    sqlx::query!("DELETE FROM log_lines WHERE job_id = ? AND attempt = ? AND number <= ?", job, attempt, lines_before)
+        .execute(&mut *connection)
+        .await?;
     sqlx::query!("DELETE FROM log_lines WHERE job_id = ? AND attempt <= ?", job, attempts_before)
         .execute(connection)
         .await?;

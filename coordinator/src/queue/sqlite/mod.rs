@@ -186,7 +186,12 @@ impl Queue for SqliteQueue {
         logs::after(&mut *self.reader().await?, id, fold, cursor, limit).await
     }
 
-    async fn newest_log_lines(&self, id: &JobSetId, fold: Option<Fold>, limit: u32) -> Result<Vec<StoredLogLine>, Error> {
+    async fn newest_log_lines(
+        &self,
+        id: &JobSetId,
+        fold: Option<Fold>,
+        limit: u32,
+    ) -> Result<Vec<StoredLogLine>, Error> {
         logs::newest(&mut *self.reader().await?, id, fold, limit).await
     }
 

@@ -3,6 +3,7 @@
 
 const main = document.querySelector("main");
 const line = document.querySelector("p.connection");
+const darkScheme = matchMedia("(prefers-color-scheme: dark)");
 
 // Times of the coordinator in the reader's time zone.
 function localTimes(root) {
@@ -15,38 +16,53 @@ function localTimes(root) {
   }
 }
 
-// The state of what a reader has opened and marked, by its place among its kind.
-function openParts() {
-  const parts = [...main.querySelectorAll("details")].map((part) => part.open);
-  const marked = [...main.querySelectorAll("input[type=checkbox]")].filter((box) => box.checked).map((box) => box.value);
-  return { parts, marked };
+// What a reader has opened, marked, scrolled and focused. Parts are told apart by what they say, as others come and go.
+function readerState() {
+  const all = (parts) => [...main.querySelectorAll(parts)];
+  return {
+    open: all("details[open]").map(textOf),
+    marked: all("input:checked").map((box) => box.value),
+    scrolled: all(".wide").map((part) => part.scrollLeft),
+    focused: main.contains(document.activeElement) ? nameOf(document.activeElement) : null,
+  };
 }
 
-function restore({ parts, marked }) {
-  [...main.querySelectorAll("details")].forEach((part, place) => { part.open = parts[place] ?? false; });
+function restore({ open, marked, scrolled, focused }) {
+  for (const part of main.querySelectorAll("details")) part.open = open.includes(textOf(part));
   for (const box of main.querySelectorAll("input[type=checkbox]")) box.checked = marked.includes(box.value);
+  main.querySelectorAll(".wide").forEach((part, place) => { part.scrollLeft = scrolled[place] ?? 0; });
+  const parts = [...main.querySelectorAll("a, button, input, summary, .wide")];
+  if (focused) parts.find((part) => nameOf(part) === focused)?.focus({ preventScroll: true });
 }
 
-// The plots outlive the content: they are moved into its next version and get new numbers if there are any.
-let curves = null;
+function textOf(details) {
+  return details.querySelector("summary").textContent;
+}
+
+function nameOf(part) {
+  return [part.tagName, part.getAttribute("href"), part.getAttribute("aria-label") ?? part.textContent].join(" ");
+}
+
+// The plots outlive the content: they are moved into its next version, and drawn anew if there are new numbers.
+const plots = [];
 
 function show(html) {
-  const before = openParts();
-  const plots = main.querySelector("[data-curves]");
+  const before = readerState();
+  const drawn = plots.length ? main.querySelector("[data-curves]") : null;
   main.innerHTML = html;
-  restore(before);
   localTimes(main);
   const place = main.querySelector("[data-curves]");
-  if (place && plots && curves) {
+  if (place && drawn) {
     const version = place.dataset.version;
-    place.replaceWith(plots);
-    if (plots.dataset.version !== version) {
-      plots.dataset.version = version;
-      draw(plots);
+    place.replaceWith(drawn);
+    if (drawn.dataset.version !== version) {
+      drawn.dataset.version = version;
+      draw();
     }
-  } else if (place) {
-    draw(place);
+  } else {
+    draw();
   }
+  restore(before);
 }
 
 function mean(values) {
@@ -88,27 +104,37 @@ function plot(title, epochs, lines) {
     );
     bands.push({ series: [at + 2, at + 1], fill: of.colour + "22" });
   }
-  const style = getComputedStyle(document.body);
-  const axis = { stroke: style.color, grid: { stroke: style.getPropertyValue("--line"), width: 1 } };
-  const width = Math.min(main.clientWidth, 900);
-  new uPlot({ width, height: 260, scales: { x: { time: false } }, series: columns, bands, axes: [axis, axis] }, data, figure);
+  // A canvas takes colours alone, no variables.
+  const text = getComputedStyle(document.body).color;
+  const grid = getComputedStyle(document.querySelector("header")).borderBottomColor;
+  const axis = { stroke: text, grid: { stroke: grid, width: 1 } };
+  const whole = { ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] };
+  const settings = { ...plotSize(), scales: { x: { time: false } }, series: columns, bands, axes: [whole, axis] };
+  plots.push(new uPlot(settings, data, figure));
   return figure;
 }
 
-async function draw(place) {
+function plotSize() {
+  return { width: Math.min(main.clientWidth, 900), height: 260 };
+}
+
+async function draw() {
+  const place = main.querySelector("[data-curves]");
+  if (!place) return;
   const answer = await fetch(place.dataset.curves);
   if (!answer.ok) return;
   const data = await answer.json();
-  if (data.epochs.length === 0) return;
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const [one, other] = dark ? ["#7db8ff", "#ffb86b"] : ["#0a58b0", "#a85400"];
-  curves = data;
+  // The page may have changed meanwhile.
+  if (data.epochs.length === 0 || !place.isConnected) return;
+  const [one, other] = darkScheme.matches ? ["#7db8ff", "#ffb86b"] : ["#0a58b0", "#a85400"];
+  for (const old of plots.splice(0)) old.destroy();
   place.replaceChildren(
     plot(`Validation ${data.objective}, mean and range of the folds`, data.epochs, [series(data, "objective", data.objective, one)]),
     plot("Loss, mean and range of the folds", data.epochs, [
       series(data, "train_loss", "training", one),
       series(data, "valid_loss", "validation", other),
     ]),
+    place.lastElementChild,
   );
 }
 
@@ -129,8 +155,9 @@ function follow() {
 
 if (main) {
   localTimes(document);
-  const place = main.querySelector("[data-curves]");
-  if (place) draw(place);
+  draw();
+  addEventListener("resize", () => { for (const plot of plots) plot.setSize(plotSize()); });
+  darkScheme.addEventListener("change", draw);
   if (main.dataset.live) {
     follow();
     // Browsers have few connections to a host: pages that are not looked at leave theirs to others.
