@@ -51,7 +51,7 @@ done
 [ -n "$url" ] || { echo "the coordinator did not start: see demo/logs/coordinator.log" >&2; exit 1; }
 for name in ada ben; do
     "$bin/fivefold-worker" --coordinator "$url" --data demo/data --device cpu --name "$name" --scratch demo/scratch \
-        --decode-threads 1 2> "demo/logs/worker-$name.log" &
+        --cache demo/cache --decode-threads 1 2> "demo/logs/worker-$name.log" &
     pids+=($!)
 done
 export FIVEFOLD_COORDINATOR=$url

@@ -121,7 +121,7 @@ export FIVEFOLD_COORDINATOR=$url
 torch_lib=$("$python" -c 'import os, torch; assert torch.__version__.startswith("2.11.0"); print(os.path.join(os.path.dirname(torch.__file__), "lib"))' 2>/dev/null) || torch_lib=
 for ((worker = 1; worker <= workers; worker++)); do
     LD_LIBRARY_PATH="$torch_lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$bin/fivefold-worker" --coordinator "$url" --data "$data" \
-        --device "$device" --name "worker-$worker" --scratch "$work/scratch-$worker" >"$out/worker-$worker.log" 2>&1 &
+        --device "$device" --name "worker-$worker" --scratch "$work/scratch-$worker" --cache off >"$out/worker-$worker.log" 2>&1 &
     services+=($!)
 done
 ids=()

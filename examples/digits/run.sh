@@ -68,6 +68,7 @@ done
 export FIVEFOLD_COORDINATOR=$url
 for name in ada ben; do
     "$bin/fivefold-worker" --coordinator "$url" --data "$data" --device cpu --name "$name" --scratch "$work/scratch" \
+        --cache off \
         --decode-threads 1 2>"$out/worker-$name.log" &
     pids+=($!)
 done

@@ -18,7 +18,7 @@ export CHROMIUM FIVEFOLD_BIN=$bin
 "$bin/fivefold" synth --out "$work/data" --train 40 --test 6 --size 32 --seed 1
 start_coordinator --web 127.0.0.1:0
 page=$(await 30 "$work/coordinator.log" sed -n 's/.*the page is at \(http:[^" ]*\).*/\1/p' "$work/coordinator.log")
-"$bin/fivefold-worker" --coordinator "$url" --data "$work/data" --device cpu --name ada --scratch "$work/scratch" \
+"$bin/fivefold-worker" --coordinator "$url" --data "$work/data" --device cpu --name ada --scratch "$work/scratch" --cache off \
     --leave-seconds 1 2>"$work/worker.log" &
 pids+=($!)
 

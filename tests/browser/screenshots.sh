@@ -11,7 +11,7 @@ export CHROMIUM FIVEFOLD_BIN=$bin PYTHONDONTWRITEBYTECODE=1
 start_coordinator --web 127.0.0.1:0
 page=$(await 30 "$work/coordinator.log" sed -n 's/.*the page is at \(http:[^" ]*\).*/\1/p' "$work/coordinator.log")
 for name in ada ben; do
-    "$bin/fivefold-worker" --coordinator "$url" --data "$work/data" --device cpu --name "$name" --scratch "$work/scratch" \
+    "$bin/fivefold-worker" --coordinator "$url" --data "$work/data" --device cpu --name "$name" --scratch "$work/scratch" --cache off \
         --leave-seconds 1 2>"$work/worker-$name.log" &
     pids+=($!)
 done

@@ -9,7 +9,7 @@ python=${1:-python3}
 "$bin/fivefold" synth --out "$work/data" --train 40 --hpa 10 --test 6 --size 32 --seed 1
 "$python" tests/interop/check.py weights "$work/imagenet.safetensors"
 start_coordinator
-"$bin/fivefold-worker" --coordinator "$url" --data "$work/data" --device cpu --scratch "$work/scratch" 2>> "$work/worker.log" &
+"$bin/fivefold-worker" --coordinator "$url" --data "$work/data" --device cpu --scratch "$work/scratch" --cache off 2>> "$work/worker.log" &
 pids+=($!)
 id=$("$bin/fivefold" submit --train-csv "$work/data/train.csv" --hpa-csv "$work/data/HPAv18RGBY_wodpl.csv" \
     --test-csv "$work/data/sample_submission.csv" --weights "$work/imagenet.safetensors" --head=linear --folds=2 \

@@ -27,7 +27,7 @@ else
     echo "skipping Prometheus: prometheus and promtool are not installed"
 fi
 
-"$bin/fivefold-worker" --coordinator "$url" --data "$work/data" --device cpu --scratch "$work/scratch" --log-format json 2>"$work/worker.log" &
+"$bin/fivefold-worker" --coordinator "$url" --data "$work/data" --device cpu --scratch "$work/scratch" --cache off --log-format json 2>"$work/worker.log" &
 pids+=($!)
 id=$("$bin/fivefold" submit --train-csv "$work/data/train.csv" --test-csv "$work/data/sample_submission.csv" --model_name=resnet18 \
     --folds=2 --image_size=32 --batch_size=4 --train_batch_per_epoch=3 --valid_batch_per_epoch=2 --epochs=3 --tta=1)

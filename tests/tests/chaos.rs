@@ -82,7 +82,7 @@ impl Fault {
 
 async fn undisturbed(folder: &Path, data: &Path) -> Vec<v1::EpochMetrics> {
     let (site, _coordinator) = Site::start(&folder.join("site"), data, 30).unwrap();
-    let _workers = WORKERS.map(|name| site.start_worker(name).unwrap());
+    let _workers = WORKERS.map(|name| site.start_worker_with(name, &["--cache", "off"]).unwrap());
     let id = site.submit(SPEC).unwrap();
     site.wait_until(&id, "the undisturbed job set succeeds", succeeded).await.unwrap();
     site.results(&id, folder).unwrap();

@@ -11,7 +11,7 @@ use fivefold_common::spec::Precision;
 use fivefold_program::log::LogFormat;
 use fivefold_program::number::whole_number;
 use fivefold_train::DeviceChoice;
-use fivefold_worker::cache_folder::CacheFolder;
+use fivefold_worker::cache_folder::CacheFolders;
 
 /// Leases jobs from a Fivefold coordinator and trains them on this machine
 #[derive(Debug, Parser)]
@@ -60,11 +60,11 @@ pub(crate) struct DaemonArguments {
     #[arg(long, env = "FIVEFOLD_DECODE_THREADS", value_name = "N", value_parser = whole_number::<usize>(..))]
     pub(crate) decode_threads: Option<usize>,
     /// Folder for packed images, which workers of a machine may share: those decoded from --data, so that each is decoded once,
-    /// and those of pushed data sets [default: the former are not kept, the latter in fivefold/images in the user's cache folder]
-    #[arg(long, env = "FIVEFOLD_CACHE", value_name = "DIR")]
-    pub(crate) cache: Option<PathBuf>,
-    /// Most disk space of this folder, such as 50GB; what was not used for the longest time goes first [default: no limit with
-    /// --cache, otherwise a tenth of the free space stays free]
+    /// and those of pushed data sets; or off, to keep none of the former [default: fivefold/images in the user's cache folder]
+    #[arg(long, env = "FIVEFOLD_CACHE", value_name = "DIR|off")]
+    pub(crate) cache: Option<CacheChoice>,
+    /// Most disk space of this folder, such as 50GB; what was not used for the longest time goes first [default: no limit in a
+    /// named folder; otherwise decoded images take a tenth of the free space, and those of pushed data sets leave a tenth free]
     #[arg(long, env = "FIVEFOLD_CACHE_SIZE", value_name = "SIZE", value_parser = cache_bytes)]
     pub(crate) cache_size: Option<u64>,
     /// Format of the log on standard error
@@ -78,6 +78,31 @@ const LEAST_CACHE_BYTES: u64 = 1_000_000_000;
 fn cache_bytes(text: &str) -> Result<u64, String> {
     let bytes = parse_size(text)?;
     if bytes < LEAST_CACHE_BYTES { Err("expected 1GB or more".to_owned()) } else { Ok(bytes) }
+}
+
+/// Where packed images are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CacheChoice {
+    Folder(PathBuf),
+    /// Decoded ones nowhere, those of pushed data sets in the usual folder.
+    Off,
+}
+
+const OFF: &str = "off";
+
+impl From<OsString> for CacheChoice {
+    fn from(argument: OsString) -> Self {
+        if argument == OFF { Self::Off } else { Self::Folder(argument.into()) }
+    }
+}
+
+impl CacheChoice {
+    fn to_argument(&self) -> OsString {
+        match self {
+            Self::Folder(path) => path.into(),
+            Self::Off => OFF.into(),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -159,13 +184,19 @@ impl DaemonArguments {
         }
     }
 
-    /// The folder of packed images, if one is named. It is made.
-    pub(crate) fn named_cache(&self) -> anyhow::Result<Option<CacheFolder>> {
-        let Some(path) = &self.cache else { return Ok(None) };
-        let flag = || format!("--cache {}", path.display());
-        ensure!(!path.is_file(), "{}: it is a file, and a folder is needed", flag());
-        std::fs::create_dir_all(path).with_context(flag)?;
-        Ok(Some(CacheFolder { path: path.clone(), limit_bytes: self.cache_size }))
+    /// Where packed images are kept. A folder that is named is made.
+    pub(crate) fn cache_folders(&self) -> anyhow::Result<CacheFolders> {
+        let usual = || CacheFolders::usual(&self.scratch_root(), self.cache_size);
+        match &self.cache {
+            Some(CacheChoice::Folder(path)) => {
+                let flag = || format!("--cache {}", path.display());
+                ensure!(!path.is_file(), "{}: it is a file, and a folder is needed", flag());
+                std::fs::create_dir_all(path).with_context(flag)?;
+                Ok(CacheFolders::named(path, self.cache_size))
+            }
+            Some(CacheChoice::Off) => Ok(CacheFolders { decoded: None, ..usual() }),
+            None => Ok(usual()),
+        }
     }
 
     /// The folder below which each worker has one for its downloads and checkpoints.
@@ -179,7 +210,6 @@ impl DaemonArguments {
         for (flag, path) in [
             ("--data", self.data.as_ref()),
             ("--scratch", self.scratch.as_ref()),
-            ("--cache", self.cache.as_ref()),
             ("--token-file", self.token_file.as_ref()),
             ("--ca-cert", self.ca_cert.as_ref()),
             ("--client-cert", self.client_cert.as_ref()),
@@ -190,6 +220,9 @@ impl DaemonArguments {
             }
         }
         arguments.extend(["--decode-threads".into(), decode_threads.to_string().into()]);
+        if let Some(cache) = &self.cache {
+            arguments.extend(["--cache".into(), cache.to_argument()]);
+        }
         if let Some(bytes) = self.cache_size {
             arguments.extend(["--cache-size".into(), bytes.to_string().into()]);
         }
@@ -227,19 +260,25 @@ mod tests {
     fn a_cache_has_a_folder_and_some_space() {
         assert_eq!(cache_bytes("1GB"), Ok(1_000_000_000));
         assert!(cache_bytes("999MB").is_err() && cache_bytes("big").is_err());
-        let line = "fivefold-worker --coordinator http://hub:7700 --cache-size 2TB";
+        let root = tempfile::tempdir().unwrap();
+        let scratch = root.path().join("scratch").display().to_string();
+        let line = format!("fivefold-worker --coordinator http://hub:7700 --scratch {scratch} --cache-size 2TB");
         let arguments = Arguments::parse_from(line.split(' ')).daemon.unwrap();
-        assert!(arguments.data.is_none() && arguments.named_cache().unwrap().is_none(), "neither is needed");
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
+        assert!(arguments.data.is_none(), "it is not needed");
+        let with = |cache| DaemonArguments { cache, ..arguments.clone() }.cache_folders();
+        let (usual, off) = (with(None).unwrap(), with(Some(CacheChoice::from(OsString::from("off")))).unwrap());
+        assert_eq!((usual.decoded.as_ref(), off.decoded), (Some(&usual.pushed), None));
+        assert!(usual.pushed == off.pushed && usual.pushed.limit_bytes == Some(2_000_000_000_000));
+
+        let file = root.path().join("file");
         std::fs::write(&file, "").unwrap();
-        let cache_at = |path: PathBuf| DaemonArguments { cache: Some(path), ..arguments.clone() }.named_cache();
+        let cache_at = |path: PathBuf| with(Some(CacheChoice::from(path.into_os_string())));
         let refused = cache_at(file.clone()).unwrap_err().to_string();
         assert_eq!(refused, format!("--cache {}: it is a file, and a folder is needed", file.display()));
         let below = cache_at(file.join("cache")).unwrap_err();
         assert!(below.to_string().starts_with("--cache "), "{below:#}");
-        let cache = cache_at(folder.path().join("a/b")).unwrap().unwrap();
-        assert!(folder.path().join("a/b").is_dir());
-        assert_eq!(cache.limit_bytes, Some(2_000_000_000_000));
+        let named = cache_at(root.path().join("a/b")).unwrap();
+        assert!(named.pushed.path.is_dir());
+        assert_eq!((named.decoded.as_ref(), usual.pushed.limit_bytes), (Some(&named.pushed), named.pushed.limit_bytes));
     }
 }

@@ -9,7 +9,7 @@ use fivefold_pack::pushed_images::free_bytes;
 use rustix::fs::{Access, access};
 
 /// A folder of packed images, which workers of a machine may share.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheFolder {
     /// The folder.
     pub path: PathBuf,
@@ -17,28 +17,58 @@ pub struct CacheFolder {
     pub limit_bytes: Option<u64>,
 }
 
-/// The folder that is used where none is named: `fivefold/images` in the user's cache folder, or `images` in `scratch` where
-/// the former cannot be written. Without a limit it may take what it has and nine tenths of what is free now.
-pub fn usual_cache(scratch: &Path, limit_bytes: Option<u64>) -> CacheFolder {
+/// Where a worker keeps packed images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheFolders {
+    /// Images decoded from a folder of images; `None` to decode them in each epoch.
+    pub decoded: Option<CacheFolder>,
+    /// Images of pushed data sets.
+    pub pushed: CacheFolder,
+}
+
+/// Less is not worth a cache of decoded images.
+const LEAST_DECODED_BYTES: u64 = 1_000_000_000;
+
+impl CacheFolders {
+    /// A folder that was named.
+    pub fn named(path: &Path, limit_bytes: Option<u64>) -> Self {
+        let folder = CacheFolder { path: path.to_owned(), limit_bytes };
+        Self { decoded: Some(folder.clone()), pushed: folder }
+    }
+
+    /// The folder where none is named: `fivefold/images` in the user's cache folder, or `images` in `scratch` where the former
+    /// cannot be written. Without a limit, decoded images take a tenth of what is free now besides what the folder holds, if
+    /// that is enough for some, and those of pushed data sets leave a tenth free.
+    pub fn usual(scratch: &Path, limit_bytes: Option<u64>) -> Self {
+        let path = usual_path(scratch);
+        if limit_bytes.is_some() {
+            return Self::named(&path, limit_bytes);
+        }
+        let free = make_writable(&path).and_then(|()| free_bytes(&path));
+        Self::of_free(&path, held_bytes(&path), free.ok())
+    }
+
+    /// As [`usual`](Self::usual) without a limit, with what the folder holds and what is free beside it, if that is known.
+    fn of_free(path: &Path, held_bytes: u64, free_bytes: Option<u64>) -> Self {
+        let with_free = |tenths: u64| free_bytes.map(|free_bytes| held_bytes + free_bytes / 10 * tenths);
+        let folder = |limit_bytes| CacheFolder { path: path.to_owned(), limit_bytes };
+        let decoded_bytes = with_free(1).filter(|bytes| *bytes >= LEAST_DECODED_BYTES);
+        Self { decoded: decoded_bytes.map(|bytes| folder(Some(bytes))), pushed: folder(with_free(9)) }
+    }
+}
+
+fn usual_path(scratch: &Path) -> PathBuf {
     let of_user = cache_of_user(std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME"));
     let of_user = of_user.map(|cache| cache.join("fivefold/images"));
     let path = of_user.filter(|path| match make_writable(path) {
         Ok(()) => true,
         Err(error) => {
-            tracing::warn!(
-                "cannot use {}: {error}; images of pushed data sets go to {}",
-                path.display(),
-                scratch.display()
-            );
+            let (path, scratch) = (path.display(), scratch.display());
+            tracing::warn!("cannot use {path}: {error}; packed images are kept in {scratch}");
             false
         }
     });
-    let path = path.unwrap_or_else(|| scratch.join("images"));
-    let limit_bytes = limit_bytes.or_else(|| {
-        let free_bytes = make_writable(&path).and_then(|()| free_bytes(&path)).ok()?;
-        Some(held_bytes(&path) + free_bytes / 10 * 9)
-    });
-    CacheFolder { path, limit_bytes }
+    path.unwrap_or_else(|| scratch.join("images"))
 }
 
 /// The user's cache folder, as the XDG Base Directory Specification has it.
@@ -72,6 +102,18 @@ mod tests {
         assert_eq!(cache("", "/home/a").as_deref(), Some("/home/a/.cache"));
         assert_eq!(cache("relative", "/home/a").as_deref(), Some("/home/a/.cache"), "as if it were not set");
         assert_eq!(cache("", ""), None);
+    }
+
+    #[test]
+    fn decoded_images_take_a_tenth_and_pushed_ones_leave_one() {
+        let limits = |held, free| {
+            let folders = CacheFolders::of_free(Path::new("/cache"), held, free);
+            (folders.decoded.and_then(|folder| folder.limit_bytes), folders.pushed.limit_bytes)
+        };
+        let gb = 1_000_000_000;
+        assert_eq!(limits(2 * gb, Some(50 * gb)), (Some(7 * gb), Some(47 * gb)));
+        assert_eq!(limits(0, Some(9 * gb)), (None, Some(81 * gb / 10)), "too little for decoded ones");
+        assert_eq!(limits(5, None), (None, None));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use fivefold_train::{Device, ImageFolder};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::work_on;
-use crate::cache_folder::CacheFolder;
+use crate::cache_folder::CacheFolders;
 use crate::lease::{Acquired, acquire};
 use crate::register::{register, unregister};
 
@@ -24,10 +24,8 @@ pub struct Worker {
     pub name_lock: Option<v1::NameLock>,
     /// The folder of the images; `None` to take jobs of pushed data sets alone.
     pub images: Option<Arc<ImageFolder>>,
-    /// Where decoded images of the folder are kept; `None` to decode them in each epoch.
-    pub cache: Option<CacheFolder>,
-    /// Where images of pushed data sets are kept.
-    pub pushed: CacheFolder,
+    /// Where packed images are kept.
+    pub cache: CacheFolders,
     /// The folder for downloads and checkpoints. Its contents may be deleted between jobs.
     pub scratch: PathBuf,
     /// The device.

@@ -75,7 +75,7 @@ impl Fetching {
             return Err(AttemptError::BadData(problem));
         }
         let loss = Arc::new(Notify::new());
-        let CacheFolder { path, limit_bytes } = attempt.worker.pushed.clone();
+        let CacheFolder { path, limit_bytes } = attempt.worker.cache.pushed.clone();
         let told = loss.clone();
         let open = move || PushedImages::open(&path, limit_bytes, &index, &needed, move || told.notify_one());
         let images = Arc::new(blocking(move || Ok(open())).await?.map_err(cannot_hold)?);

@@ -22,7 +22,6 @@ use fivefold_train::engine::device_check::check_device;
 use fivefold_train::torch::device::{CudaLibrary, LIBTORCH_VERSION, cuda_device_count, describe, load_cuda};
 use fivefold_train::{Device, DeviceChoice, ImageFolder};
 use fivefold_worker::backtraces;
-use fivefold_worker::cache_folder::usual_cache;
 use fivefold_worker::daemon::{self, Worker};
 use fivefold_worker::data_check::{DataCheck, DataLists, misplaced_images, warn_if_empty};
 use fivefold_worker::host::host_name;
@@ -148,7 +147,7 @@ fn serve(arguments: DaemonArguments, recorder: Recorder) -> anyhow::Result<()> {
         }
         None => tracing::info!("there is no --data: this worker trains pushed data sets alone"),
     }
-    let cache = arguments.named_cache()?;
+    let cache = arguments.cache_folders()?;
     let cuda_devices = cuda_device_count();
     let runtime = tokio::runtime::Runtime::new()?;
     let leaving = CancellationToken::new();
@@ -169,8 +168,7 @@ fn serve(arguments: DaemonArguments, recorder: Recorder) -> anyhow::Result<()> {
     let (name, folder) = (scratch.name.clone(), scratch.path.clone());
     let name_lock = Some(scratch.name_lock.to_wire());
     let images = images.map(Arc::new);
-    let pushed = cache.clone().unwrap_or_else(|| usual_cache(&arguments.scratch_root(), arguments.cache_size));
-    let worker = Worker { name, name_lock, images, cache, pushed, scratch: folder, device, recorder, decode_threads };
+    let worker = Worker { name, name_lock, images, cache, scratch: folder, device, recorder, decode_threads };
     let ended = runtime.block_on(async {
         let connection = connect(&arguments)?;
         tokio::select! {

@@ -167,7 +167,9 @@ async fn image_source(
 /// The images of the folder, with the cache if there is one and it can be used.
 async fn folder_source(attempt: &Attempt<'_>, layout: ImageLayout) -> Result<ImageSource, AttemptError> {
     let images = image_folder(attempt)?;
-    let Some(CacheFolder { path, limit_bytes }) = attempt.worker.cache.clone() else { return Ok(images.into()) };
+    let Some(CacheFolder { path, limit_bytes }) = attempt.worker.cache.decoded.clone() else {
+        return Ok(images.into());
+    };
     blocking(move || {
         let limit = CacheLimit::of(limit_bytes);
         Ok(ImageSource::cached(images.clone(), layout, &path, limit).unwrap_or_else(|error| {

@@ -13,7 +13,7 @@ use fivefold_program::recorder::Recorder;
 use fivefold_proto::convert::spec_to_wire;
 use fivefold_proto::v1;
 use fivefold_train::{Device, ImageFolder};
-use fivefold_worker::cache_folder::CacheFolder;
+use fivefold_worker::cache_folder::{CacheFolder, CacheFolders};
 use fivefold_worker::daemon;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -139,8 +139,7 @@ impl Worker {
             name: "worker".into(),
             name_lock: None,
             images: data.map(|data| Arc::new(ImageFolder::open(data).unwrap())),
-            cache: None,
-            pushed,
+            cache: CacheFolders { decoded: None, pushed },
             scratch: scratch.path().to_owned(),
             device: Device::Cpu,
             recorder: Recorder::default(),
