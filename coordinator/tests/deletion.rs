@@ -13,7 +13,7 @@ use fivefold_common::spec::JobSetSpec;
 use fivefold_coordinator::app::{self, Completion, Settings};
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::error::Error;
-use fivefold_coordinator::queue::{ImageAccess, NewReport, NewWorker};
+use fivefold_coordinator::queue::{ImageAccess, NewLogLines, NewReport, NewWorker};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Row as _};
 
@@ -74,7 +74,8 @@ impl Fixture {
         let report = NewReport { lease, expires, sequence: 1, progress: None, epochs };
         coordinator.queue.report(coordinator.clock.now(), report).await.unwrap();
         let line = LogLine { number: 1, time_ms: 0, level: LogLevel::Info, message: "epoch 1/1".to_owned() };
-        app::append_log(coordinator, lease, vec![line]).await.unwrap();
+        let new = NewLogLines { lease, worker: "w".to_owned(), lines: vec![line] };
+        app::append_log(coordinator, new).await.unwrap();
         let content = format!("checkpoint of {name}");
         let size_bytes = content.len() as u64;
         let digest = rig.upload(ArtifactKind::Checkpoint, content).await;

@@ -4,7 +4,7 @@
 use fivefold_common::ids::{Attempt, JobId, LeaseRef};
 use fivefold_common::log_line::{LogLevel, LogLine};
 use fivefold_coordinator::queue::sqlite::{Durability, SqliteQueue};
-use fivefold_coordinator::queue::{LogLimit, Queue as _};
+use fivefold_coordinator::queue::{LogLimit, NewLogLines, Queue as _};
 use fivefold_proto::convert::log_line_to_wire;
 use fivefold_proto::status::{Reason, has_reason};
 use fivefold_proto::v1;
@@ -26,7 +26,8 @@ async fn append(
     lines: &[LogLine],
 ) -> Result<(), Status> {
     let lines = lines.iter().map(log_line_to_wire).collect();
-    logs.append_log_lines(v1::AppendLogLinesRequest { lease, lines }).await.map(|_| ())
+    let worker_name = "gpu1".to_owned();
+    logs.append_log_lines(v1::AppendLogLinesRequest { lease, lines, worker_name }).await.map(|_| ())
 }
 
 async fn read(logs: &mut LogServiceClient<Channel>, id: &str, fold: Option<u32>, after_cursor: i64) -> Vec<String> {
@@ -55,7 +56,7 @@ async fn lines_of_an_attempt_are_kept_once_and_in_order() {
     assert_eq!(read(&mut logs, &id, Some(1), 0).await, all[2..3]);
     assert_eq!(read(&mut logs, &id, None, 3).await, all[3..]);
 
-    // An attempt that has ended may still say why; another one may not.
+    // An attempt that has ended may still say why; one that never was may not.
     let failure =
         v1::FailJobRequest { lease: reference(&first), cause: v1::FailureCause::Error.into(), message: "x".into() };
     site.workers.clone().fail_job(failure).await.unwrap();
@@ -64,6 +65,8 @@ async fn lines_of_an_attempt_are_kept_once_and_in_order() {
     let refused = append(&mut logs, Some(stale), &[line(5, "late")]).await.unwrap_err();
     assert!(has_reason(&refused, Reason::StaleAttempt), "{refused:?}");
 
+    let far = append(&mut logs, reference(&first), &[line(u64::MAX, "x")]).await.unwrap_err();
+    assert_eq!(far.code(), Code::InvalidArgument, "what is stored would be pushed out");
     let many: Vec<LogLine> = (0..201).map(|number| line(number, "x")).collect();
     assert_eq!(append(&mut logs, reference(&first), &many).await.unwrap_err().code(), Code::InvalidArgument);
     let unknown = v1::ListLogLinesRequest { job_set_id: id.clone(), fold: Some(7), ..Default::default() };
@@ -98,7 +101,8 @@ async fn only_the_newest_lines_and_attempts_are_kept() {
     let limit = LogLimit { lines_per_attempt: 2, attempts_per_job: 2 };
     let (newest, lines) = leases.pop().unwrap();
     let lease = LeaseRef { job: JobId(newest.job_id), attempt: Attempt(newest.attempt) };
-    queue.append_log(lease, lines, limit).await.unwrap();
+    let new = NewLogLines { lease, worker: "w".to_owned(), lines };
+    queue.append_log(new, limit).await.unwrap();
     let kept = queue.log_lines(&id.parse().unwrap(), None, 0, 100).await.unwrap();
     assert_eq!(kept.iter().map(|stored| stored.line.number).collect::<Vec<_>>(), [4, 5]);
     let newest = queue.newest_log_lines(&id.parse().unwrap(), None, 1).await.unwrap();

@@ -86,6 +86,17 @@ pub struct WrongSegment {
     pub problem: String,
 }
 
+/// A segment that arrived and cannot be taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum ArrivalError {
+    /// It has another content, also when it was fetched again.
+    #[error(transparent)]
+    Wrong(#[from] WrongSegment),
+    /// It cannot be read now.
+    #[error(transparent)]
+    Unreadable(SegmentError),
+}
+
 /// A segment that a fold needs.
 #[derive(Debug)]
 pub struct NeededSegment {
@@ -179,7 +190,8 @@ impl PushedImages {
             match images.look_at(needed) {
                 Ok(opened) => images.locked().segments[number] = State::Here(Arc::new(opened)),
                 Err(error) if error.problem.is_absence() => {}
-                Err(error) => images.delete(&error),
+                Err(error) if error.problem.is_damage() => images.delete(&error),
+                Err(error) => tracing::warn!("{error}"),
             }
         }
         Ok(images)
@@ -218,17 +230,23 @@ impl PushedImages {
         self.locked().waiting > 0
     }
 
-    /// Takes in a segment whose file is there now.
+    /// Takes in a segment whose file is there now. One that is damaged is deleted, and wanted again.
     ///
     /// # Errors
-    /// When it is not what the index says.
-    pub fn arrived(&self, number: usize) -> Result<(), WrongSegment> {
+    /// When it cannot be read, or again and again is not what the index says.
+    pub fn arrived(&self, number: usize) -> Result<(), ArrivalError> {
         let needed = &self.segments[number];
-        let wrong = |error: SegmentError| WrongSegment { digest: needed.digest, problem: error.problem.to_string() };
         let opened = match self.look_at(needed) {
-            // Whoever deletes it now knows nothing of reservations. It stays wanted.
-            Err(error) if error.problem.is_absence() => return self.note_loss(number).map_err(|()| wrong(error)),
-            opened => opened.map_err(wrong)?,
+            Ok(opened) => opened,
+            // Whoever deletes it now knows nothing of reservations.
+            Err(error) if error.problem.is_absence() || error.problem.is_damage() => {
+                if error.problem.is_damage() {
+                    self.delete(&error);
+                }
+                let wrong = WrongSegment { digest: needed.digest, problem: error.problem.to_string() };
+                return self.note_loss(number).map_err(|()| wrong.into());
+            }
+            Err(error) => return Err(ArrivalError::Unreadable(error)),
         };
         self.locked().segments[number] = State::Here(Arc::new(opened));
         self.changed.notify_all();

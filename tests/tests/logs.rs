@@ -27,9 +27,12 @@ async fn the_log_of_each_attempt_can_be_read_while_it_runs_and_afterwards() {
     let log = fivefold(&[&line[..], &["-f"]].concat()).unwrap();
     let job_set = site.job_set(&id).await.unwrap();
     assert_eq!(job_set.state(), v1::job_set::State::Succeeded);
-    for said in
-        ["fold 0, attempt 1  attempt 1 of job", "fold 0, attempt 2  ", "epoch 1/2 took", "predict fold 1, attempt 1  "]
-    {
+    for said in [
+        "fold 0, attempt 1, a  attempt 1 of job",
+        "fold 0, attempt 2, b  ",
+        "epoch 1/2 took",
+        "predict fold 1, attempt 1, b  ",
+    ] {
         assert!(log.contains(said), "{said}: {log}");
     }
     let released = log.lines().position(|line| line.contains("fold 0, attempt 1") && line.contains("is released"));

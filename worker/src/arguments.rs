@@ -267,7 +267,7 @@ mod tests {
         assert!(arguments.data.is_none(), "it is not needed");
         let with = |cache| DaemonArguments { cache, ..arguments.clone() }.cache_folders();
         let (usual, off) = (with(None).unwrap(), with(Some(CacheChoice::from(OsString::from("off")))).unwrap());
-        assert_eq!((usual.decoded.as_ref(), off.decoded), (Some(&usual.pushed), None));
+        assert_eq!((usual.decoded.as_ref(), off.decoded), (Some(&usual.pushed), None), "one folder with one limit");
         assert!(usual.pushed == off.pushed && usual.pushed.limit_bytes == Some(2_000_000_000_000));
 
         let file = root.path().join("file");

@@ -63,7 +63,7 @@ pub(crate) async fn work_on(
     let Lease { message, requested_at } = lease;
     let lease = LeaseRef { job: JobId(message.job_id), attempt: ids::Attempt(message.attempt) };
     let name = format!("{lease} (fold {})", message.fold);
-    let log = AttemptLog::start(connection, lease, &worker.recorder);
+    let log = AttemptLog::start(connection, lease, worker);
     tracing::info!("{name} begins");
     let signals = LeaseSignals { release: leaving.child_token(), gone: CancellationToken::new() };
     let attempt = Attempt {

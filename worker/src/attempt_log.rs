@@ -10,6 +10,8 @@ use fivefold_proto::v1;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::daemon::Worker;
+
 /// How often new lines are sent.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long the last lines may take at the end of an attempt.
@@ -25,10 +27,10 @@ pub(crate) struct AttemptLog {
 
 impl AttemptLog {
     /// Records from now on.
-    pub(crate) fn start(connection: &Connection, lease: LeaseRef, recorder: &Recorder) -> Self {
+    pub(crate) fn start(connection: &Connection, lease: LeaseRef, Worker { name, recorder, .. }: &Worker) -> Self {
         recorder.begin();
         let ended = CancellationToken::new();
-        let task = tokio::spawn(send_all(connection.clone(), lease, recorder.clone(), ended.clone()));
+        let task = tokio::spawn(send_all(connection.clone(), lease, name.clone(), recorder.clone(), ended.clone()));
         Self { task, ended }
     }
 
@@ -44,7 +46,13 @@ impl AttemptLog {
 }
 
 /// Sends lines until the attempt has ended and all of them are stored, or the coordinator takes none.
-async fn send_all(connection: Connection, lease: LeaseRef, recorder: Recorder, ended: CancellationToken) {
+async fn send_all(
+    connection: Connection,
+    lease: LeaseRef,
+    worker_name: String,
+    recorder: Recorder,
+    ended: CancellationToken,
+) {
     loop {
         let lines = recorder.oldest(LINES);
         let Some(newest) = lines.last().map(|line| line.number) else {
@@ -55,7 +63,8 @@ async fn send_all(connection: Connection, lease: LeaseRef, recorder: Recorder, e
             continue;
         };
         let lines = lines.iter().map(log_line_to_wire).collect();
-        let request = v1::AppendLogLinesRequest { lease: Some(lease_to_wire(lease)), lines };
+        let request =
+            v1::AppendLogLinesRequest { lease: Some(lease_to_wire(lease)), lines, worker_name: worker_name.clone() };
         if let Err(error) = connection.call(request, async |c, r| c.logs().append_log_lines(r).await).await {
             return tracing::debug!("the log of {lease} cannot be sent: {error}");
         }

@@ -36,25 +36,29 @@ impl CacheFolders {
         Self { decoded: Some(folder.clone()), pushed: folder }
     }
 
-    /// The folder where none is named: `fivefold/images` in the user's cache folder, or `images` in `scratch` where the former
-    /// cannot be written. Without a limit, decoded images take a tenth of what is free now besides what the folder holds, if
+    /// The folders where none is named: `fivefold/images` and `fivefold/decoded` in the user's cache folder, or in `scratch` where
+    /// the former cannot be written. Without a limit, decoded images take a tenth of the space that is free without them, if
     /// that is enough for some, and those of pushed data sets leave a tenth free.
     pub fn usual(scratch: &Path, limit_bytes: Option<u64>) -> Self {
         let path = usual_path(scratch);
         if limit_bytes.is_some() {
             return Self::named(&path, limit_bytes);
         }
-        let free = make_writable(&path).and_then(|()| free_bytes(&path));
-        Self::of_free(&path, held_bytes(&path), free.ok())
+        // Apart from the others, so that neither make room by deleting the others.
+        let decoded = path.with_file_name("decoded");
+        let free = make_writable(&decoded).and_then(|()| free_bytes(&path)).ok();
+        let limit = |folder: &Path, tenths| free.map(|free_bytes| share(held_bytes(folder), free_bytes, tenths));
+        let decoded_bytes = limit(&decoded, 1).filter(|bytes| *bytes >= LEAST_DECODED_BYTES);
+        Self {
+            pushed: CacheFolder { limit_bytes: limit(&path, 9), path },
+            decoded: decoded_bytes.map(|bytes| CacheFolder { path: decoded, limit_bytes: Some(bytes) }),
+        }
     }
+}
 
-    /// As [`usual`](Self::usual) without a limit, with what the folder holds and what is free beside it, if that is known.
-    fn of_free(path: &Path, held_bytes: u64, free_bytes: Option<u64>) -> Self {
-        let with_free = |tenths: u64| free_bytes.map(|free_bytes| held_bytes + free_bytes / 10 * tenths);
-        let folder = |limit_bytes| CacheFolder { path: path.to_owned(), limit_bytes };
-        let decoded_bytes = with_free(1).filter(|bytes| *bytes >= LEAST_DECODED_BYTES);
-        Self { decoded: decoded_bytes.map(|bytes| folder(Some(bytes))), pushed: folder(with_free(9)) }
-    }
+/// Tenths of what would be free without the files of a folder. A restart does not change that.
+fn share(held_bytes: u64, free_bytes: u64, tenths: u64) -> u64 {
+    (held_bytes + free_bytes) / 10 * tenths
 }
 
 fn usual_path(scratch: &Path) -> PathBuf {
@@ -105,15 +109,10 @@ mod tests {
     }
 
     #[test]
-    fn decoded_images_take_a_tenth_and_pushed_ones_leave_one() {
-        let limits = |held, free| {
-            let folders = CacheFolders::of_free(Path::new("/cache"), held, free);
-            (folders.decoded.and_then(|folder| folder.limit_bytes), folders.pushed.limit_bytes)
-        };
+    fn a_share_is_the_same_however_much_of_it_is_taken() {
         let gb = 1_000_000_000;
-        assert_eq!(limits(2 * gb, Some(50 * gb)), (Some(7 * gb), Some(47 * gb)));
-        assert_eq!(limits(0, Some(9 * gb)), (None, Some(81 * gb / 10)), "too little for decoded ones");
-        assert_eq!(limits(5, None), (None, None));
+        assert_eq!((share(0, 50 * gb, 1), share(5 * gb, 45 * gb, 1)), (5 * gb, 5 * gb));
+        assert_eq!((share(0, 50 * gb, 9), share(45 * gb, 5 * gb, 9)), (45 * gb, 45 * gb));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use fivefold_common::durable_file::WriteError;
 use fivefold_common::progress::{Phase, Progress};
 use fivefold_common::size::size_text;
 use fivefold_images::ImageLayout;
-use fivefold_pack::pushed_images::NeededSegment;
+use fivefold_pack::pushed_images::{ArrivalError, NeededSegment};
 use fivefold_pack::{ImageIndex, ImageKey, PushedImages, PushedImagesError};
 use fivefold_train::{Stop, StopFlag};
 use tokio::sync::{Notify, watch};
@@ -252,7 +252,10 @@ impl Download {
         if fetched == Fetched::Here {
             let images = self.images.clone();
             let arrived = blocking(move || Ok(images.arrived(number))).await?;
-            arrived.map_err(|error| AttemptError::BadData(error.to_string()))?;
+            arrived.map_err(|error| match error {
+                ArrivalError::Wrong(_) => AttemptError::BadData(error.to_string()),
+                ArrivalError::Unreadable(_) => AttemptError::Other(error.into()),
+            })?;
         }
         Ok(fetched)
     }
@@ -288,10 +291,13 @@ fn is_disk_full(error: &TransferError) -> bool {
 fn cannot_hold(error: PushedImagesError) -> AttemptError {
     match error {
         PushedImagesError::NotPushed(_) => AttemptError::BadData(error.to_string()),
-        PushedImagesError::OverLimit { .. } => anyhow!("{error}; allow more with --cache-size").into(),
-        PushedImagesError::DiskFull { .. } => {
-            anyhow!("{error}; free some, or name a folder on another disk with --cache").into()
+        // It will be the same on the next try here: another worker has to take the fold.
+        PushedImagesError::OverLimit { .. } => {
+            AttemptError::BadData(format!("{error}; allow more with --cache-size, and start the worker again"))
         }
+        PushedImagesError::DiskFull { .. } => AttemptError::BadData(format!(
+            "{error}; free some, or name a folder on another disk with --cache, and start the worker again"
+        )),
         PushedImagesError::Folder(_) | PushedImagesError::Write(_) => AttemptError::Other(error.into()),
     }
 }

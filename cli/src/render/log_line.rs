@@ -20,7 +20,9 @@ pub(crate) fn log_line(stored: &StoredLogLine, page: &Page) -> String {
         Some(LogLevel::Info) | None => ("", None),
     };
     let text = format!("{mark}{}", one_line(&line.message));
-    format!("{at}{prediction}fold {}, attempt {}  {}\n", stored.fold, stored.attempt, page.paint.apply(tone, &text))
+    let StoredLogLine { fold, attempt, .. } = stored;
+    let worker = one_line(&stored.worker_name);
+    format!("{at}{prediction}fold {fold}, attempt {attempt}, {worker}  {}\n", page.paint.apply(tone, &text))
 }
 
 /// How serious a line is; `None` if only a newer version knows.
@@ -47,13 +49,14 @@ mod tests {
             kind: kind.into(),
             fold: 2,
             attempt: 1,
+            worker_name: "gpu1".to_owned(),
             line: Some(line(level)),
             ..StoredLogLine::default()
         };
         let page = terminal(80, 24);
         let usual = log_line(&stored(v1::JobKind::Train, v1::LogLevel::Info), &page);
-        assert!(usual.ends_with("  fold 2, attempt 1  epoch 1/3\\nforged\n"), "{usual}");
+        assert!(usual.ends_with("  fold 2, attempt 1, gpu1  epoch 1/3\\nforged\n"), "{usual}");
         let odd = log_line(&stored(v1::JobKind::Predict, v1::LogLevel::Warn), &page);
-        assert!(odd.contains("predict fold 2, attempt 1  WARN epoch"), "{odd}");
+        assert!(odd.contains("predict fold 2, attempt 1, gpu1  WARN epoch"), "{odd}");
     }
 }

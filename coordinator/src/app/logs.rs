@@ -1,12 +1,11 @@
 //! What workers say during attempts.
 
-use fivefold_common::ids::{Fold, JobSetId, LeaseRef};
-use fivefold_common::log_line::LogLine;
+use fivefold_common::ids::{Fold, JobSetId};
 use fivefold_common::one_line::one_line;
 
 use super::Coordinator;
 use crate::error::Error;
-use crate::queue::{LogLimit, StoredLogLine};
+use crate::queue::{LogLimit, NewLogLines, StoredLogLine};
 
 /// What is kept.
 pub const LOG_LIMIT: LogLimit = LogLimit { lines_per_attempt: 2000, attempts_per_job: 10 };
@@ -18,15 +17,16 @@ const CHARACTERS: usize = 2000;
 /// Stores lines of an attempt, which may have ended.
 ///
 /// # Errors
-/// [`Error::StaleAttempt`] if it is not the newest of its job; if there are too many lines.
-pub async fn append_log(coordinator: &Coordinator, lease: LeaseRef, mut lines: Vec<LogLine>) -> Result<(), Error> {
-    if lines.len() > LINES_PER_CALL {
-        return Err(Error::bad_field("lines", format!("{} lines: at most {LINES_PER_CALL} are taken", lines.len())));
+/// [`Error::StaleAttempt`] if its job has had no such attempt; if there are too many lines.
+pub async fn append_log(coordinator: &Coordinator, mut new: NewLogLines) -> Result<(), Error> {
+    let count = new.lines.len();
+    if count > LINES_PER_CALL {
+        return Err(Error::bad_field("lines", format!("{count} lines: at most {LINES_PER_CALL} are taken")));
     }
-    for line in &mut lines {
+    for line in &mut new.lines {
         line.message = one_line(&line.message).chars().take(CHARACTERS).collect();
     }
-    coordinator.queue.append_log(lease, lines, LOG_LIMIT).await
+    coordinator.queue.append_log(new, LOG_LIMIT).await
 }
 
 /// At most `limit` lines of a job set, or of one fold, after `cursor`, in the order in which they came.

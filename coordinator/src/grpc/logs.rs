@@ -8,8 +8,9 @@ use fivefold_proto::v1::log_service_server::LogService;
 use tonic::{Request, Response, Status};
 
 use super::Services;
+use super::workers::checked_name;
 use crate::app;
-use crate::queue::StoredLogLine;
+use crate::queue::{NewLogLines, StoredLogLine};
 
 const MAX_PAGE_SIZE: u32 = 1000;
 
@@ -19,9 +20,11 @@ impl LogService for Services {
         &self,
         request: Request<v1::AppendLogLinesRequest>,
     ) -> Result<Response<v1::AppendLogLinesResponse>, Status> {
-        let v1::AppendLogLinesRequest { lease, lines } = request.into_inner();
+        let v1::AppendLogLinesRequest { lease, lines, worker_name } = request.into_inner();
+        checked_name("worker_name", &worker_name)?;
         let lines = lines.into_iter().map(log_line_from_wire).collect::<Result<Vec<_>, _>>()?;
-        app::append_log(&self.coordinator, lease_from_wire(lease)?, lines).await?;
+        let new = NewLogLines { lease: lease_from_wire(lease)?, worker: worker_name, lines };
+        app::append_log(&self.coordinator, new).await?;
         Ok(Response::new(v1::AppendLogLinesResponse {}))
     }
 

@@ -27,7 +27,7 @@ const MAX_WAIT_SECONDS: u32 = 60;
 /// A queued job may become free by the passage of time alone, so a wait for a lease looks again after this.
 const POLL: Duration = Duration::from_secs(1);
 
-fn checked_name(field: &str, name: &str) -> Result<(), WireError> {
+pub(super) fn checked_name(field: &str, name: &str) -> Result<(), WireError> {
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !is_one_line(name) {
         return Err(WireError::new(field, format!("it should have 1 to {MAX_NAME_BYTES} printable characters")));
     }

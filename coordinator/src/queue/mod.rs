@@ -130,8 +130,8 @@ pub trait Queue: Debug + Send + Sync {
     /// Stores lines of an attempt, and removes the oldest ones above `limit`. Lines that are stored already change nothing.
     ///
     /// # Errors
-    /// [`Error::StaleAttempt`] if the attempt is not the job's newest. It may have ended.
-    async fn append_log(&self, lease: LeaseRef, lines: Vec<LogLine>, limit: LogLimit) -> Result<(), Error>;
+    /// [`Error::StaleAttempt`] if the job has had no such attempt. It may have ended.
+    async fn append_log(&self, lines: NewLogLines, limit: LogLimit) -> Result<(), Error>;
 
     /// At most `limit` lines of a job set, or of one fold, after `cursor`, in the order in which they came.
     async fn log_lines(
@@ -372,6 +372,14 @@ pub struct LogLimit {
     pub lines_per_attempt: u32,
     /// The newest attempts of each job.
     pub attempts_per_job: u32,
+}
+
+/// Lines of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewLogLines {
+    pub lease: LeaseRef,
+    pub worker: String,
+    pub lines: Vec<LogLine>,
 }
 
 /// A line of a log.

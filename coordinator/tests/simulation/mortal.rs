@@ -7,7 +7,6 @@ use fivefold_common::artifact::Artifact;
 use fivefold_common::checkpoint::Checkpoint;
 use fivefold_common::data_set_name::DataSetName;
 use fivefold_common::ids::{Digest, Fold, JobId, JobSetId, LeaseRef};
-use fivefold_common::log_line::LogLine;
 use fivefold_common::progress::EpochReport;
 use fivefold_coordinator::clock::Timestamp;
 use fivefold_coordinator::error::Error;
@@ -139,8 +138,8 @@ impl Queue for MortalQueue {
         self.step()?.checkpoints(job).await
     }
 
-    async fn append_log(&self, lease: LeaseRef, lines: Vec<LogLine>, limit: LogLimit) -> Result<(), Error> {
-        self.step()?.append_log(lease, lines, limit).await
+    async fn append_log(&self, lines: NewLogLines, limit: LogLimit) -> Result<(), Error> {
+        self.step()?.append_log(lines, limit).await
     }
 
     async fn log_lines(

@@ -1,36 +1,45 @@
 //! What workers said during attempts.
 
-use fivefold_common::ids::{Attempt, Fold, JobSetId, LeaseRef};
+use fivefold_common::ids::{Attempt, Fold, JobSetId};
 use fivefold_common::log_line::LogLine;
 use sqlx::SqliteConnection;
 
 use super::rows::{self, count, parsed};
 use crate::error::Error;
-use crate::queue::{LogLimit, StoredLogLine};
+use crate::queue::{LogLimit, NewLogLines, StoredLogLine};
+
+/// How many lines may be missing before a line. More would be a mistake, and would push out what is stored.
+const MOST_AHEAD: i64 = 100_000;
 
 pub(super) async fn append(
     connection: &mut SqliteConnection,
-    lease: LeaseRef,
-    lines: &[LogLine],
+    NewLogLines { lease, worker, lines }: &NewLogLines,
     limit: LogLimit,
 ) -> Result<(), Error> {
     let (job, attempt) = (lease.job.0, lease.attempt.0);
-    let held = sqlx::query!("SELECT job_set_id, worker_name FROM jobs WHERE id = ? AND attempt = ?", job, attempt);
-    let held = held.fetch_optional(&mut *connection).await?.ok_or(Error::StaleAttempt(lease))?;
-    let mut newest = 0;
+    let job_set = sqlx::query_scalar!("SELECT job_set_id FROM jobs WHERE id = ? AND attempt >= ?", job, attempt);
+    let job_set = job_set.fetch_optional(&mut *connection).await?.ok_or(Error::StaleAttempt(*lease))?;
+    let stored = sqlx::query_scalar!(
+        r#"SELECT max(number) AS "number: i64" FROM log_lines WHERE job_id = ? AND attempt = ?"#,
+        job,
+        attempt
+    );
+    let mut newest = stored.fetch_one(&mut *connection).await?.unwrap_or(0);
+    let most = newest + MOST_AHEAD;
     for line in lines {
-        let number = i64::try_from(line.number)
-            .map_err(|_| Error::bad_field("lines.number", format!("{} is out of range", line.number)))?;
+        let number = i64::try_from(line.number).ok().filter(|number| (1..=most).contains(number));
+        let number =
+            number.ok_or_else(|| Error::bad_field("lines.number", format!("{} is out of range", line.number)))?;
         newest = newest.max(number);
         let level = line.level.word();
         sqlx::query!(
             "INSERT INTO log_lines (job_set_id, job_id, attempt, number, worker_name, time_ms, level, message)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, attempt, number) DO NOTHING",
-            held.job_set_id,
+            job_set,
             job,
             attempt,
             number,
-            held.worker_name,
+            worker,
             line.time_ms,
             level,
             line.message

@@ -172,8 +172,8 @@ impl Queue for SqliteQueue {
         checkpoints::of_job(&mut *self.reader().await?, job).await
     }
 
-    async fn append_log(&self, lease: LeaseRef, lines: Vec<LogLine>, limit: LogLimit) -> Result<(), Error> {
-        write!(self, |c| logs::append(c, lease, &lines, limit))
+    async fn append_log(&self, lines: NewLogLines, limit: LogLimit) -> Result<(), Error> {
+        write!(self, |c| logs::append(c, &lines, limit))
     }
 
     async fn log_lines(
